@@ -1,0 +1,1 @@
+"""The embedded default: real Apache Kafka and real Redis as child processes of one machine."""

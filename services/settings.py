@@ -1,0 +1,167 @@
+"""Settings: one typed object per service, built once in its `main` from the environment.
+
+Every field is an environment variable `STRATAGEM_<FIELD>`; nothing below `main` reads the environment.
+"""
+
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+PREFIX = "STRATAGEM_"
+
+
+class SettingError(Exception):
+    """A setting that cannot be used; the message names the variable, the value and what was wanted."""
+
+
+class Common(Struct, frozen=True, kw_only=True):
+    """What every service needs to reach Kafka and Redis."""
+
+    home: Annotated[Path, Meta(description="data, logs and registry of the embedded stack")] = Path(".stratagem")
+    kafka_bootstrap: Annotated[str, Meta(description="host:port[,...] of your Kafka; empty: the embedded one")] = ""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: Annotated[str, Meta(extra={"secret": True})] = ""
+    kafka_ssl_cafile: Annotated[str, Meta(description="PEM file of the authority that signed the brokers")] = ""
+    kafka_ssl_certfile: str = ""
+    kafka_ssl_keyfile: str = ""
+    kafka_ssl_check_hostname: bool = True
+    topic_prefix: Annotated[str, Meta(description="put before every topic name, e.g. `acme.`")] = ""
+    group_prefix: Annotated[str, Meta(description="put before every consumer group")] = "stratagem-"
+    partitions: Annotated[int, Meta(ge=1, le=1024, description="of topics that have to be created")] = 4
+    replication_factor: Annotated[int, Meta(ge=1, le=9)] = 1
+    redis_url: Annotated[str, Meta(description="redis://, rediss:// or unix://; empty: the embedded one")] = ""
+    buckets: Annotated[int, Meta(ge=1, description="of customers; a multiple of the partitions; fixed at first start")] = 64
+    clock: Annotated[Literal["live", "replay"], Meta(description="what moves an idle partition's watermark")] = "live"
+    registry: Annotated[str, Meta(description="any fsspec address; empty: HOME/registry")] = ""
+    metrics_host: Annotated[str, Meta(description="address the metrics are served on")] = "127.0.0.1"
+    metrics_port: Annotated[int, Meta(ge=0, le=65535, description="0: the service's own default")] = 0
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class AgentsSettings(Common, frozen=True, kw_only=True):
+    """The Faust agents: profiles, triggers, attribution."""
+
+    session_timeout_s: Annotated[float, Meta(ge=6, le=300, description="Kafka session of the agents")] = 8.0
+    max_poll_records: Annotated[int, Meta(ge=1, le=100_000)] = 2000
+    horizon_h: Annotated[float, Meta(gt=0, description="after the first exposure a strategy closes, hours")] = 72.0
+    response_window_h: Annotated[float, Meta(gt=0, description="a click counts this long, hours")] = 24.0
+    allowed_lateness_s: Annotated[float, Meta(ge=0, description="the watermark stays this far behind the newest event")] = 600.0
+    daily_cap: Annotated[int, Meta(ge=0, description="strategies per customer and day")] = 3
+    max_discount_pct: Annotated[int, Meta(ge=0, le=100)] = 30
+    stale_after_s: Annotated[float, Meta(gt=0, description="a trigger older than this (event time) is suppressed")] = 3600.0
+    quiet_start_hour: Annotated[int, Meta(ge=0, le=23, description="no outbound message from this local hour")] = 21
+    quiet_end_hour: Annotated[int, Meta(ge=0, le=23)] = 8
+    deadline_s: Annotated[float, Meta(gt=0, description="a request waits at most this long (wall clock)")] = 10.0
+    share_fused: Annotated[float, Meta(ge=0)] = 0.60
+    share_lm: Annotated[float, Meta(ge=0)] = 0.05
+    share_critic: Annotated[float, Meta(ge=0)] = 0.10
+    share_random: Annotated[float, Meta(ge=0)] = 0.20
+    share_holdout: Annotated[float, Meta(ge=0)] = 0.05
+    arm_salt: Annotated[str, Meta(description="changes who is in which arm; keep it")] = "stratagem"
+    campaign_rate_per_s: Annotated[float, Meta(gt=0, description="customers a campaign start reaches per second")] = 200.0
+    max_message_ids: Annotated[int, Meta(ge=16, description="message ids remembered per customer")] = 256
+
+
+class WorkerSettings(Common, frozen=True, kw_only=True):
+    """The model worker."""
+
+    base_model: Annotated[str, Meta(description="a transformers model by name or path; empty: the base that ships")] = ""
+    device: Annotated[str, Meta(description="auto, cpu, cuda, cuda:1 ...")] = "auto"
+    threads: Annotated[int, Meta(ge=1, description="of torch")] = 1
+    batch_size: Annotated[int, Meta(ge=1, le=1024)] = 32
+    batch_wait_ms: Annotated[int, Meta(ge=0, description="how long a batch waits to fill")] = 5
+    temperature: Annotated[float, Meta(gt=0, description="of the language model's slot distributions")] = 0.4
+    strategy_ttl_s: Annotated[int, Meta(ge=60, description="stored strategies outlive every redelivery")] = 14 * 24 * 3600
+    seed: Annotated[int, Meta(ge=0)] = 0
+
+
+class UpdaterSettings(Common, frozen=True, kw_only=True):
+    """The continual learner."""
+
+    base_model: str = ""
+    device: str = "auto"
+    threads: Annotated[int, Meta(ge=1)] = 1
+    window: Annotated[int, Meta(ge=100, description="closed rewards the critic is fitted on")] = 6000
+    refit_every: Annotated[int, Meta(ge=1, description="closed rewards between two refits")] = 100
+    publish_every_s: Annotated[float, Meta(gt=0, description="shortest time between two critic snapshots")] = 1.0
+    train_every: Annotated[int, Meta(ge=1, description="new responses between two LoRA steps")] = 32
+    candidate_every_steps: Annotated[int, Meta(ge=1, description="LoRA steps between two candidates for the gate")] = 40
+    buffer: Annotated[int, Meta(ge=100, description="requests the LoRA replays")] = 4000
+    heads: Annotated[int, Meta(ge=1, le=64)] = 8
+    beta: Annotated[float, Meta(gt=0, description="temperature of the critic's softmax, units of reward")] = 0.005
+    head_width: Annotated[float, Meta(ge=0, description="scale of the posterior heads")] = 0.2
+    lm_ramp_steps: Annotated[int, Meta(ge=1, description="LoRA steps until the LM has its full weight")] = 250
+    lm_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    kl_cap_nats: Annotated[float, Meta(gt=0)] = 1.0
+    value_margin: Annotated[float, Meta(ge=0, description="delta: how much worse a candidate's value may be")] = 0.02
+    outage_after: Annotated[int, Meta(ge=5, description="unseen closed strategies of a channel that mean an outage")] = 50
+    seed: Annotated[int, Meta(ge=0)] = 0
+
+
+class ShopSettings(Common, frozen=True, kw_only=True):
+    """The simulated shop of the demo."""
+
+    demo_seed: Annotated[int, Meta(ge=0)] = 7
+    demo_households: Annotated[int, Meta(ge=1)] = 400
+    tick_wall_limit_s: Annotated[float, Meta(gt=0, description="the clock waits at most this long for answers")] = 20.0
+
+
+S = TypeVar("S", bound=Common)
+
+
+def load(kind: type[S], environ: Mapping[str, str], **overrides: object) -> S:
+    """The settings of one service from the environment; unset or empty variables keep their defaults.
+
+    Raises:
+        SettingError: naming the variable, its value and what was wanted.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    values: dict[str, object] = {}
+    for name, hint in hints.items():
+        raw = environ.get(PREFIX + name.upper(), "")
+        if raw:
+            values[name] = _parsed(PREFIX + name.upper(), raw, hint)
+    return kind(**{**values, **overrides})
+
+
+def _parsed(variable: str, raw: str, hint: object) -> object:
+    target = Path if getattr(hint, "__origin__", None) is Path else hint
+    if target is Path:
+        return Path(raw)
+    try:
+        return msgspec.convert(raw, target, strict=False)  # type: ignore[call-overload]  # a type read from hints
+    except msgspec.ValidationError as error:
+        shown = "***" if "PASSWORD" in variable else repr(raw)
+        message = f"{variable}={shown}: {error}"
+        raise SettingError(message) from None
+
+
+def registry_address(settings: Common) -> str:
+    """Where versions live."""
+    return settings.registry or str((settings.home / "registry").resolve())
+
+
+def kafka_options(settings: Common) -> types.MappingProxyType[str, object]:
+    """Connection options of kafka-python's clients."""
+    options: dict[str, object] = {
+        "bootstrap_servers": settings.kafka_bootstrap.split(","),
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_sasl_mechanism:
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_sasl_username,
+            "sasl_plain_password": settings.kafka_sasl_password,
+        }
+    if settings.kafka_security_protocol.endswith("SSL"):
+        options["ssl_check_hostname"] = settings.kafka_ssl_check_hostname
+        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+            if value := getattr(settings, f"kafka_{name}"):
+                options[name] = value
+    return types.MappingProxyType(options)

@@ -1,0 +1,1 @@
+"""What crosses the wire, and nothing else: typed messages, their decoding, ids and money."""
