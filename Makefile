@@ -1,0 +1,48 @@
+# Every command of the house, for people and for CI alike. Each installs what it needs, once.
+SETUP := bash deploy/setup.sh
+PYTHON := .venv/bin/python
+DEMO_MINUTES ?= 5
+
+# One thread per process: the services are several processes that share the cores.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint format types pytest bench-env clean
+
+help:            ## Show this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo:            ## Set up, then run the main job on this machine (DEMO_MINUTES=5)
+	@$(SETUP) local
+	@DEMO_MINUTES=$(DEMO_MINUTES) .venv/bin/stratagem demo
+
+up:              ## Set up, then run the local stack and all services until Ctrl-C
+	@$(SETUP) local
+	@.venv/bin/stratagem up
+
+test:            ## Set up, then check style, types and behaviour
+	@$(SETUP) local test
+	@$(MAKE) --no-print-directory lint types pytest
+
+lint:            ## Check style
+	@echo "ruff: style"
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+
+format:          ## Rewrite in the house's style
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+types:           ## Check types
+	@echo "mypy: types (half a minute the first time)"
+	@$(PYTHON) -m mypy
+
+pytest:          ## Check behaviour, against a real Kafka and Redis
+	@$(PYTHON) -m pytest
+
+bench-env:       ## Add what the benchmarks need
+	@$(SETUP) local test bench
+
+clean:           ## Remove the data of local runs; downloads and .venv stay
+	@rm -rf .stratagem/demo .stratagem/test .stratagem/up
