@@ -1,0 +1,82 @@
+"""Every metric of every service, in one registry; served on a loopback port of the service's own.
+
+Names: `stratagem_..._total`, base units (`_seconds`), no user, event or strategy id in a label.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+
+REGISTRY = CollectorRegistry()
+
+DEFAULT_PORTS = {"agents": 9101, "worker": 9102, "updater": 9103, "shop": 9104}
+"""Where `deploy/prometheus.yml` finds each service of `stratagem up`."""
+
+_LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_DELAY_S = (60.0, 600.0, 3600.0, 6 * 3600.0, 86400.0, 2 * 86400.0, 4 * 86400.0, 8 * 86400.0, 16 * 86400.0)
+_SWAP_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+
+
+def _counter(name: str, what: str, *labels: str) -> Counter:
+    return Counter(f"stratagem_{name}", what, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, what: str, *labels: str) -> Gauge:
+    return Gauge(f"stratagem_{name}", what, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, what: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+    return Histogram(f"stratagem_{name}", what, labels, buckets=buckets, registry=REGISTRY)
+
+
+EVENTS = _counter("events", "Records by their fate.", "topic", "fate")
+DEAD_LETTERS = _counter("dead_letters", "Records that can never be processed, by reason.", "service", "reason")
+EVENT_LAG = _gauge("event_lag_seconds", "Wall clock minus the Kafka timestamp of the last applied record.", "topic")
+WATERMARK = _gauge("watermark_timestamp_seconds", "Lowest event-time watermark of the owned partitions.", "topic")
+REQUESTS = _counter("requests", "Strategies asked for.", "kind", "trigger", "arm")
+SUPPRESSIONS = _counter("suppressions", "Moments not asked or not answered.", "reason", "trigger")
+STRATEGIES = _counter("strategies", "Strategies published.", "kind", "arm", "acting_arm")
+LATE = _counter("late_strategies", "Requests answered by the critic alone, past their deadline.", "kind")
+MESSAGES = _counter("messages", "Message texts by who wrote them.", "source", "language")
+REQUEST_TO_STRATEGY = _histogram(
+    "request_to_strategy_seconds", "From the request's Kafka timestamp to the strategy's acknowledgement.", _LATENCY_S, "kind"
+)
+BATCH_SIZE = _histogram("batch_size", "Records per processed batch.", tuple(map(float, _SIZES)), "service")
+TOKENS = _counter("tokens", "Tokens through the language model.", "what")
+REWARDS = _counter("rewards", "Closed rewards.", "stage", "kind", "arm")
+REWARD_SUM = _gauge("reward_sum", "Sum of final rewards and corrections, major units.", "kind", "arm")
+REWARD_DELAY = _histogram("reward_delay_seconds", "Event time from issue to closing.", _DELAY_S, "stage")
+CRITIC_ERROR = _gauge("critic_error", "Prequential log loss of the critic, recent mean.", "outcome")
+DRIFTS = _counter("drifts", "Drifts detected on the critic's errors.", "kind")
+TRAINING_LOSS = _gauge("training_loss", "Cross-entropy of the last LoRA step, nats per slot.")
+TRAINING_STEPS = _counter("training_steps", "LoRA steps taken.")
+GATE_DECISIONS = _counter("gate_decisions", "Decisions of the gate.", "what", "decision")
+ADAPTER = Info("stratagem_adapter", "Versions now served.", registry=REGISTRY)
+SWAPS = _counter("swaps", "Adapters swapped in while serving.")
+SWAP_SECONDS = _histogram("swap_seconds", "Stall of the hot path during a swap.", _SWAP_S)
+ADAPTERS_REFUSED = _counter("adapters_refused", "Adapter files that the worker would not load.", "reason")
+REFUSED_WRITES = _counter("refused_writes", "Compare-and-set calls lost to another writer.")
+REPLAYS_SKIPPED = _counter("replays_skipped", "Records skipped because they were applied before.", "topic")
+MISPARTITIONED = _counter("mispartitioned", "Records whose partition is not murmur2's.", "topic")
+BUGS = _counter("bugs", "Records that tripped our own bug; alert on any.", "service")
+REDIS_ERRORS = _counter("redis_errors", "Failed Redis calls, each retried.", "service")
+KAFKA_ERRORS = _counter("kafka_errors", "Failed Kafka calls, each retried.", "service")
+LIVE = _gauge("live", "1 while the main loop turns.", "service")
+LAST_LOOP = _gauge("last_loop_timestamp_seconds", "Wall clock of the main loop's last turn.", "service")
+
+
+def serve(service: str, host: str, port: int) -> int:
+    """Serve the registry; port 0 takes the service's default, or a free one when that is taken.
+
+    Returns:
+        The port that is served.
+    """
+    for candidate in (port or DEFAULT_PORTS[service], 0):
+        try:
+            server, _ = start_http_server(candidate, addr=host, registry=REGISTRY)
+        except OSError:
+            if port:
+                raise
+            continue
+        return int(server.server_port)
+    message = f"no free port for the metrics of {service} on {host}"
+    raise OSError(message)
