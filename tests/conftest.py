@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
@@ -41,6 +42,8 @@ def stack(stratagem_home: Path, request: pytest.FixtureRequest) -> Iterator[Endp
     with LocalStack(home, fresh=True, progress=progress, cache=stratagem_home / "cache") as running:
         yield running.endpoints
         running.check()
+    if not request.session.testsfailed:  # logs of a failed run stay for whoever looks into it
+        shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ class Broker:
         log = self._home / "format.log"
         tool = [*java[:1], "-XX:TieredStopAtLevel=1", *java[1:], "kafka.tools.StorageTool", "format"]
         with log.open("wb") as output:
-            done = subprocess.run(  # noqa: S603  our own command
+            done = subprocess.run(
                 [*tool, "--ignore-formatted", "-t", cluster_id, "-c", str(properties)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -148,6 +148,7 @@ class Broker:
             try:
                 self._wait_until_ready(process, bootstrap)
             except ProcessDied as death:
+                process.stop()
                 taken = any(sign in death.tail for sign in PORT_TAKEN)
                 if not taken or attempt == PORT_ATTEMPTS:
                     raise

@@ -14,11 +14,11 @@ TAIL_BYTES = 16_384  # read from the end of a log that may be large
 STOP_MARGIN_S = 5.0  # beyond the grace period, before the guard itself is killed
 
 
-class MissingPart(Exception):  # noqa: N818  not our error: the machine lacks something
+class MissingPart(Exception):
     """Something that the machine must have is not there; the message is the one line to show."""
 
 
-class ProcessDied(Exception):  # noqa: N818  an event that happened, named as such
+class ProcessDied(Exception):
     """A child process ended without being asked to.
 
     Attributes:
@@ -76,7 +76,7 @@ class ChildProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         guard = [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), str(grace_s)]
         with log.open("ab") as log_file:
-            self._guard = subprocess.Popen(  # noqa: S603  our own guard and our own command
+            self._guard = subprocess.Popen(
                 [*guard, *(os.fspath(part) for part in argv)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -85,7 +85,11 @@ class ChildProcess:
                 start_new_session=True,  # Ctrl-C in the terminal reaches us alone; we stop it in our order
                 pass_fds=keep_open,
             )
-        self.pid = self._read_pid()
+        try:
+            self.pid = self._read_pid()
+        except ProcessDied:
+            self.stop()
+            raise
 
     def _read_pid(self) -> int:
         assert self._guard.stdout is not None
