@@ -1,0 +1,204 @@
+"""What attribution keeps of one customer, in a key of its own beside the row. Pure data.
+
+The state holds *facts*: strategies, what was echoed of them, orders and their reversals. Rewards are always
+recomputed from the facts, so that the order in which two topics were read cannot matter.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from streaming.contracts.kinds import KIND_NAMES, Arm, Kind
+from streaming.contracts.rewards import Outcomes, Reward
+from streaming.contracts.strategies import PolicyRecord, StrategyRequest
+from streaming.reward import Formula
+
+HOUR_MS = 3600 * 1000
+DAY_MS = 24 * HOUR_MS
+
+Span = Annotated[int, Meta(gt=0, description="milliseconds of event time")]
+
+
+class KindWindows(Struct, frozen=True):
+    """How long each outcome of one kind may take. Windows are half-open: `[start, start + length)`.
+
+    Args:
+        response_ms: a click counts this long after the first exposure.
+        horizon_ms: everything else counts this long; then the final is published.
+        click_conversion_ms: an order counts this long after a click.
+        view_conversion_ms: an order counts this long after an exposure without a click.
+    """
+
+    response_ms: Span = DAY_MS
+    horizon_ms: Span = 3 * DAY_MS
+    click_conversion_ms: Span = 3 * DAY_MS
+    view_conversion_ms: Span = DAY_MS
+
+
+class Windows(Struct, frozen=True):
+    """When outcomes close, how long what is closed is remembered, and by which formula it is valued.
+
+    Args:
+        refund_ms: a closed strategy with orders waits this long for refunds and cancellations.
+        late_ms: a closed strategy without orders waits this long for late records.
+        early_ms: an outcome waits this long for a strategy that has not been read yet.
+        max_early: such outcomes kept per customer; beyond it the oldest are given up as unknown.
+        max_closed: closed strategies kept per customer; open ones are bounded by the caps on asking.
+        max_orders: orders kept per customer, the newest.
+        default_margin_pct: margin of a line whose product is unknown or sold in another currency, of its revenue.
+    """
+
+    by_kind: dict[Kind, KindWindows] = {kind: KindWindows() for kind in KIND_NAMES}
+    refund_ms: Span = 30 * DAY_MS
+    late_ms: Span = DAY_MS
+    early_ms: Span = 6 * HOUR_MS
+    max_early: int = 64
+    max_closed: int = 64
+    max_orders: int = 200
+    default_margin_pct: Annotated[int, Meta(ge=0, le=100)] = 25
+    formula: Formula = Formula()
+
+    @staticmethod
+    def of(horizon_ms: int, response_ms: int) -> "Windows":
+        """The same windows for every kind: orders count to the horizon after a click, a response long after a view."""
+        each = KindWindows(
+            response_ms=min(response_ms, horizon_ms),
+            horizon_ms=horizon_ms,
+            click_conversion_ms=horizon_ms,
+            view_conversion_ms=min(response_ms, horizon_ms),
+        )
+        return Windows(by_kind=dict.fromkeys(KIND_NAMES, each))
+
+
+class Echo(Struct, frozen=True):
+    """An event that names a strategy: an exposure, a click, an unsubscription, a complaint, a cost.
+
+    Args:
+        name: of the event; what it means depends on the strategy's kind.
+        amount_minor: of `Ad Cost Recorded`, in `currency`; 0 otherwise.
+    """
+
+    strategy_id: str
+    message_id: str
+    name: str
+    at_ms: int
+    amount_minor: int = 0
+    currency: str = ""
+
+
+class OrderLine(Struct, frozen=True):
+    """One line of an order, with the unit's margin by the catalog as it was when the order was read.
+
+    Args:
+        category: path of the product, empty when unknown.
+        campaigns: ids of the campaigns that offered the product.
+        owner: the strategy that was credited, frozen when it left the state; empty while it can be recomputed.
+    """
+
+    product_id: str
+    quantity: int
+    unit_price_minor: int
+    unit_margin_minor: int
+    category: tuple[str, ...] = ()
+    campaigns: tuple[str, ...] = ()
+    owner: str = ""
+
+
+class Reversal(Struct, frozen=True):
+    """A refund or a cancellation of (a part of) an order.
+
+    Args:
+        units: product id → units given back; empty: see `amount_minor`.
+        amount_minor: money given back without naming products; None with no units: the whole order.
+    """
+
+    message_id: str
+    at_ms: int
+    currency: str
+    units: dict[str, int] = {}
+    amount_minor: int | None = None
+
+
+class Order(Struct, frozen=True):
+    """One order. Without lines it is a place kept for an order that is read after its own refund."""
+
+    order_id: str
+    at_ms: int
+    message_id: str
+    currency: str
+    lines: tuple[OrderLine, ...] = ()
+    reversals: tuple[Reversal, ...] = ()
+    strategy_id: str = ""
+    """The strategy that the shop itself credits, empty when it does not say."""
+
+
+class Subject(Struct, frozen=True):
+    """The parts of a strategy (or of a ghost's request) that every reward repeats."""
+
+    request: StrategyRequest
+    assigned_arm: Arm
+    acting_arm: Arm
+    decision: dict[str, str]
+    policy: PolicyRecord | None
+    propensity: float | None
+    slot_propensities: dict[str, float]
+
+
+class OpenStrategy(Struct, frozen=True):
+    """One strategy or ghost, its facts, and what has been published of it.
+
+    Args:
+        products: product ids whose lines it may be credited with; `categories`, `campaigns` likewise.
+        facts: echoes of it, sorted by (at_ms, message_id).
+        stage: the last stage published, `open` for none.
+        cutoff_ms: facts before it are in what was published last (exclusive).
+        published: outcomes of the last final or correction.
+        subject: a `Subject`, kept encoded: it is large and read only when something is published.
+    """
+
+    strategy_id: str
+    kind: Kind
+    ghost: bool
+    currency: str
+    issued_ms: int
+    valid_until_ms: int
+    subject: msgspec.Raw
+    products: tuple[str, ...] = ()
+    categories: tuple[tuple[str, ...], ...] = ()
+    campaigns: tuple[str, ...] = ()
+    facts: tuple[Echo, ...] = ()
+    stage: Literal["open", "responded", "closed"] = "open"
+    cutoff_ms: int = 0
+    published: Outcomes | None = None
+    reward: float = 0.0
+
+
+class OpenState(Struct, frozen=True):
+    """All that attribution knows of one customer; empty when nothing is open."""
+
+    strategies: tuple[OpenStrategy, ...] = ()
+    orders: tuple[Order, ...] = ()
+    early: tuple[Echo, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """True when the key can be deleted."""
+        return not (self.strategies or self.orders or self.early)
+
+
+class UnknownStrategy(Struct, frozen=True):
+    """A fact: an event named a strategy that never came. The edge counts or dead-letters it."""
+
+    strategy_id: str
+    message_id: str
+    name: str
+    at_ms: int
+
+
+class Step(Struct, frozen=True):
+    """What one call of attribution gives: the new state, the rewards to publish, the facts to report."""
+
+    state: OpenState
+    rewards: tuple[Reward, ...] = ()
+    unknown: tuple[UnknownStrategy, ...] = ()

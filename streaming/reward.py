@@ -1,0 +1,187 @@
+"""The one formula: outcomes → money → reward.
+
+Attribution calls it with what happened, the critic with probabilities of it; both get the same numbers
+because it is linear in the outcomes. Pure; floats or NumPy arrays alike. All amounts are in major units of the request's currency.
+"""
+
+from typing import Annotated, TypeAlias
+
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from streaming.contracts.kinds import GRAMMARS, Kind
+from streaming.contracts.money import to_major
+from streaming.contracts.strategies import Candidate, StrategyRequest
+
+Value: TypeAlias = float | NDArray[np.float64]
+"""One outcome, or an array of outcomes (or of their probabilities), broadcast against the others."""
+
+NonNegative = Annotated[float, Meta(ge=0.0)]
+NonPositive = Annotated[float, Meta(le=0.0)]
+
+
+class Weights(Struct, frozen=True):
+    """What outcomes and contacts are worth, in major units of the currency (defaults: a grocery shop in dollars).
+
+    Args:
+        click_major: a click within its window: a fraction of a typical unit's margin (0.3 to 3).
+        order_major: an order beyond its margin; 0: the margin says it all.
+        email_major: sending one e-mail; `push_major`, `sms_major` likewise; the shop's own site is free.
+        bid_low_major: one exposure of an ad at that tier, about a thousandth of its price per thousand.
+        placement_factor: multiplies the bid: sought-after places cost more.
+        free_shipping_major: what a delivery costs beyond what small baskets pay anyway, per order.
+        unsubscribe_major: a customer who may not be written to any more.
+        complaint_major: marked as spam: hurts every later delivery.
+    """
+
+    click_major: NonNegative = 0.05
+    order_major: NonNegative = 0.0
+    email_major: NonNegative = 0.002
+    push_major: NonNegative = 0.001
+    sms_major: NonNegative = 0.03
+    bid_low_major: NonNegative = 0.003
+    bid_medium_major: NonNegative = 0.008
+    bid_high_major: NonNegative = 0.02
+    placement_factor: dict[str, NonNegative] = {"home": 1.0, "search": 1.5, "category": 1.0, "checkout": 1.2}
+    free_shipping_major: NonNegative = 0.2
+    unsubscribe_major: NonPositive = -1.0
+    complaint_major: NonPositive = -3.0
+
+
+class Formula(Struct, frozen=True):
+    """Outcomes → reward, by the given weights."""
+
+    weights: Weights = Weights()
+
+    def margin_major(self, candidate: Candidate, decision: dict[str, str], currency: str) -> float:
+        """One unit's margin after the decision's discount; may be negative where rules were not applied."""
+        off_minor = candidate.price_minor * discount_pct(decision) / 100
+        return to_major(candidate.margin_minor, currency) - off_minor * to_major(1, currency)
+
+    def cost_major(self, kind: Kind, decision: dict[str, str]) -> float:
+        """What the contact costs: the channel's message, or an ad's exposure by bid tier and placement."""
+        if kind == "ad":
+            tier = self._by_tier().get(decision.get("bid_tier", ""), 0.0)
+            return tier * self.weights.placement_factor.get(decision.get("placement", ""), 1.0)
+        return self._by_channel().get(decision.get("channel", ""), 0.0)
+
+    def offer_major(self, decision: dict[str, str]) -> float:
+        """What the offer costs per order beyond the discount, which is in the margin already."""
+        return self.weights.free_shipping_major if decision.get("offer_type") == "free_shipping" else 0.0
+
+    def components(
+        self,
+        clicked: Value,
+        ordered: Value,
+        margin: Value,
+        refunded_margin: Value,
+        unsubscribed: Value,
+        complained: Value,
+        cost: Value,
+        offer: Value = 0.0,
+    ) -> dict[str, Value]:
+        """Named parts that sum to the reward.
+
+        Args:
+            clicked: 0 or 1, or its probability.
+            ordered: likewise.
+            margin: of the attributed lines after discount, before refunds (expected: p(order) * margin_major).
+            refunded_margin: what refunds took back of it.
+            unsubscribed: 0 or 1, or its probability.
+            complained: likewise.
+            cost: of the contact, `cost_major` or what the ad server recorded.
+            offer: `offer_major` of the decision, paid once per order.
+        """
+        w = self.weights
+        return {
+            "click": w.click_major * clicked,
+            "order": w.order_major * ordered,
+            "margin": margin,
+            "refund": -1.0 * refunded_margin,
+            "offer": -1.0 * offer * ordered,
+            "unsubscribe": w.unsubscribe_major * unsubscribed,
+            "complaint": w.complaint_major * complained,
+            "cost": -1.0 * cost,
+        }
+
+    def total(
+        self,
+        clicked: Value,
+        ordered: Value,
+        margin: Value,
+        refunded_margin: Value,
+        unsubscribed: Value,
+        complained: Value,
+        cost: Value,
+        offer: Value = 0.0,
+    ) -> Value:
+        """The reward: the sum of `components`, major units."""
+        parts = self.components(
+            clicked, ordered, margin, refunded_margin, unsubscribed, complained, cost, offer,
+        )
+        return summed(parts)
+
+    def margin_grid(self, request: StrategyRequest) -> NDArray[np.float64]:
+        """`margin_major` of every action, shape: one axis per slot in order, as many as its values.
+
+        A ranking sells from its category and its pinned product: the mean of the two candidates' margins.
+        """
+        by_id = {candidate.id: candidate for candidate in request.candidates}
+        pointed = [slot for slot in request.slots if slot.name in GRAMMARS[request.kind].candidate_slots]
+        unit = to_major(1, request.currency)
+        margin = self._axes(request, {s.name: [by_id[v].margin_minor * unit for v in s.values] for s in pointed})
+        price = self._axes(request, {s.name: [by_id[v].price_minor * unit for v in s.values] for s in pointed})
+        off = self._axes(request, {s.name: [int(v) / 100 for v in s.values] for s in request.slots if s.name == "discount"})
+        share = 1.0 / max(len(pointed), 1)
+        grid: NDArray[np.float64] = share * (margin - price * off)
+        return grid
+
+    def cost_grid(self, request: StrategyRequest) -> NDArray[np.float64]:
+        """`cost_major` of every action, shape as `margin_grid`."""
+        tiers, channels, places = self._by_tier(), self._by_channel(), self.weights.placement_factor
+        if request.kind != "ad":
+            costs = {s.name: [channels.get(v, 0.0) for v in s.values] for s in request.slots if s.name == "channel"}
+            return self._axes(request, costs)
+        tier = {s.name: [tiers.get(v, 0.0) for v in s.values] for s in request.slots if s.name == "bid_tier"}
+        place = {s.name: [places.get(v, 1.0) - 1.0 for v in s.values] for s in request.slots if s.name == "placement"}
+        grid: NDArray[np.float64] = self._axes(request, tier) * (1.0 + self._axes(request, place))
+        return grid
+
+    def offer_grid(self, request: StrategyRequest) -> NDArray[np.float64]:
+        """`offer_major` of every action, shape as `margin_grid`."""
+        slots = [slot for slot in request.slots if slot.name == "offer_type"]
+        return self._axes(request, {s.name: [self.offer_major({"offer_type": v}) for v in s.values] for s in slots})
+
+    def _by_channel(self) -> dict[str, float]:
+        w = self.weights
+        return {"email": w.email_major, "push": w.push_major, "sms": w.sms_major}
+
+    def _by_tier(self) -> dict[str, float]:
+        w = self.weights
+        return {"low": w.bid_low_major, "medium": w.bid_medium_major, "high": w.bid_high_major}
+
+    @staticmethod
+    def _axes(request: StrategyRequest, by_slot: dict[str, list[float]]) -> NDArray[np.float64]:
+        """The sum over slots of a number per value, over the whole grid; slots not named add nothing."""
+        shape = tuple(len(slot.values) for slot in request.slots)
+        grid = np.zeros(shape)
+        for axis, slot in enumerate(request.slots):
+            if slot.name in by_slot:
+                along = [1] * len(shape)
+                along[axis] = shape[axis]
+                grid = grid + np.asarray(by_slot[slot.name]).reshape(along)
+        return grid
+
+
+def summed(components: dict[str, Value]) -> Value:
+    """The reward of given components, added in their order: the same bits wherever it is computed."""
+    total: Value = 0.0
+    for part in components.values():
+        total = total + part
+    return total
+
+
+def discount_pct(decision: dict[str, str]) -> int:
+    """The decision's discount in percent; 0 where the kind offers none."""
+    return int(decision.get("discount", "0") or "0")
