@@ -59,6 +59,12 @@ def pick_free_ports() -> tuple[int, int]:
         return first.getsockname()[1], second.getsockname()[1]
 
 
+def new_cluster_id() -> str:
+    """Return 22 characters of URL-safe base64 that do not begin with a dash, which the format tool takes for an option."""
+    raw = uuid.uuid4().bytes
+    return base64.urlsafe_b64encode(bytes([raw[0] & 0x7F]) + raw[1:]).decode().rstrip("=")
+
+
 class Broker:
     """Apache Kafka as a child process.
 
@@ -117,7 +123,7 @@ class Broker:
         if id_file.exists():  # written last, so its presence means a finished format
             return id_file.read_text()
         progress(f"formatting Kafka's data folder in {self._home}")
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster_id = new_cluster_id()
         properties = self._configure(9092, 9093)  # the ports play no part in formatting
         log = self._home / "format.log"
         tool = [*java[:1], "-XX:TieredStopAtLevel=1", *java[1:], "kafka.tools.StorageTool", "format"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import select
 import signal
 import socket
@@ -17,7 +18,7 @@ from kafka.admin import NewTopic
 
 from services.local import broker as broker_module
 from services.local import stack as stack_module
-from services.local.broker import Broker, pick_free_ports
+from services.local.broker import Broker, new_cluster_id, pick_free_ports
 from services.local.process import MissingPart, ProcessDied
 from services.local.stack import Endpoints, LocalStack
 
@@ -156,6 +157,12 @@ def test_a_broker_that_cannot_start_says_why(
     monkeypatch.setattr(broker_module, "HEAP", "1k")
     with pytest.raises(ProcessDied, match="heap"):
         Broker(tmp_path, cache=stratagem_home / "cache", progress=silent)
+
+
+def test_cluster_ids_are_no_options() -> None:
+    """A cluster id has the form that Kafka wants and never looks like an option of its tool."""
+    for _ in range(1000):
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{21}", new_cluster_id())
 
 
 def test_killing_the_parent_stops_both(tmp_path: Path, stratagem_home: Path) -> None:
