@@ -1,7 +1,6 @@
 # Every command of the house, for people and for CI alike. Each installs what it needs, once.
 SETUP := bash deploy/setup.sh
 PYTHON := .venv/bin/python
-DEMO_MINUTES ?= 5
 
 # One thread per process: the services are several processes that share the cores.
 export OMP_NUM_THREADS ?= 1
@@ -13,9 +12,9 @@ export MKL_NUM_THREADS ?= 1
 help:            ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo:            ## Set up, then run the main job on this machine (DEMO_MINUTES=5)
+demo:            ## Set up, then run the main job on this machine (DEMO_MINUTES=1: a short one)
 	@$(SETUP) local
-	@DEMO_MINUTES=$(DEMO_MINUTES) .venv/bin/stratagem demo
+	@.venv/bin/stratagem demo
 
 up:              ## Set up, then run the local stack and all services until Ctrl-C
 	@$(SETUP) local
