@@ -38,7 +38,10 @@ STRATEGIES = _counter("strategies", "Strategies published.", "kind", "arm", "act
 LATE = _counter("late_strategies", "Requests answered by the critic alone, past their deadline.", "kind")
 MESSAGES = _counter("messages", "Message texts by who wrote them.", "source", "language")
 REQUEST_TO_STRATEGY = _histogram(
-    "request_to_strategy_seconds", "From the request's Kafka timestamp to the strategy's acknowledgement.", _LATENCY_S, "kind"
+    "request_to_strategy_seconds",
+    "From the request's Kafka timestamp to the strategy's acknowledgement.",
+    _LATENCY_S,
+    "kind",
 )
 BATCH_SIZE = _histogram("batch_size", "Records per processed batch.", tuple(map(float, _SIZES)), "service")
 TOKENS = _counter("tokens", "Tokens through the language model.", "what")

@@ -6,7 +6,7 @@ Every field is an environment variable `STRATAGEM_<FIELD>`; nothing below `main`
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -36,7 +36,9 @@ class Common(Struct, frozen=True, kw_only=True):
     partitions: Annotated[int, Meta(ge=1, le=1024, description="of topics that have to be created")] = 4
     replication_factor: Annotated[int, Meta(ge=1, le=9)] = 1
     redis_url: Annotated[str, Meta(description="redis://, rediss:// or unix://; empty: the embedded one")] = ""
-    buckets: Annotated[int, Meta(ge=1, description="of customers; a multiple of the partitions; fixed at first start")] = 64
+    buckets: Annotated[
+        int, Meta(ge=1, description="of customers; a multiple of the partitions; fixed at first start")
+    ] = 64
     clock: Annotated[Literal["live", "replay"], Meta(description="what moves an idle partition's watermark")] = "live"
     registry: Annotated[str, Meta(description="any fsspec address; empty: HOME/registry")] = ""
     metrics_host: Annotated[str, Meta(description="address the metrics are served on")] = "127.0.0.1"
@@ -51,10 +53,14 @@ class AgentsSettings(Common, frozen=True, kw_only=True):
     max_poll_records: Annotated[int, Meta(ge=1, le=100_000)] = 2000
     horizon_h: Annotated[float, Meta(gt=0, description="after the first exposure a strategy closes, hours")] = 72.0
     response_window_h: Annotated[float, Meta(gt=0, description="a click counts this long, hours")] = 24.0
-    allowed_lateness_s: Annotated[float, Meta(ge=0, description="the watermark stays this far behind the newest event")] = 600.0
+    allowed_lateness_s: Annotated[
+        float, Meta(ge=0, description="the watermark stays this far behind the newest event")
+    ] = 600.0
     daily_cap: Annotated[int, Meta(ge=0, description="strategies per customer and day")] = 3
     max_discount_pct: Annotated[int, Meta(ge=0, le=100)] = 30
-    stale_after_s: Annotated[float, Meta(gt=0, description="a trigger older than this (event time) is suppressed")] = 3600.0
+    stale_after_s: Annotated[float, Meta(gt=0, description="a trigger older than this (event time) is suppressed")] = (
+        3600.0
+    )
     quiet_start_hour: Annotated[int, Meta(ge=0, le=23, description="no outbound message from this local hour")] = 21
     quiet_end_hour: Annotated[int, Meta(ge=0, le=23)] = 8
     deadline_s: Annotated[float, Meta(gt=0, description="a request waits at most this long (wall clock)")] = 10.0
@@ -64,20 +70,26 @@ class AgentsSettings(Common, frozen=True, kw_only=True):
     share_random: Annotated[float, Meta(ge=0)] = 0.20
     share_holdout: Annotated[float, Meta(ge=0)] = 0.05
     arm_salt: Annotated[str, Meta(description="changes who is in which arm; keep it")] = "stratagem"
-    campaign_rate_per_s: Annotated[float, Meta(gt=0, description="customers a campaign start reaches per second")] = 200.0
+    campaign_rate_per_s: Annotated[float, Meta(gt=0, description="customers a campaign start reaches per second")] = (
+        200.0
+    )
     max_message_ids: Annotated[int, Meta(ge=16, description="message ids remembered per customer")] = 256
 
 
 class WorkerSettings(Common, frozen=True, kw_only=True):
     """The model worker."""
 
-    base_model: Annotated[str, Meta(description="a transformers model by name or path; empty: the base that ships")] = ""
+    base_model: Annotated[str, Meta(description="a transformers model by name or path; empty: the base that ships")] = (
+        ""
+    )
     device: Annotated[str, Meta(description="auto, cpu, cuda, cuda:1 ...")] = "auto"
     threads: Annotated[int, Meta(ge=1, description="of torch")] = 1
     batch_size: Annotated[int, Meta(ge=1, le=1024)] = 32
     batch_wait_ms: Annotated[int, Meta(ge=0, description="how long a batch waits to fill")] = 5
     temperature: Annotated[float, Meta(gt=0, description="of the language model's slot distributions")] = 0.4
-    strategy_ttl_s: Annotated[int, Meta(ge=60, description="stored strategies outlive every redelivery")] = 14 * 24 * 3600
+    strategy_ttl_s: Annotated[int, Meta(ge=60, description="stored strategies outlive every redelivery")] = (
+        14 * 24 * 3600
+    )
     seed: Annotated[int, Meta(ge=0)] = 0
 
 
@@ -100,7 +112,9 @@ class UpdaterSettings(Common, frozen=True, kw_only=True):
     lm_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
     kl_cap_nats: Annotated[float, Meta(gt=0)] = 1.0
     value_margin: Annotated[float, Meta(ge=0, description="delta: how much worse a candidate's value may be")] = 0.02
-    outage_after: Annotated[int, Meta(ge=5, description="unseen closed strategies of a channel that mean an outage")] = 50
+    outage_after: Annotated[
+        int, Meta(ge=5, description="unseen closed strategies of a channel that mean an outage")
+    ] = 50
     seed: Annotated[int, Meta(ge=0)] = 0
 
 
@@ -127,7 +141,8 @@ def load(kind: type[S], environ: Mapping[str, str], **overrides: object) -> S:
         raw = environ.get(PREFIX + name.upper(), "")
         if raw:
             values[name] = _parsed(PREFIX + name.upper(), raw, hint)
-    return kind(**{**values, **overrides})
+    arguments: dict[str, Any] = {**values, **overrides}
+    return kind(**arguments)
 
 
 def _parsed(variable: str, raw: str, hint: object) -> object:
@@ -135,7 +150,7 @@ def _parsed(variable: str, raw: str, hint: object) -> object:
     if target is Path:
         return Path(raw)
     try:
-        return msgspec.convert(raw, target, strict=False)  # type: ignore[call-overload]  # a type read from hints
+        return msgspec.convert(raw, target, strict=False)
     except msgspec.ValidationError as error:
         shown = "***" if "PASSWORD" in variable else repr(raw)
         message = f"{variable}={shown}: {error}"

@@ -1,10 +1,11 @@
 """`model.adapters` and `model.decisions`: versions, the one record `serving`, and what the gate decided."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
+from streaming.contracts.codec import decode
 from streaming.contracts.strategies import Check
 
 SERVING_KEY = "serving"
@@ -39,8 +40,9 @@ class Version(Struct, frozen=True, tag="version", tag_field="record"):
 
 
 class Serving(Struct, frozen=True, tag="serving", tag_field="record"):
-    """What is served now. An operator's act raises `epoch`; readers ignore lower epochs, and within an
-    epoch lower sequences.
+    """What is served now.
+
+    An operator's act raises `epoch`; readers ignore lower epochs, and within an epoch lower sequences.
     """
 
     epoch: int
@@ -56,6 +58,17 @@ class Serving(Struct, frozen=True, tag="serving", tag_field="record"):
 
 
 AdapterRecord = Version | Serving
+
+
+def decode_record(value: bytes) -> AdapterRecord:
+    """A record of `model.adapters`.
+
+    Raises:
+        BadEvent: with field, value and what was wanted.
+    """
+    kind: Any = AdapterRecord  # a union is no `type` to the checker; msgspec tells its members by their tag
+    record: AdapterRecord = decode(value, kind)
+    return record
 
 
 class GateDecision(Struct, frozen=True):

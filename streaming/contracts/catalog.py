@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from streaming.contracts.kinds import Channel
-from streaming.contracts.money import Currency, Minor
+from streaming.contracts.money import MAX_MINOR, Currency
 
 Text = Annotated[str, Meta(max_length=2000)]
-Positive = Annotated[Minor, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=0, le=MAX_MINOR, description="integer minor units")]
 
 
 class Product(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Errors by blame. A `BadEvent` is the sender's; `Unavailable` is the world's; anything else is ours."""
 
 
-class BadEvent(Exception):  # noqa: N818 -- named by blame, as the dead-letter reason reads
+class BadEvent(Exception):
     """A record that can never be processed as it is. It is dead-lettered with these three facts.
 
     Args:
@@ -18,7 +18,7 @@ class BadEvent(Exception):  # noqa: N818 -- named by blame, as the dead-letter r
         super().__init__(f"{field}: got {self.value}, wanted {wanted}")
 
 
-class Unavailable(Exception):  # noqa: N818 -- named by blame
+class Unavailable(Exception):
     """Something we depend on does not answer now. Retry with backoff, count it, stay alive."""
 
 

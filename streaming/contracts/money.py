@@ -34,7 +34,7 @@ def to_minor(amount: Decimal, currency: str, field: str) -> int:
     Raises:
         BadEvent: not finite, negative, over `MAX_MINOR`, or finer than the currency's decimals.
     """
-    if not amount.is_finite() or amount.is_signed() and amount != 0:
+    if not amount.is_finite() or (amount.is_signed() and amount != 0):
         raise BadEvent(field, amount, "a finite amount >= 0")
     if amount.adjusted() > 14:  # noqa: PLR2004 -- guards the multiplication against 1e400
         raise BadEvent(field, amount, f"at most {MAX_MINOR} minor units")

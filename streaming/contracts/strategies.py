@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from streaming.contracts.kinds import Arm, Kind
@@ -23,7 +22,15 @@ Trigger = Literal[
     "decision_requested",
 ]
 SuppressionReason = Literal[
-    "holdout", "paused", "no_consent", "daily_cap", "cooldown", "quiet_hours", "stale", "no_candidates", "erased",
+    "holdout",
+    "paused",
+    "no_consent",
+    "daily_cap",
+    "cooldown",
+    "quiet_hours",
+    "stale",
+    "no_candidates",
+    "erased",
 ]
 
 
@@ -94,8 +101,9 @@ class Removed(Struct, frozen=True):
 
 
 class StrategyRequest(Struct, frozen=True):
-    """Everything the model may use, frozen. `issued_at` is event time; `deadline_s` counts on the wall
-    clock from the record's Kafka timestamp.
+    """Everything the model may use, frozen.
+
+    `issued_at` is event time; `deadline_s` counts on the wall clock from the record's Kafka timestamp.
     """
 
     request_id: str
@@ -224,8 +232,3 @@ class Strategy(Struct, frozen=True):
 def candidate_by_id(request: StrategyRequest) -> dict[str, Candidate]:
     """The request's candidates by id."""
     return {candidate.id: candidate for candidate in request.candidates}
-
-
-def encode(message: Struct) -> bytes:
-    """Canonical JSON bytes: fields in declaration order, no spaces, UTF-8."""
-    return msgspec.json.encode(message)

@@ -36,8 +36,18 @@ PROGRESS = TopicSpec("stream.progress", "topic and partition", "compact", partit
 DEAD_LETTERS = TopicSpec("dead-letters", "as received", "delete")
 
 TOPICS: tuple[TopicSpec, ...] = (
-    SHOP_EVENTS, ADS_EVENTS, CATALOG, CAMPAIGNS, REQUESTS, SUPPRESSIONS,
-    STRATEGIES, REWARDS, ADAPTERS, DECISIONS, PROGRESS, DEAD_LETTERS,
+    SHOP_EVENTS,
+    ADS_EVENTS,
+    CATALOG,
+    CAMPAIGNS,
+    REQUESTS,
+    SUPPRESSIONS,
+    STRATEGIES,
+    REWARDS,
+    ADAPTERS,
+    DECISIONS,
+    PROGRESS,
+    DEAD_LETTERS,
 )
 INPUTS: tuple[TopicSpec, ...] = (SHOP_EVENTS, ADS_EVENTS, STRATEGIES)
 """What the agents consume in one group; equal partitions, so that one worker owns a customer in all three."""

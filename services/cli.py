@@ -1,0 +1,156 @@
+"""The one command, `stratagem`. Nothing heavy is imported before the chosen command needs it.
+
+Exit codes: 0 done, 1 (EXIT_FOUND) it ran and found something wrong, 2 wrong usage or settings, 3 something needed is not there.
+"""
+
+import logging
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from services.cli_data import COMMANDS
+from services.settings import SettingError
+
+EXIT_USAGE = 2
+EXIT_MISSING = 3
+
+
+class _Group(click.Group):
+    """Turns our own errors into one clear line and a code that means something."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from services.local.process import MissingPart, ProcessDied
+
+        try:
+            return super().invoke(ctx)
+        except SettingError as error:
+            _fail(str(error), EXIT_USAGE)
+        except (MissingPart, ProcessDied) as error:
+            _fail(str(error), EXIT_MISSING)
+        except KeyboardInterrupt:
+            _fail("interrupted", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"stratagem: {message}", err=True)
+    sys.exit(code)
+
+
+def _say(message: str) -> None:
+    click.echo(f"stratagem: {message}", err=True)
+
+
+def _logging(level: str) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(version("stratagem"), prog_name="stratagem")
+def main() -> None:
+    """Marketing strategies written by a language model that keeps learning from what customers do.
+
+    Start with `stratagem demo` (real purchases replayed, everything on this machine) or `stratagem up` (an embedded
+    Kafka and Redis and all services, waiting for your events), then `stratagem publish FILE` and `stratagem watch
+    strategies`.
+
+    Settings are environment variables STRATAGEM_*; the README lists them. With STRATAGEM_KAFKA_BOOTSTRAP and
+    STRATAGEM_REDIS_URL set, your own Kafka and Redis are used.
+
+    Exit codes: 0 done; 1 something was found wrong (an event refused, books that do not balance); 2 wrong usage or
+    settings; 3 something needed is missing or died.
+    """
+
+
+@main.command()
+@click.option("--minutes", type=click.FloatRange(0.5, 120), envvar="DEMO_MINUTES", default=6.0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=None, help="Of the simulated customers.")
+def demo(minutes: float, seed: int | None) -> None:
+    """Replay real purchases against simulated customers, live, and check the books.
+
+    Starts a fresh embedded stack and all services below .stratagem/demo, plays the shop for the given number of
+    minutes, shows what happens, and writes .stratagem/demo/report.html and report.json. Exits with 1 unless nothing
+    was lost and the books balance.
+    """
+    from services.shop.demo import run
+
+    sys.exit(run(os.environ, minutes=minutes, seed=seed, progress=_say))
+
+
+@main.command()
+def up() -> None:
+    """Run the embedded Kafka and Redis and all services until Ctrl-C; data are kept between runs."""
+    from services.up import run
+
+    run(os.environ, _say)
+
+
+def _service(module: str, settings_name: str) -> None:
+    import importlib
+
+    import services.settings as known
+    from services.endpoints import connected
+
+    settings = connected(getattr(known, settings_name), os.environ)
+    _logging(settings.log_level)
+    sys.exit(importlib.import_module(module).main(settings))
+
+
+@main.command()
+def agents() -> None:
+    """Run the Faust agents: profiles, triggers, attribution. Start more of them to share the partitions."""
+    _service("services.agents", "AgentsSettings")
+
+
+@main.command()
+def worker() -> None:
+    """Run a model worker: requests in, strategies out. Start more of them to share the partitions."""
+    _service("services.worker", "WorkerSettings")
+
+
+@main.command()
+def updater() -> None:
+    """Run the updater: rewards in, critics and adapters out. Exactly one."""
+    _service("services.updater", "UpdaterSettings")
+
+
+@main.command(hidden=True)
+def shop() -> None:
+    """Run the simulated shop of the demo."""
+    _service("services.shop.replay", "ShopSettings")
+
+
+@main.command()
+def topics() -> None:
+    """Create the topics that are missing and check those that exist; says what does not fit."""
+    from services.endpoints import connected
+    from services.settings import Common
+    from services.topics import ensure_topics
+
+    for line in ensure_topics(connected(Common, os.environ)):
+        click.echo(line)
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path(".stratagem/base"), show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--scale", type=click.FloatRange(0.001, 10), default=1.0, show_default=True, help="Of the recipe's length."
+)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--resume/--restart", default=True, show_default=True)
+def pretrain(out: Path, seed: int, scale: float, threads: int, *, resume: bool) -> None:
+    """Make the base model from its committed recipe: corpus, causal LM, fine-tuning with teachers."""
+    from model.pretrain import main as make_base
+
+    make_base(out, seed=seed, scale=scale, threads=threads, resume=resume, progress=_say)
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
+
+if __name__ == "__main__":
+    main()

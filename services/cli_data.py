@@ -1,0 +1,205 @@
+"""The commands of `stratagem` that publish, read and steer; see `services/cli.py` for the rest."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from services.settings import Common, ShopSettings
+
+EXIT_FOUND = 1
+"""Exit code of a command that ran and found something wrong or nothing at all."""
+
+
+def connected_settings() -> Common:
+    """The common settings, with the embedded stack's addresses where none are set."""
+    from services.endpoints import connected
+
+    return connected(Common, os.environ)
+
+
+def _nothing(message: str) -> None:
+    click.echo(f"stratagem: {message}", err=True)
+    sys.exit(EXIT_FOUND)
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"), default="-")
+@click.option("--dry-run", is_flag=True, help="Only check: needs no Kafka, publishes nothing.")
+def publish(file: Any, *, dry_run: bool) -> None:
+    """Publish JSON lines (events, products, campaigns) from FILE or standard input, each to its topic.
+
+    Every line is checked against the contract first. Refused lines are named with field, value and what was wanted;
+    the others are published and acknowledged by all replicas. Exits with 1 when any line was refused.
+    """
+    from services.publish import verdicts, wall_ms
+
+    judged = list(verdicts(file, wall_ms()))
+    good = [verdict.record for verdict in judged if verdict.record is not None]
+    for verdict in judged:
+        if verdict.refusal:
+            click.echo(f"line {verdict.line} refused: {verdict.refusal}", err=True)
+        elif verdict.record is not None and verdict.record.note:
+            click.echo(f"line {verdict.line} {verdict.record.note}", err=True)
+    sent = 0 if dry_run else _sent(good)
+    refused = len(judged) - len(good)
+    click.echo(f"{len(good)} good, {refused} refused, {sent} published")
+    sys.exit(EXIT_FOUND if refused else 0)
+
+
+def _sent(records: list[Any]) -> int:
+    from services.clients import producer
+    from services.publish import send
+
+    settings = connected_settings()
+    client = producer(settings)
+    try:
+        return send(records, settings, client)
+    finally:
+        client.close()
+
+
+@click.command()
+@click.option("--source", type=click.Choice(["completejourney"]), default="completejourney", show_default=True)
+@click.option("--days", type=click.IntRange(1), default=None, help="Stop after so many days of the data.")
+@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+def replay(source: str, days: int | None, path: Path | None) -> None:
+    """Play real purchases from PATH (the full data set's folder; the shipped extract when left out).
+
+    Needs running services with STRATAGEM_CLOCK=replay.
+    """
+    from services.endpoints import connected
+    from services.shop.replay import replay_source
+
+    settings = connected(ShopSettings, os.environ)
+    logging.basicConfig(level=settings.log_level, stream=sys.stderr)
+    sys.exit(replay_source(settings, source, path, days=days))
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["strategies", "rewards", "suppressions", "adapters", "decisions"]))
+@click.option("--from-beginning", is_flag=True, help="Begin with the oldest record instead of the next one.")
+@click.option("--json", "as_json", is_flag=True, help="The records as they are, one JSON object a line.")
+@click.option("--limit", type=click.IntRange(1), default=None, help="Stop after so many.")
+def watch(what: str, *, from_beginning: bool, as_json: bool, limit: int | None) -> None:
+    """Show strategies, rewards, suppressions, adapters or gate decisions as they come."""
+    from services.reading import follow
+    from services.watch import WATCHABLE, describe
+
+    records = follow(connected_settings(), WATCHABLE[what][0], from_beginning=from_beginning)
+    for number, record in enumerate(records, 1):
+        click.echo((record.value or b"null").decode("utf-8", "replace") if as_json else describe(what, record))
+        if number == limit:
+            return
+
+
+@click.command()
+@click.argument("user")
+def profile(user: str) -> None:
+    """Print the profile of USER as JSON; exits with 1 when there is none."""
+    row = _with_redis(lambda client, prefix: _control().read_profile(client, user, prefix))
+    if row is None:
+        _nothing(f"no profile of {user!r}")
+    click.echo(row)
+
+
+@click.command()
+def pause() -> None:
+    """Stop new strategies everywhere within a second; moments are recorded as suppressed (paused)."""
+    _with_redis(lambda client, prefix: _control().pause(client, prefix))
+    click.echo("paused")
+
+
+@click.command()
+def resume() -> None:
+    """Lift a pause."""
+    _with_redis(lambda client, prefix: _control().resume(client, prefix))
+    click.echo("resumed")
+
+
+def _control() -> Any:
+    from streaming import control
+
+    return control
+
+
+def _with_redis(act: Callable[[Any, str], Any]) -> Any:
+    from services.clients import redis_client
+
+    settings = connected_settings()
+    client = redis_client(settings)
+    try:
+        return act(client, settings.topic_prefix)
+    finally:
+        client.close()
+
+
+@click.group()
+def adapters() -> None:
+    """Look at the versions of adapters and critics."""
+
+
+@adapters.command("list")
+def adapters_list() -> None:
+    """Every announced version that still stands, and what is served."""
+    from services.adapters import lines
+
+    for line in lines(connected_settings()):
+        click.echo(line)
+
+
+@adapters.command("show")
+@click.argument("name")
+def adapters_show(name: str) -> None:
+    """One version's announcement and the gate's decisions on it, as JSON."""
+    from services.adapters import show
+
+    found = show(connected_settings(), name)
+    if found is None:
+        _nothing(f"no version {name!r}; `stratagem adapters list` names them")
+    click.echo(found)
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """Records that could not be processed: why, and sending them again."""
+
+
+@dead_letters.command("list")
+@click.option("--reason", default="", help="Only with this reason.")
+@click.option("--topic", default="", help="Only from this topic.")
+def dead_letters_list(reason: str, topic: str) -> None:
+    """One line per dead letter: when, where, why."""
+    from services.letters import line, selected
+    from services.reading import read_all
+    from streaming.contracts.topics import DEAD_LETTERS
+
+    for found in selected(read_all(connected_settings(), DEAD_LETTERS), reason, topic):
+        click.echo(line(found))
+
+
+@dead_letters.command("replay")
+@click.option("--reason", default="", help="Only with this reason.")
+@click.option("--topic", default="", help="Only from this topic.")
+def dead_letters_replay(reason: str, topic: str) -> None:
+    """Send the original bytes again to where they came from; safe to repeat."""
+    from services.clients import producer
+    from services.letters import selected, send_again
+    from services.reading import read_all
+    from streaming.contracts.topics import DEAD_LETTERS
+
+    settings = connected_settings()
+    client = producer(settings)
+    try:
+        sent, left = send_again(selected(read_all(settings, DEAD_LETTERS), reason, topic), settings, client)
+    finally:
+        client.close()
+    click.echo(f"{sent} sent again, {left} left (only a prefix of them was kept)")
+
+
+COMMANDS = (publish, replay, watch, profile, pause, resume, adapters, dead_letters)
+"""What `services/cli.py` adds to the one command."""

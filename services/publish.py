@@ -1,0 +1,105 @@
+"""`stratagem publish`: JSON lines to the topics they belong to, each validated by the product's own contract."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import msgspec
+
+from services.settings import Common
+from streaming.contracts.catalog import Campaign, Product
+from streaming.contracts.codec import Ignored, decode, decode_event
+from streaming.contracts.errors import BadEvent
+from streaming.contracts.events import ADS_EVENTS
+from streaming.contracts.events import SHOP_EVENTS as SHOP_NAMES
+from streaming.contracts.topics import ADS_EVENTS as ADS_TOPIC
+from streaming.contracts.topics import CAMPAIGNS, CATALOG, SHOP_EVENTS, TopicSpec
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A line ready to be published."""
+
+    topic: TopicSpec
+    key: bytes
+    value: bytes
+    note: str = ""
+    """What the agents would say of it although it is valid, e.g. an event name they ignore."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What became of one line. Exactly one of `record` and `refusal` is set."""
+
+    line: int
+    record: Record | None
+    refusal: str | None
+
+
+class Sender(Protocol):
+    """The part of a Kafka producer that is used."""
+
+    def send(self, topic: str, value: bytes, key: bytes) -> object:
+        """Queue one record."""
+
+    def flush(self) -> object:
+        """Wait until all are acknowledged."""
+
+
+def classify(line: bytes, now_ms: int) -> Record:
+    """Which topic a line belongs to, and its key.
+
+    An object with `type` is an event; one with `product_id` a product; one with `campaign_id` a campaign.
+
+    Raises:
+        BadEvent: naming field, value and what was wanted.
+    """
+    try:
+        shape = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadEvent("$", line[:200].decode("utf-8", "backslashreplace"), f"a JSON object ({error})") from None
+    if not isinstance(shape, dict):
+        raise BadEvent("$", shape, "a JSON object")
+    if "type" in shape:
+        return _event(line, now_ms)
+    if "product_id" in shape:
+        return Record(CATALOG, decode(line, Product).product_id.encode(), line)
+    if "campaign_id" in shape:
+        return Record(CAMPAIGNS, decode(line, Campaign).campaign_id.encode(), line)
+    raise BadEvent("$", sorted(shape), "an event (`type`), a product (`product_id`) or a campaign (`campaign_id`)")
+
+
+def verdicts(lines: Iterable[bytes], now_ms: int) -> Iterator[Verdict]:
+    """Judge every non-empty line, numbered from 1."""
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text:
+            continue
+        try:
+            yield Verdict(number, classify(text, now_ms), None)
+        except BadEvent as bad:
+            yield Verdict(number, None, str(bad))
+
+
+def send(records: Iterable[Record], settings: Common, sender: Sender) -> int:
+    """Publish and wait for every acknowledgement. Returns how many."""
+    count = 0
+    for record in records:
+        sender.send(settings.topic_prefix + record.topic.name, value=record.value, key=record.key)
+        count += 1
+    sender.flush()
+    return count
+
+
+def wall_ms() -> int:
+    """The wall clock, for the commands that publish now."""
+    return int(time.time() * 1000)
+
+
+def _event(line: bytes, now_ms: int) -> Record:
+    event = decode_event(line, now_ms)
+    if isinstance(event, Ignored):
+        known = ", ".join(sorted({*SHOP_NAMES, *ADS_EVENTS}))
+        user = msgspec.json.decode(line).get("userId") or msgspec.json.decode(line).get("anonymousId") or ""
+        note = f"ignored: the event {event.name!r} is unknown; known are {known}"
+        return Record(SHOP_EVENTS, str(user).encode(), line, note)
+    only_ads = event.name in ADS_EVENTS and event.name not in SHOP_NAMES
+    return Record(ADS_TOPIC if only_ads else SHOP_EVENTS, event.user_id.encode(), line)

@@ -1,0 +1,153 @@
+"""`stratagem up`: the stack and every service as child processes, started in order, watched, stopped in reverse."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from services import endpoints
+from services.local.process import ChildProcess, ProcessDied
+from services.local.stack import Endpoints, LocalStack
+from services.settings import Common, SettingError, load
+
+SERVICES = ("agents", "worker", "updater")
+MAX_RESTARTS = 5
+"""A service that ends more often than this within `RESTART_WINDOW_S` is not restarted any more."""
+RESTART_WINDOW_S = 60.0
+STOP_GRACE_S = 15.0
+
+
+class Supervisor:
+    """Runs the embedded stack (unless the settings name another) and the services; restarts what dies.
+
+    Args:
+        environ: the environment for the services; `STRATAGEM_*` in it are their settings.
+        fresh: begin with empty data; otherwise the last run's are kept.
+        progress: told, in a few words, what is being done.
+    """
+
+    endpoints: Endpoints
+    restarts: int
+
+    def __init__(self, environ: Mapping[str, str], *, fresh: bool, progress: Callable[[str], None]) -> None:
+        """Read the settings; nothing starts before the context is entered."""
+        self.settings = load(Common, environ)
+        self.home = self.settings.home.absolute()
+        self.restarts = 0
+        self._environ = dict(environ)
+        self._fresh = fresh
+        self._progress = progress
+        self._children: dict[str, ChildProcess] = {}
+        self._deaths: dict[str, list[float]] = {}
+        self._stack: LocalStack | None = None
+
+    def __enter__(self) -> Self:
+        """Start Kafka and Redis, create or check the topics, start the services.
+
+        Raises:
+            MissingPart: the machine lacks something that the embedded stack needs.
+            ProcessDied: one of them ended while starting.
+            SettingError: only one of Kafka and Redis is named by the settings.
+        """
+        with ExitStack() as started:
+            self.endpoints = self._reach(started)
+            self._environ |= {
+                "STRATAGEM_HOME": str(self.home),
+                "STRATAGEM_KAFKA_BOOTSTRAP": self.endpoints.kafka_bootstrap,
+                "STRATAGEM_REDIS_URL": self.endpoints.redis_url,
+            }
+            self._make_topics()
+            started.callback(self._stop_services)
+            for name in SERVICES:
+                self.start(name)
+            self._started = started.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the services, then the stack."""
+        self._progress("stopping")
+        self._started.close()
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment the services were given, endpoints included."""
+        return self._environ
+
+    def start(self, name: str, *arguments: str) -> ChildProcess:
+        """Start (or start again) one command of `stratagem` under a guard, with its own log."""
+        command = [sys.executable, "-m", "services.cli", name, *arguments]
+        child = ChildProcess(name, command, log=self.log_of(name), env=self._environ, grace_s=STOP_GRACE_S)
+        self._children[name] = child
+        self._progress(f"{name} started (log: {self.log_of(name)})")
+        return child
+
+    def log_of(self, name: str) -> Path:
+        """The service's log file."""
+        return self.home / "logs" / f"{name}.log"
+
+    def check(self) -> None:
+        """Raise when the stack died; restart a service that ended, unless it ends again and again.
+
+        Raises:
+            ProcessDied: with the last lines of its log.
+        """
+        if self._stack is not None:
+            self._stack.check()
+        for name in SERVICES:
+            try:
+                self._children[name].check()
+            except ProcessDied as death:
+                self._again(name, death)
+
+    def _again(self, name: str, death: ProcessDied) -> None:
+        now_s = time.monotonic()
+        recent = [at for at in self._deaths.get(name, []) if now_s - at < RESTART_WINDOW_S]
+        self._deaths[name] = [*recent, now_s]
+        if len(recent) >= MAX_RESTARTS:
+            raise death
+        self.restarts += 1
+        self._progress(f"{name} ended with status {death.status}; starting it again (see {self.log_of(name)})")
+        self.start(name)
+
+    def _reach(self, started: ExitStack) -> Endpoints:
+        settings = self.settings
+        if settings.kafka_bootstrap and settings.redis_url:
+            return Endpoints(settings.kafka_bootstrap, settings.redis_url)
+        if settings.kafka_bootstrap or settings.redis_url:
+            message = "set both STRATAGEM_KAFKA_BOOTSTRAP and STRATAGEM_REDIS_URL, or neither for the embedded stack"
+            raise SettingError(message)
+        cache = Path(self._environ.get("STRATAGEM_CACHE", "") or self.home / "cache")
+        self._stack = started.enter_context(
+            LocalStack(self.home, fresh=self._fresh, progress=self._progress, cache=cache)
+        )
+        endpoints.remember(self.home, self._stack.endpoints)
+        started.callback(endpoints.forget, self.home)
+        return self._stack.endpoints
+
+    def _make_topics(self) -> None:
+        from services.topics import ensure_topics
+
+        ensure_topics(load(Common, self._environ))
+        self._progress("topics are there")
+
+    def _stop_services(self) -> None:
+        for name in reversed(self._children):
+            self._children[name].stop()
+
+
+def run(environ: Mapping[str, str], progress: Callable[[str], None]) -> None:
+    """Run until interrupted.
+
+    Raises:
+        ProcessDied: the stack, or a service too often.
+    """
+    with Supervisor(environ, fresh=False, progress=progress) as supervisor:
+        progress(f"Kafka at {supervisor.endpoints.kafka_bootstrap}; Ctrl-C stops everything")
+        while True:
+            supervisor.check()
+            time.sleep(0.5)
