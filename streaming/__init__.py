@@ -1,1 +1,1 @@
-
+"""Events in, profiles, moments, attribution: a pure core and its Kafka and Redis edges."""
