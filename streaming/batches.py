@@ -1,0 +1,134 @@
+"""One Faust event per fetched batch and partition, explicit acknowledgements, commits of the acknowledged prefix.
+
+Faust's own path costs one asyncio round per record; here `getmany` hands over what one fetch brought. All else is
+stock Faust: the only hook is `App._new_transport`. Written against faust-streaming 0.15.3, whose private names it
+uses; `tests/streaming/test_batches.py` starts a real worker and catches drift.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, ClassVar, cast
+
+import faust
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from streaming.offsets import PrefixLedger
+
+WAIT_EMPTY_POLL_S = 0.02
+
+
+class BatchSchema(faust.Schema[Any, Any]):
+    """Passes a batch through undecoded: `event.value` is a list of aiokafka's `ConsumerRecord`, raw bytes inside."""
+
+    def loads_key(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> Any:  # noqa: ARG002
+        """The key of the batch's last record, as read."""
+        return message.key
+
+    def loads_value(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> Any:  # noqa: ARG002
+        """The list of records."""
+        return message.value
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """The stock thread with the range assignor, so that one worker owns partition p of *every* input topic."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Stock Faust without tables takes round-robin, which splits a customer's topics between workers.
+        consumer._partition_assignment_strategy = [RangePartitionAssignor]  # noqa: SLF001 -- read at its start only
+        return consumer
+
+
+class BatchConsumer(driver.Consumer):
+    """Yields one message per fetched batch of the batch topics, and commits prefixes of batches."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As stock, with a ledger per partition."""
+        self._ledgers: defaultdict[TP, PrefixLedger] = defaultdict(PrefixLedger)
+        super().__init__(*args, **kwargs)
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109
+        """One message per partition of one fetch; nothing while the flow is stopped or the generation changed."""
+        records, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self.perform_seek()  # what was fetched is dropped here, so it has to be fetched again
+            return
+        for aiokafka_tp, batch in records.items():
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return  # the rebalance seeks to what is committed
+            tp = ensure_TP(aiokafka_tp)
+            if batch and (active is None or tp in active or tp in self._buffered_partitions):
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                self._ledgers[tp].deliver(batch[-1].offset)
+                yield tp, self._to_batch(tp, batch)
+
+    def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
+        message: Any = self._to_message(tp, batch[-1])
+        message.value = batch
+        return cast(ConsumerMessage, message)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing: the distance between two batches is not a gap."""
+
+    def ack(self, message: Any) -> bool:
+        """Count the batch as done, if it was delivered in this generation."""
+        done = bool(super().ack(message))
+        if message.generation_id == self.app.consumer_generation_id:
+            self._ledgers[message.tp].ack(message.offset)
+        return done
+
+    def _new_offset(self, tp: TP) -> int | None:
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        return self._ledgers[tp].position()
+
+    async def perform_seek(self) -> None:
+        """Forget what was delivered, then seek to what is committed."""
+        self._forget(list(self._ledgers))
+        await super().perform_seek()
+
+    async def seek(self, partition: TP, offset: int) -> None:
+        """Forget what was delivered of this partition, then seek."""
+        self._forget([partition])
+        await super().seek(partition, offset)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finish and commit what is in flight (stock), then forget."""
+        await super().on_partitions_revoked(revoked)
+        self._forget(revoked)
+
+    def _forget(self, partitions: Iterable[TP]) -> None:
+        for tp in partitions:
+            self._ledgers[tp].clear()
+
+    async def wait_empty(self) -> None:
+        """Wait, but not for ever, for batches in flight; then commit. Stock waits without limit."""
+        give_up_s = time.monotonic() + self.app.conf.broker_session_timeout / 2
+        while self._unacked_messages and time.monotonic() < give_up_s:
+            await asyncio.sleep(WAIT_EMPTY_POLL_S)
+            self._clean_unacked_messages()
+        await self.commit_and_end_transactions()
+
+
+class BatchTransport(driver.Transport):
+    """Stock aiokafka transport with the batch consumer."""
+
+    Consumer: ClassVar[type[Any]] = BatchConsumer
+
+
+class BatchApp(faust.App):
+    """A Faust app whose consumer delivers batches."""
+
+    def _new_transport(self) -> Any:
+        return BatchTransport(self.conf.broker_consumer, self)
