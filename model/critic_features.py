@@ -1,0 +1,206 @@
+"""A request and its slot values as sparse rows, by hashing: the only features the critic sees. Pure.
+
+Every feature falls into one of four regions of the index space, so that a penalty belongs to a region: what is said in
+words (closed values, hashed text, categories, relations) or by id, alone (main) or crossed with a feature of the customer.
+Ids and text together: text carries a new product, the id learns what the text does not say (DESIGN §5).
+
+References:
+    Weinberger et al. (2009), Feature hashing for large scale multitask learning, ICML.
+    Steele, Lea, Flood (2014), Fast splittable pseudorandom number generators, OOPSLA (the mixing function).
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from streaming.contracts.kinds import GRAMMARS
+from streaming.contracts.strategies import Candidate, StrategyRequest, candidate_by_id
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+_Hashes = npt.NDArray[np.uint64]
+
+TEXT_MAIN, ID_MAIN, TEXT_CROSS, ID_CROSS = 0, 1, 2, 3
+REGION_SIZES = (2048, 1024, 8192, 2048)
+"""Indices per region; powers of two."""
+REGION_STARTS = (0, 2048, 3072, 11264)
+DIMENSIONS = sum(REGION_SIZES)
+MAX_WORDS = 10
+"""Words of a candidate's text that are read; more would be an essay."""
+FEATURES_VERSION = 1
+"""Raised when a feature changes its index: a snapshot of another version is not loaded."""
+
+_WORD = re.compile(r"[^\W_]+")
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+class Encoded(NamedTuple):
+    """Sparse rows: the context first, then the values of each slot in order.
+
+    Args:
+        indptr, indices, data: the rows in CSR form, `DIMENSIONS` columns.
+        rows: for each slot the range of its rows.
+    """
+
+    indptr: Ints
+    indices: Ints
+    data: Floats
+    rows: tuple[range, ...]
+
+
+class _Row(NamedTuple):
+    """Features of one value before crossing: hashes and values, by what may be crossed."""
+
+    text: _Hashes
+    text_values: Floats
+    ids: _Hashes
+    crossed: _Hashes
+
+
+def encode(request: StrategyRequest, decision: Mapping[str, str] | None = None) -> Encoded:
+    """Rows of the request's context and of every allowed value, or of a decision's values alone.
+
+    Args:
+        decision: slot → value; None for all values.
+    """
+    context, atoms, atom_values = _customer(request)
+    candidates = candidate_by_id(request)
+    parts = [_joined(context)]
+    rows: list[range] = []
+    for slot in request.slots:
+        values = slot.values if decision is None else (decision[slot.name],)
+        start = len(parts)
+        for value in values:
+            row = _value_row(request, slot.name, value, candidates.get(value))
+            parts.append(_joined(row, atoms, atom_values, by_id=value in candidates))
+        rows.append(range(start, len(parts)))
+    lengths = np.fromiter((len(index) for index, _ in parts), np.int64, len(parts))
+    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return Encoded(
+        indptr,
+        np.concatenate([index for index, _ in parts]),
+        np.concatenate([value for _, value in parts]),
+        tuple(rows),
+    )
+
+
+def penalties(text_main: float, text_cross: float, id_main: float, id_cross: float) -> Floats:
+    """Prior precision of every weight, (DIMENSIONS,)."""
+    return np.repeat(np.array([text_main, id_main, text_cross, id_cross]), REGION_SIZES)
+
+
+def _customer(request: StrategyRequest) -> tuple[_Row, _Hashes, Floats]:
+    """The context's own row, and the customer's features that slot values are crossed with."""
+    features = request.features
+    named = [(f"trigger={request.trigger}", 1.0), (f"language={request.language}", 1.0)]
+    named += [(f"{name}={value}", 1.0) for name, value in features.categories.items()]
+    named += [(f"{name}@{_bin(name, value)}", 1.0) for name, value in features.numbers.items()]
+    named += [(f"likes={name}", share) for name, share in features.category_affinity.items()]
+    hashes = _hashes([name for name, _ in named])
+    values = np.array([value for _, value in named])
+    kind = _hashes([f"kind={request.kind}", f"kind={request.kind}&trigger={request.trigger}"])
+    text = np.concatenate([kind, hashes])
+    row = _Row(text, np.concatenate([np.ones(len(kind)), values]), _EMPTY, _EMPTY)
+    return row, _mixed(hashes), values
+
+
+def _value_row(request: StrategyRequest, slot: str, value: str, candidate: Candidate | None) -> _Row:
+    if candidate is None:
+        return _closed_row(request, slot, value)
+    words = _words(candidate.id, candidate.what, candidate.name, candidate.category, candidate.brand, candidate.text)
+    price = _hash(f"{candidate.what}:price@{_log_bin(candidate.price_minor)}")
+    relations = [(f"{candidate.what}:{name}", 2.0 * share) for name, share in candidate.relation.items()]
+    related = _hashes([name for name, _ in relations])
+    text = np.concatenate([words.text, np.array([price], np.uint64), related])
+    shares = [share for _, share in relations]
+    scale = 1.0 / math.sqrt(max(len(words.text), 1))
+    values = np.concatenate([np.full(len(words.text), scale), np.ones(1), np.array(shares)])
+    return _Row(text, values, words.ids, np.concatenate([words.crossed, np.array([price], np.uint64)]))
+
+
+def _closed_row(request: StrategyRequest, slot: str, value: str) -> _Row:
+    named = [(f"{slot}={value}", 1.0), (f"{request.kind}:{slot}={value}", 1.0)]
+    if slot in GRAMMARS[request.kind].candidate_slots:
+        named.append((f"{slot}=unknown", 1.0))
+    if slot == "channel":
+        named.append(("channel_response", 4.0 * request.features.channel_response.get(value, 0.0)))
+    if slot == "discount":
+        named.append(("discount_level", int(value) / 30.0))
+    text = _hashes([name for name, _ in named])
+    return _Row(text, np.array([share for _, share in named]), _EMPTY, text[:1])
+
+
+def _joined(
+    row: _Row, atoms: _Hashes | None = None, atom_values: Floats | None = None, *, by_id: bool = False
+) -> tuple[Ints, Floats]:
+    """Indices and values of one row, crosses included."""
+    index = [_region(row.text, TEXT_MAIN), _region(row.ids, ID_MAIN)]
+    value = [row.text_values, np.ones(len(row.ids))]
+    if atoms is not None and atom_values is not None:
+        crossed = (row.crossed[:, None] ^ atoms[None, :]).ravel()
+        index.append(_region(_mixed(crossed), TEXT_CROSS))
+        scale = 1.0 / math.sqrt(max(len(row.crossed), 1))
+        value.append(np.tile(atom_values * scale, len(row.crossed)))
+        if by_id:
+            crossed = (row.ids[:, None] ^ atoms[None, :]).ravel()
+            index.append(_region(_mixed(crossed), ID_CROSS))
+            value.append(np.tile(atom_values, len(row.ids)))
+    return np.concatenate(index), np.concatenate(value)
+
+
+class _Words(NamedTuple):
+    text: _Hashes
+    ids: _Hashes
+    crossed: _Hashes
+
+
+@lru_cache(maxsize=65_536)
+def _words(identity: str, what: str, name: str, category: tuple[str, ...], brand: str, text: str) -> _Words:
+    """Hashes of a candidate's words; those of category and brand are crossed with the customer's features."""
+    said = [f"{what}:category={part.lower()}" for part in category] + [f"{what}:brand={brand.lower()}"]
+    words = dict.fromkeys(word.lower() for word in _WORD.findall(f"{name} {text}"))
+    spoken = [f"word={word}" for word in list(words)[:MAX_WORDS]]
+    return _Words(_hashes(said + spoken), _hashes([f"{what}:id={identity}"]), _hashes(said))
+
+
+_EMPTY: _Hashes = np.zeros(0, np.uint64)
+
+
+@lru_cache(maxsize=262_144)
+def _hash(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _hashes(names: list[str]) -> _Hashes:
+    return np.array([_hash(name) for name in names], np.uint64)
+
+
+def _mixed(hashes: _Hashes) -> _Hashes:
+    """The splitmix64 finaliser; unsigned overflow is meant."""
+    mixed = hashes + _GOLDEN
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * _MIX_1
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * _MIX_2
+    result: _Hashes = mixed ^ (mixed >> np.uint64(31))
+    return result
+
+
+def _region(hashes: _Hashes, region: int) -> Ints:
+    return (hashes & np.uint64(REGION_SIZES[region] - 1)).astype(np.int64) + REGION_STARTS[region]
+
+
+def _log_bin(amount: float) -> int:
+    """Bin of an amount: two per factor of e, symmetric around zero."""
+    return round(2.0 * math.copysign(math.log1p(abs(amount)), amount))
+
+
+def _bin(name: str, value: float) -> int:
+    """Bin of a customer's number."""
+    del name
+    return _log_bin(value) // 2
