@@ -7,7 +7,7 @@ because it is linear in the outcomes. Pure; floats or NumPy arrays alike. All am
 from typing import Annotated, TypeAlias
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 from numpy.typing import NDArray
 
 from streaming.contracts.kinds import GRAMMARS, Kind
@@ -43,7 +43,9 @@ class Weights(Struct, frozen=True):
     bid_low_major: NonNegative = 0.003
     bid_medium_major: NonNegative = 0.008
     bid_high_major: NonNegative = 0.02
-    placement_factor: dict[str, NonNegative] = {"home": 1.0, "search": 1.5, "category": 1.0, "checkout": 1.2}
+    placement_factor: dict[str, NonNegative] = field(
+        default_factory=lambda: {"home": 1.0, "search": 1.5, "category": 1.0, "checkout": 1.2}
+    )
     free_shipping_major: NonNegative = 0.2
     unsubscribe_major: NonPositive = -1.0
     complaint_major: NonPositive = -3.0
