@@ -35,6 +35,12 @@ class KindWindows(Struct, frozen=True):
     click_conversion_ms: Span = 3 * DAY_MS
     view_conversion_ms: Span = DAY_MS
 
+    def __post_init__(self) -> None:
+        """Refuse a response window that outlasts the horizon: the response is published first."""
+        if self.response_ms > self.horizon_ms:
+            message = f"response_ms {self.response_ms} is longer than horizon_ms {self.horizon_ms}"
+            raise ValueError(message)
+
 
 class Windows(Struct, frozen=True):
     """When outcomes close, how long what is closed is remembered, and by which formula it is valued.

@@ -1,0 +1,170 @@
+"""When a strategy's windows open and close, and which order lines it is credited with. Pure.
+
+Last touch: of the strategies a line could belong to, the one clicked last before the order, else the one seen
+last. The shop's own word (`strategy_id` of the order) comes before both, among strategies that were touched at all.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from msgspec import Struct
+
+from streaming.contracts.kinds import GRAMMARS, Kind
+from streaming.open_state import OpenState, OpenStrategy, Order, OrderLine, Windows
+
+Meaning = Literal["shown", "clicked", "unsubscribed", "complained", "cost"]
+
+_OUTBOUND: dict[str, Meaning] = {"Email Opened": "shown", "Email Link Clicked": "clicked"}
+_ANY_KIND: dict[str, Meaning] = {
+    "Unsubscribed": "unsubscribed",
+    "Email Marked as Spam": "complained",
+    "Ad Cost Recorded": "cost",
+}
+
+
+class Timeline(Struct, frozen=True):
+    """One strategy's windows in event time, milliseconds; all half-open.
+
+    Args:
+        first_ms: first exposure, None while nobody has seen it. A click is an exposure.
+        opens_ms: first exposure, else `valid_until`; for a ghost the moment it would have been asked.
+        responds_ms: end of the response window.
+        closes_ms: end of the horizon.
+        latest_ms: the last moment to which the horizon can still move, by a first exposure.
+        views: exposures within the horizon, sorted.
+        clicks: clicks within the response window, sorted.
+    """
+
+    first_ms: int | None
+    opens_ms: int
+    responds_ms: int
+    closes_ms: int
+    latest_ms: int
+    views: tuple[int, ...]
+    clicks: tuple[int, ...]
+
+
+class Credited(Struct, frozen=True):
+    """A line of an order that one strategy is credited with."""
+
+    order: Order
+    index: int
+
+
+def meaning(kind: Kind, name: str) -> Meaning | None:
+    """What an event that echoes a strategy of this kind says; None: nothing."""
+    grammar = GRAMMARS[kind]
+    if name == grammar.shown_event:
+        return "shown"
+    if name == grammar.click_event:
+        return "clicked"
+    if "channel" in grammar.slots and name in _OUTBOUND:
+        return _OUTBOUND[name]
+    return _ANY_KIND.get(name)
+
+
+def timeline(strategy: OpenStrategy, windows: Windows) -> Timeline:
+    """The strategy's windows by the facts known.
+
+    A first exposure counts until `valid_until` plus the response window: a message may be opened late, but not
+    for ever.
+    """
+    w = windows.by_kind[strategy.kind]
+    if strategy.ghost:
+        opens = strategy.issued_ms
+        return Timeline(None, opens, opens, opens + w.horizon_ms, opens + w.horizon_ms, (), ())
+    unseen_ms = strategy.valid_until_ms + w.response_ms
+    views = _times(strategy, "shown")
+    clicks = _times(strategy, "clicked")
+    first = min((at for at in (*views, *clicks) if at < unseen_ms), default=None)
+    if first is None:
+        opens = strategy.valid_until_ms
+        return Timeline(None, opens, unseen_ms, opens + w.horizon_ms, unseen_ms + w.horizon_ms, (), ())
+    responds, closes = first + w.response_ms, first + w.horizon_ms
+    return Timeline(
+        first_ms=first,
+        opens_ms=first,
+        responds_ms=responds,
+        closes_ms=closes,
+        latest_ms=closes,
+        views=tuple(at for at in views if first <= at < closes),
+        clicks=tuple(at for at in clicks if first <= at < responds),
+    )
+
+
+class View(Struct, frozen=True):
+    """What follows from the facts of a state: each strategy's windows and the lines it is credited with."""
+
+    timelines: dict[str, Timeline]
+    credited: dict[str, list[Credited]]
+
+    def of(self, strategy: OpenStrategy) -> tuple[Timeline, list[Credited]]:
+        """The strategy's windows and lines."""
+        return self.timelines[strategy.strategy_id], self.credited.get(strategy.strategy_id, [])
+
+
+def view_of(state: OpenState, windows: Windows) -> View:
+    """Windows and credit of every strategy of the state."""
+    timelines = {s.strategy_id: timeline(s, windows) for s in state.strategies}
+    return View(timelines, credit(state, timelines, windows))
+
+
+def credit(
+    state: OpenState, timelines: dict[str, Timeline], windows: Windows
+) -> dict[str, list[Credited]]:
+    """Strategy id → the lines it is credited with. A line has one owner at most."""
+    owned: dict[str, list[Credited]] = {}
+    for order in state.orders:
+        for index, line in enumerate(order.lines):
+            owner = line.owner or _owner(order, line, state, timelines, windows)
+            if owner:
+                owned.setdefault(owner, []).append(Credited(order, index))
+    return owned
+
+
+def _owner(
+    order: Order, line: OrderLine, state: OpenState, timelines: dict[str, Timeline], windows: Windows
+) -> str:
+    touched = []
+    for strategy in state.strategies:
+        if strategy.ghost or strategy.currency != order.currency or not _sells(strategy, line):
+            continue
+        last = _last_touch(strategy, order, timelines[strategy.strategy_id], windows)
+        if last is not None:
+            touched.append((*last, strategy.issued_ms, strategy.strategy_id))
+    return max(touched)[-1] if touched else ""
+
+
+def _last_touch(
+    strategy: OpenStrategy, order: Order, line: Timeline, windows: Windows
+) -> tuple[int, int] | None:
+    """(strength, moment) of the last touch before the order that still counts, None without one."""
+    w = windows.by_kind[strategy.kind]
+    if order.at_ms >= line.closes_ms:
+        return None
+    clicked = [at for at in line.clicks if at <= order.at_ms < at + w.click_conversion_ms]
+    viewed = [at for at in line.views if at <= order.at_ms < at + w.view_conversion_ms]
+    touches = clicked or viewed
+    if not touches:
+        return None
+    named = order.strategy_id == strategy.strategy_id
+    return (3 if named else 2 if clicked else 1), max(touches)
+
+
+def _sells(strategy: OpenStrategy, line: OrderLine) -> bool:
+    """Whether the line is what the strategy proposed: its product, its category, or what its campaign offers."""
+    return (
+        line.product_id in strategy.products
+        or any(line.category[: len(path)] == path for path in strategy.categories)
+        or any(campaign in strategy.campaigns for campaign in line.campaigns)
+    )
+
+
+def _times(strategy: OpenStrategy, wanted: Meaning) -> list[int]:
+    return list(_matching(strategy, wanted))
+
+
+def _matching(strategy: OpenStrategy, wanted: Meaning) -> Iterator[int]:
+    for fact in strategy.facts:
+        if meaning(strategy.kind, fact.name) == wanted:
+            yield fact.at_ms
