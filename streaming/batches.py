@@ -76,7 +76,7 @@ class BatchConsumer(driver.Consumer):
     def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
         message: Any = self._to_message(tp, batch[-1])
         message.value = batch
-        return cast(ConsumerMessage, message)
+        return cast("ConsumerMessage", message)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: the distance between two batches is not a gap."""

@@ -1,0 +1,311 @@
+"""The Redis store: buckets of customers, read in pipelines and written by one compare-and-set call per bucket.
+
+A cache of a bucket's customers is good exactly as long as the bucket's version is ours: every writer changes the
+version, and the call of a writer who read another one is refused as a whole.
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from streaming.contracts.errors import Unavailable
+from streaming.core import State, decode_state
+from streaming.effects import Publish
+from streaming.keys import (
+    BUCKETS_FIELD,
+    PAUSED_FIELD,
+    BucketKeys,
+    control_key,
+    incarnation_field,
+    offset_field,
+    want_prefix,
+    wanted_by,
+    watermark_field,
+)
+from streaming.writes import Writes, decode_entry
+
+_SCRIPT = files("streaming.lua").joinpath("apply.lua").read_text("utf-8")
+
+
+class Refused(Exception):  # noqa: N818 -- named by what happened
+    """Another writer was faster: nothing of this bucket's call was written."""
+
+    def __init__(self, bucket: int) -> None:
+        """Keep the bucket's number."""
+        self.bucket = bucket
+        super().__init__(f"bucket {bucket}: the version changed since it was read")
+
+
+class Bucket:
+    """One bucket as last read or written by us.
+
+    Attributes:
+        version: as stored; empty for a bucket that was never written.
+        states: customers read so far; None for one who has no row. Least recently used first.
+    """
+
+    def __init__(self, number: int, meta: Mapping[str, str]) -> None:
+        """A bucket without cached customers."""
+        self.number = number
+        self.version = meta.get("v", "")
+        self.meta = dict(meta)
+        self.states: OrderedDict[str, State | None] = OrderedDict()
+
+    def applied(self, topic: str, partition: int) -> int:
+        """The next offset to be applied; 0 when nothing was."""
+        return int(self.meta.get(offset_field(topic, partition), 0))
+
+    def watermark_ms(self, topic: str, partition: int) -> int | None:
+        """The stored watermark; None when none was stored."""
+        found = self.meta.get(watermark_field(topic, partition))
+        return None if found is None else int(found)
+
+
+class Store:
+    """Buckets in Redis.
+
+    Args:
+        url: of Redis.
+        prefix: of the installation's topics.
+        buckets: number of buckets; refused when another number was fixed at first start.
+        incarnations: topic → id of the topic now; offsets stored under another id mean nothing and are not read.
+        max_cached: customers cached per bucket.
+    """
+
+    def __init__(
+        self, url: str, prefix: str, buckets: int, incarnations: Mapping[str, str], max_cached: int = 4000
+    ) -> None:
+        """Connect lazily: nothing is read yet."""
+        self._redis: Redis = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=5.0)
+        self._prefix = prefix
+        self._buckets = buckets
+        self._incarnations = dict(incarnations)
+        self._max_cached = max_cached
+        self._keys = [BucketKeys.of(prefix, bucket) for bucket in range(buckets)]
+        self._script = self._redis.register_script(_SCRIPT)
+        self._cache: dict[int, Bucket] = {}
+        self._writer = secrets.token_hex(4)
+        self.recreated: set[str] = set()
+
+    @property
+    def bucket_numbers(self) -> range:
+        """All buckets."""
+        return range(self._buckets)
+
+    async def fix_buckets(self) -> None:
+        """Fix the number of buckets at first start.
+
+        Raises:
+            ValueError: another number was fixed before.
+            Unavailable: Redis does not answer.
+        """
+        async with _answering():
+            await self._redis.hsetnx(control_key(self._prefix), BUCKETS_FIELD, str(self._buckets))  # type: ignore[misc]
+            fixed = await self._redis.hget(control_key(self._prefix), BUCKETS_FIELD)  # type: ignore[misc]
+        if int(fixed or 0) != self._buckets:
+            message = f"STRATAGEM_BUCKETS={self._buckets}: this store was begun with {int(fixed or 0)} and keeps it"
+            raise ValueError(message)
+
+    async def paused(self) -> bool:
+        """Whether an operator paused new strategies."""
+        async with _answering():
+            return bool(await self._redis.hexists(control_key(self._prefix), PAUSED_FIELD))  # type: ignore[misc]
+
+    def cached(self, number: int) -> Bucket | None:
+        """The bucket if we hold it."""
+        return self._cache.get(number)
+
+    def forget(self, numbers: Iterable[int] | None = None) -> None:
+        """Drop cached buckets; all of them without numbers. They are read again when next needed."""
+        for number in list(self._cache) if numbers is None else list(numbers):
+            self._cache.pop(number, None)
+
+    async def load(self, numbers: Iterable[int]) -> dict[int, list[tuple[str, Publish]]]:
+        """Read the buckets that are not cached, and what was left in their outboxes, in order of writing.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        missing = [number for number in numbers if number not in self._cache]
+        if not missing:
+            return {}
+        async with _answering():
+            reading = self._redis.pipeline(transaction=False)
+            for number in missing:
+                reading.hgetall(self._keys[number].meta)
+                reading.hgetall(self._keys[number].outbox)
+            found = await reading.execute()
+        left: dict[int, list[tuple[str, Publish]]] = {}
+        for number, meta, outbox in zip(missing, found[::2], found[1::2], strict=True):
+            self._cache[number] = Bucket(number, self._current({k.decode(): v.decode() for k, v in meta.items()}))
+            if outbox:
+                left[number] = _entries(outbox)
+        return left
+
+    def _current(self, meta: dict[str, str]) -> dict[str, str]:
+        """Without the offsets and watermarks of topics that were deleted and made again since."""
+        for topic, now in self._incarnations.items():
+            stored = meta.get(incarnation_field(topic))
+            if stored is not None and stored != now:
+                self.recreated.add(topic)
+                meta = {k: v for k, v in meta.items() if not k.startswith((f"o|{topic}|", f"w|{topic}|"))}
+        return meta
+
+    async def read(self, wanted: Mapping[int, Iterable[str]]) -> None:
+        """Read customers of loaded buckets into the cache, in one round trip.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        missing: dict[int, list[str]] = {}
+        for number, users in wanted.items():
+            states = self._cache[number].states
+            absent = [user for user in dict.fromkeys(users) if user not in states]
+            if absent:
+                missing[number] = absent
+        if not missing:
+            return
+        async with _answering():
+            reading = self._redis.pipeline(transaction=False)
+            for number, users in missing.items():
+                raw_users = [user.encode("utf-8", "surrogatepass") for user in users]
+                reading.hmget(self._keys[number].rows, raw_users)
+                reading.hmget(self._keys[number].open, raw_users)
+            found = await reading.execute()
+        for index, (number, users) in enumerate(missing.items()):
+            rows, opens = found[2 * index], found[2 * index + 1]
+            states = self._cache[number].states
+            for user, row, open_ in zip(users, rows, opens, strict=True):
+                states[user] = decode_state(row, open_)
+
+    async def write(self, all_writes: Mapping[int, Writes]) -> dict[int, list[tuple[str, Publish]]]:
+        """One script call per bucket, pipelined; the cache then holds the new versions.
+
+        Returns:
+            per bucket the outbox entries that were added, with their ids.
+
+        Raises:
+            Refused: a bucket's version changed; other buckets of the same call may have been written.
+            Unavailable: Redis does not answer; whether it wrote is unknown until the buckets are read again.
+        """
+        versions = {number: self._next_version(number) for number in all_writes}
+        async with _answering():
+            calls = self._redis.pipeline(transaction=False)
+            for number, writes in all_writes.items():
+                for topic in {field.split("|")[1] for field in writes.meta if field.startswith(("o|", "w|"))}:
+                    writes.meta[incarnation_field(topic)] = self._incarnations.get(topic, "")
+                arguments = writes.arguments(self._cache[number].version, versions[number])
+                await self._script(keys=self._keys[number].all, args=arguments, client=calls)
+            answers = await calls.execute()
+        added = {}
+        refused: int | None = None
+        for (number, writes), answer in zip(all_writes.items(), answers, strict=True):
+            if answer[0] != 1:
+                self._cache.pop(number, None)
+                refused = number
+                continue
+            bucket = self._cache[number]
+            bucket.version = versions[number]
+            bucket.meta |= writes.meta
+            added[number] = writes.entries(versions[number])
+        if refused is not None:
+            raise Refused(refused)
+        return added
+
+    def _next_version(self, number: int) -> str:
+        """Greater than the last, and never used before by anybody, even after Redis came back older."""
+        count = int(self._cache[number].version.partition(".")[0] or 0)
+        return f"{count + 1:012d}.{self._writer}{secrets.token_hex(2)}"
+
+    def keep(self, number: int, states: Mapping[str, State | None]) -> None:
+        """Cache what was written; the least recently used customers make room."""
+        cached = self._cache[number].states
+        for user, state in states.items():
+            cached[user] = state
+            cached.move_to_end(user)
+        while len(cached) > self._max_cached:
+            cached.popitem(last=False)
+
+    async def clear(self, published: Mapping[int, Iterable[str]]) -> None:
+        """Remove published outbox entries by their ids; what another owner added meanwhile stays.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        async with _answering():
+            removing = self._redis.pipeline(transaction=False)
+            for number, ids in published.items():
+                listed = list(ids)
+                if listed:
+                    removing.hdel(self._keys[number].outbox, *listed)
+            await removing.execute()
+
+    async def leftovers(self, numbers: Iterable[int]) -> dict[int, list[tuple[str, Publish]]]:
+        """What lies in these buckets' outboxes, in order of writing."""
+        listed = list(numbers)
+        async with _answering():
+            counting = self._redis.pipeline(transaction=False)
+            for number in listed:
+                counting.hlen(self._keys[number].outbox)
+            full = [number for number, count in zip(listed, await counting.execute(), strict=True) if count]
+            left = {}
+            for number in full:
+                left[number] = _entries(await self._redis.hgetall(self._keys[number].outbox))  # type: ignore[misc]
+        return left
+
+    async def due(self, numbers: Iterable[int], until_ms: int, limit: int) -> dict[int, list[str]]:
+        """Per bucket the customers with a due time at or before `until_ms`, earliest first, at most `limit` each."""
+        listed = list(numbers)
+        async with _answering():
+            asking = self._redis.pipeline(transaction=False)
+            for number in listed:
+                asking.zrangebyscore(self._keys[number].due, "-inf", until_ms, start=0, num=limit)
+            found = await asking.execute()
+        return {n: [user.decode("utf-8", "surrogatepass") for user in users] for n, users in zip(listed, found, strict=True) if users}
+
+    async def wanting(self, number: int, product_id: str) -> list[str]:
+        """Customers of one bucket who wished for or carted the product."""
+        begin = want_prefix(product_id)
+        async with _answering():
+            found = await self._redis.zrangebylex(self._keys[number].wants, b"[" + begin, b"[" + begin + b"\xff")
+        return [wanted_by(member)[1] for member in found]
+
+    async def customers(self, number: int, cursor: int, count: int) -> tuple[int, list[str]]:
+        """Some customers of a bucket and the cursor to go on with; 0 ends. Each is seen at least once."""
+        async with _answering():
+            cursor, found = await self._redis.hscan(self._keys[number].rows, cursor, count=count)  # type: ignore[misc]
+        return cursor, [user.decode("utf-8", "surrogatepass") for user in found]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+
+class _answering:  # noqa: N801 -- reads as a phrase: `async with _answering()`
+    """Turns every failure of Redis into `Unavailable`, by blame."""
+
+    async def __aenter__(self) -> None:
+        """Nothing to do before."""
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Translate; a script's own error is ours and passes through as it is."""
+        if isinstance(error, (RedisError, OSError, TimeoutError)) and not _our_fault(error):
+            raise Unavailable(f"Redis: {error!r}") from error
+
+
+def _our_fault(error: BaseException) -> bool:
+    return "WRONGTYPE" in str(error) or "Error running script" in str(error)
+
+
+def _entries(outbox: Mapping[bytes, bytes]) -> list[tuple[str, Publish]]:
+    return [(id_.decode(), decode_entry(outbox[id_])) for id_ in sorted(outbox)]
+
+
+def encoded(state: msgspec.Struct) -> bytes:
+    """A row or an open state as it is stored."""
+    return msgspec.json.encode(state)
