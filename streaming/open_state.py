@@ -7,7 +7,7 @@ recomputed from the facts, so that the order in which two topics were read canno
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from streaming.contracts.kinds import KIND_NAMES, Arm, Kind
 from streaming.contracts.rewards import Outcomes, Reward
@@ -55,7 +55,7 @@ class Windows(Struct, frozen=True):
         default_margin_pct: margin of a line whose product is unknown or sold in another currency, of its revenue.
     """
 
-    by_kind: dict[Kind, KindWindows] = {kind: KindWindows() for kind in KIND_NAMES}
+    by_kind: dict[Kind, KindWindows] = field(default_factory=lambda: dict.fromkeys(KIND_NAMES, KindWindows()))
     refund_ms: Span = 30 * DAY_MS
     late_ms: Span = DAY_MS
     early_ms: Span = 6 * HOUR_MS

@@ -21,6 +21,10 @@ NonNegative = Annotated[float, Meta(ge=0.0)]
 NonPositive = Annotated[float, Meta(le=0.0)]
 
 
+PLACEMENT_FACTOR = {"home": 1.0, "search": 1.5, "category": 1.0, "checkout": 1.2}
+"""What a place costs beside the home page's."""
+
+
 class Weights(Struct, frozen=True):
     """What outcomes and contacts are worth, in major units of the currency (defaults: a grocery shop in dollars).
 
