@@ -75,6 +75,12 @@ main() {
     local wanted extras options
     wanted="$(fingerprint)"
     [[ -x .venv/bin/python ]] && installed "$@" && return
+    # Two commands of a fresh clone at once: the second waits, then finds everything there.
+    if command -v flock >/dev/null; then
+        exec 9<pyproject.toml
+        flock 9
+        installed "$@" && return
+    fi
     check_platform
     create_venv
     install_uv

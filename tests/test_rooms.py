@@ -57,7 +57,7 @@ def is_edge(name: str) -> bool:
 
 
 def imported_by(names: list[str], forbidden: set[str]) -> str:
-    """Import modules in a fresh process; return which brought something forbidden, or nothing."""
+    """Import modules in a fresh process; return the last line of its complaint, or nothing."""
     done = subprocess.run(
         [sys.executable, "-c", PROBE, ",".join(sorted(forbidden)), ",".join(names)],
         cwd=ROOT,
@@ -65,7 +65,7 @@ def imported_by(names: list[str], forbidden: set[str]) -> str:
         text=True,
         check=False,
     )
-    return done.stderr
+    return done.stderr.strip().rpartition("\n")[2]
 
 
 def ours_imported_in(path: Path) -> Iterator[str]:
