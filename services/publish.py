@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
 
 from services.settings import Common
 from streaming.contracts.catalog import Campaign, Product
-from streaming.contracts.codec import Ignored, decode, decode_event
+from streaming.contracts.codec import Ignored, decode, decode_event, instant
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.events import ADS_EVENTS
 from streaming.contracts.events import SHOP_EVENTS as SHOP_NAMES
@@ -24,6 +25,13 @@ class Record(msgspec.Struct, frozen=True):
     value: bytes
     note: str = ""
     """What the agents would say of it although it is valid, e.g. an event name they ignore."""
+
+
+class _Stamped(msgspec.Struct):
+    """The part of an event that `shifted_to` moves."""
+
+    timestamp: datetime
+    type: str
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -77,6 +85,29 @@ def verdicts(lines: Iterable[bytes], now_ms: int) -> Iterator[Verdict]:
             yield Verdict(number, classify(text, now_ms), None)
         except BadEvent as bad:
             yield Verdict(number, None, str(bad))
+
+
+def shifted_to(lines: Iterable[bytes], now_ms: int) -> list[bytes]:
+    """The lines with every event's timestamp moved by one span, so that the newest event happens at `now_ms`.
+
+    Lines that are not events, or whose timestamp cannot be read, stay as they are and are judged as they are.
+    """
+    kept = list(lines)
+    moments = {index: at for index, line in enumerate(kept) if (at := _timestamp(line)) is not None}
+    if not moments:
+        return kept
+    span = instant(now_ms) - max(moments.values())
+    for index, at in moments.items():
+        shape = msgspec.json.decode(kept[index])
+        kept[index] = msgspec.json.encode({**shape, "timestamp": at + span})
+    return kept
+
+
+def _timestamp(line: bytes) -> datetime | None:
+    try:
+        return msgspec.json.decode(line, type=_Stamped).timestamp.astimezone(UTC)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # judged, and refused if it must be, by `classify`
 
 
 def send(records: Iterable[Record], settings: Common, sender: Sender) -> int:
