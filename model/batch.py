@@ -1,0 +1,70 @@
+"""Encoded prompts: keys and values of the frozen base with the candidates' pooled states. Rows can be cut and joined."""
+
+from collections.abc import Sequence
+
+import msgspec
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import DynamicCache
+
+
+class PromptBatch(msgspec.Struct, frozen=True):
+    """What serving and training keep of prompts; independent of every adapter, so it survives swaps.
+
+    Args:
+        memory: (B, layers, 2, kv heads, L, head width) keys and values, padded on the right.
+        lengths: (B,) tokens per prompt.
+        pooled: (B, N, D) mean final state over each candidate's text, zeros beyond a request's candidates.
+    """
+
+    memory: Tensor
+    lengths: tuple[int, ...]
+    pooled: Tensor
+
+    def __len__(self) -> int:
+        """Number of prompts."""
+        return len(self.lengths)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors."""
+        return self.memory.nbytes + self.pooled.nbytes
+
+    def rows(self, indices: Sequence[int]) -> "PromptBatch":
+        """The prompts at `indices`, in that order, cut to the longest of them; copied, so that the rest can be freed."""
+        chosen = torch.as_tensor(list(indices), device=self.memory.device)
+        lengths = tuple(self.lengths[index] for index in indices)
+        width = max(lengths, default=0)
+        return PromptBatch(self.memory[:, :, :, :, :width][chosen], lengths, self.pooled[chosen])
+
+    def compact(self) -> "PromptBatch":
+        """Half the bytes (float16), for a replay buffer; log-probabilities move by about a thousandth."""
+        return PromptBatch(self.memory.half(), self.lengths, self.pooled.half())
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "PromptBatch":
+        """The same prompts on another device or in another precision."""
+        return PromptBatch(self.memory.to(device, dtype), self.lengths, self.pooled.to(device, dtype))
+
+    def cache(self) -> DynamicCache:
+        """A fresh cache that begins with the prompts."""
+        cache = DynamicCache()
+        for layer in range(self.memory.shape[1]):
+            cache.update(self.memory[:, layer, 0], self.memory[:, layer, 1], layer)
+        return cache
+
+    def visible(self) -> Tensor:
+        """(B, L) bool: which positions hold a token."""
+        lengths = torch.tensor(self.lengths, device=self.memory.device)
+        return torch.arange(self.memory.shape[4], device=self.memory.device) < lengths[:, None]
+
+
+def join(batches: Sequence[PromptBatch]) -> PromptBatch:
+    """The prompts of several batches, in order, padded to the longest. Raises `ValueError` for none."""
+    if not batches:
+        raise ValueError("join: no batches, at least one wanted")
+    width = max(batch.memory.shape[4] for batch in batches)
+    candidates = max(batch.pooled.shape[1] for batch in batches)
+    memory = [pad(batch.memory, (0, 0, 0, width - batch.memory.shape[4])) for batch in batches]
+    pooled = [pad(batch.pooled, (0, 0, 0, candidates - batch.pooled.shape[1])) for batch in batches]
+    return PromptBatch(torch.cat(memory), tuple(n for batch in batches for n in batch.lengths), torch.cat(pooled))

@@ -1,0 +1,220 @@
+"""The language model room's door: a frozen base of transformers, LoRA on the suffix, exact slot probabilities.
+
+Prompts are encoded by the base without adapters, so their keys and values stay valid across swaps and are shared by all
+arms (the idea of activated LoRA, arXiv 2504.12397). Only what follows the prompt sees the active adapter.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from model.batch import PromptBatch
+from model.identity import default_base, sha256_of
+from model.pointer import Pointer, pool
+from model.scoring import slot_table
+from model.spelling import Spelling
+from model.suffix import ROOT, Pack
+from streaming.contracts.kinds import GRAMMARS
+from streaming.contracts.strategies import StrategyRequest
+
+if TYPE_CHECKING:
+    from model.session import DecodeSession
+
+Decision = Mapping[str, str]
+
+
+class LanguageModel:
+    """A causal LM that decides and writes. One thread at a time; adapters are loaded into its layers by `adapter.py`."""
+
+    def __init__(self, causal: Any, tokenizer: Any, pointer: Pointer, name: str) -> None:
+        """Join the parts and freeze them.
+
+        Args:
+            causal: a causal LM of transformers, on its device.
+            tokenizer: its fast tokenizer.
+            pointer: P, moved to the model's device.
+            name: what strategies call this base, together with its hash.
+        """
+        self.causal = causal.eval().requires_grad_(requires_grad=False)
+        self.backbone = causal.base_model
+        self.spelling = Spelling(tokenizer)
+        self.device: torch.device = causal.device
+        self.dtype: torch.dtype = causal.dtype
+        self.pointer = pointer.to(self.device, self.dtype).requires_grad_(requires_grad=False)
+        self.name = name
+        self.base_sha256 = sha256_of(causal, tokenizer, pointer)
+
+    @classmethod
+    def load(cls, source: str = "", device: str = "auto") -> "LanguageModel":
+        """A base by name or path; empty: the one that ships. Only safetensors are read, and no code of the base's."""
+        at: str | Path = source or default_base()
+        causal = AutoModelForCausalLM.from_pretrained(
+            at, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(at, trust_remote_code=False)
+        where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        directory = Path(at) if Path(at).is_dir() else None
+        pointer = Pointer.load(directory, causal.get_input_embeddings().embedding_dim)
+        return cls(causal.to(where), tokenizer, pointer, source or "stratagem-base")
+
+    @torch.no_grad()
+    def encode(self, requests: Sequence[StrategyRequest]) -> PromptBatch:
+        """Prompts through the frozen base, adapters off. Padded on the right; padding is never attended to."""
+        spelled = [self.spelling.prompt(request) for request in requests]
+        lengths = tuple(len(ids) for ids, _ in spelled)
+        tokens = np.zeros((len(spelled), max(lengths)), dtype=np.int64)
+        spans = np.zeros((len(spelled), max(len(s) for _, s in spelled), max(lengths)), dtype=bool)
+        for row, (ids, candidates) in enumerate(spelled):
+            tokens[row, : len(ids)] = ids
+            for place, (begin, end) in enumerate(candidates):
+                spans[row, place, begin:end] = True
+        cache = DynamicCache()
+        with self.use_adapter(None):
+            states = self._prefix(torch.from_numpy(tokens).to(self.device), lengths, cache)
+        memory = torch.stack([torch.stack((layer.keys, layer.values), 1) for layer in cache.layers], 1)
+        return PromptBatch(memory, lengths, pool(states, torch.from_numpy(spans).to(self.device)))
+
+    def _prefix(self, tokens: Tensor, lengths: Sequence[int], cache: DynamicCache) -> Tensor:
+        width = tokens.shape[1]
+        sees = torch.ones(width, width, dtype=torch.bool, device=self.device).tril().expand(len(lengths), -1, -1)
+        positions = torch.arange(width, device=self.device).expand(len(lengths), -1)
+        return self.forward(self.backbone.get_input_embeddings()(tokens), positions, sees, cache)
+
+    def forward(self, embeddings: Tensor, positions: Tensor, sees: Tensor, cache: DynamicCache | None) -> Tensor:
+        """New nodes through the backbone.
+
+        Args:
+            embeddings: (B, T, D) of the new nodes.
+            positions: (B, T).
+            sees: (B, T, K + T) bool over what the cache holds and the new nodes.
+            cache: extended in place; None when nothing comes before or after.
+
+        Returns:
+            (B, T, D) final states.
+        """
+        mask = torch.zeros(sees.shape, dtype=self.dtype, device=self.device)
+        mask = mask.masked_fill(~sees, torch.finfo(self.dtype).min)[:, None]
+        out = self.backbone(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        states: Tensor = out.last_hidden_state
+        return states
+
+    def embed(self, pack: Pack, tokens: Tensor, pooled: Tensor) -> Tensor:
+        """(B, T) tokens → (B, T, D), the chosen candidates' pooled states added at their tags."""
+        embedded: Tensor = self.backbone.get_input_embeddings()(tokens)
+        if not pack.echoes:
+            return embedded
+        rows, nodes, places = (torch.tensor(part, device=self.device) for part in zip(*pack.echoes, strict=True))
+        return embedded.index_put((rows, nodes), pooled[rows, places] @ self.pointer.echo, accumulate=True)
+
+    def table(self, states: Tensor, pack: Pack, pooled: Tensor) -> Tensor:
+        """(slots, V) log-probabilities of the pack's slots, see `scoring.slot_table`."""
+        head = self.causal.get_output_embeddings()
+        return slot_table(states, pack, pooled, head.weight, getattr(head, "bias", None), self.pointer)
+
+    def slot_log_probs(
+        self,
+        prompts: PromptBatch,
+        requests: Sequence[StrategyRequest],
+        decisions: Sequence[Decision],
+    ) -> list[list[Tensor]]:
+        """Per request and slot log p(value | earlier values of the decision) over the slot's values, at T = 1.
+
+        One packed forward pass, differentiable in the active adapter.
+        """
+        table = self.slot_log_prob_table(prompts, requests, decisions)
+        rows = iter(table.unbind(0))
+        return [[next(rows)[: len(slot.values)] for slot in request.slots] for request in requests]
+
+    def slot_log_prob_table(
+        self,
+        prompts: PromptBatch,
+        requests: Sequence[StrategyRequest],
+        decisions: Sequence[Decision],
+    ) -> Tensor:
+        """The same as one (slots of all requests in order, V) tensor, padded with a very small number."""
+        prompts = prompts.to(self.device, self.dtype)
+        pack = Pack(prompts.lengths)
+        for row, (request, decision) in enumerate(zip(requests, decisions, strict=True)):
+            self.lay_out(pack, row, request, decision)
+        tokens, positions, sees = (torch.from_numpy(part).to(self.device) for part in pack.arrays())
+        before = prompts.visible()[:, None].expand(-1, sees.shape[1], -1)
+        states = self.forward(
+            self.embed(pack, tokens, prompts.pooled),
+            positions,
+            torch.cat((before, sees), -1),
+            prompts.cache(),
+        )
+        return self.table(states, pack, prompts.pooled)
+
+    def lay_out(
+        self, pack: Pack, row: int, request: StrategyRequest, decision: Decision, start: Sequence[int] = ()
+    ) -> int:
+        """Add a whole decision to a pack below the prompt; returns its last node. `start` replaces the usual start."""
+        node = pack.rows[row].add(start or self.spelling.start, ROOT)
+        for index, slot in enumerate(request.slots):
+            node = pack.rows[row].add(self.spelling.slot(slot.name), node)
+            self.open_slot(pack, row, node, request, index)
+            node = self.say(pack, row, node, request, slot.name, decision[slot.name])
+        return node
+
+    def open_slot(self, pack: Pack, row: int, node: int, request: StrategyRequest, index: int) -> None:
+        """Add the choice between the values of slot `index` at `node`."""
+        slot = request.slots[index]
+        if slot.name in GRAMMARS[request.kind].candidate_slots:
+            places = {candidate.id: place for place, candidate in enumerate(request.candidates)}
+            pack.point_at(row, node, [places[value] for value in slot.values])
+        else:
+            pack.branch(row, node, self.spelling.trie_of(request, slot))
+
+    def say(self, pack: Pack, row: int, node: int, request: StrategyRequest, slot: str, value: str) -> int:
+        """Add a chosen value's tokens below `node`; returns the last one."""
+        if slot not in GRAMMARS[request.kind].candidate_slots:
+            return pack.rows[row].add(self.spelling.value_path(request.kind, slot, value), node)
+        place = next(place for place, candidate in enumerate(request.candidates) if candidate.id == value)
+        node = pack.rows[row].add(self.spelling.tag(place), node)
+        pack.echoes.append((row, node, place))
+        return node
+
+    def session(self, prompts: PromptBatch, requests: Sequence[StrategyRequest]) -> "DecodeSession":
+        """Stepwise decoding of a batch with keys and values kept."""
+        from model.session import DecodeSession
+
+        return DecodeSession(self, prompts.to(self.device, self.dtype), tuple(requests))
+
+    @contextmanager
+    def use_adapter(self, name: str | None) -> Iterator[None]:
+        """Within the block `name` is active (None: the bare base); afterwards what was active before.
+
+        Only flags are set, per layer: peft's own `set_adapter` walks all modules, which costs 10 ms.
+        """
+        layers = [module for module in self.backbone.modules() if isinstance(module, BaseTunerLayer)]
+        if not layers and name is not None:
+            raise KeyError(f"adapter {name!r}: the base has no LoRA layers")
+        before = [(layer.disable_adapters, list(layer.active_adapters)) for layer in layers]
+        try:
+            for layer in layers:
+                _activate(layer, disabled=name is None, active=[name] if name else list(layer.active_adapters))
+            yield
+        finally:
+            for layer, (disabled, active) in zip(layers, before, strict=True):
+                _activate(layer, disabled=disabled, active=active)
+
+
+def _activate(layer: Any, *, disabled: bool, active: list[str]) -> None:
+    if active != list(layer.active_adapters):
+        layer.set_adapter(active)
+    if disabled != layer.disable_adapters:
+        layer.enable_adapters(not disabled)

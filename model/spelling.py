@@ -1,0 +1,72 @@
+"""One tokenizer's spelling of what we say: prompts, slots, values, tags and messages as token ids."""
+
+from functools import lru_cache
+from typing import Any
+
+from model import prompt as text
+from model.trie import Path, TokenTrie, build, prefix_free
+from streaming.contracts.kinds import GRAMMARS
+from streaming.contracts.strategies import Slot, StrategyRequest
+
+MAX_CANDIDATE_TOKENS = 40
+"""Bound for tokenizers that spell strange words byte by byte."""
+MAX_PIECE_TOKENS = 24
+
+
+class Spelling:
+    """Token ids of every piece, each tokenised alone; special ids never come out of written text."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Wrap a fast tokenizer of transformers."""
+        self.tokenizer = tokenizer
+        self._special = frozenset(tokenizer.all_special_ids)
+        self.ids = lru_cache(maxsize=65536)(self._ids)
+        self.slot_trie = lru_cache(maxsize=4096)(self._slot_trie)
+        self.start = self.ids(text.START)
+        self.message = self.ids(text.MESSAGE)
+        self.end = self.ids(text.END)
+        self.ends = (self.end[0], *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []))
+
+    def _ids(self, piece: str) -> Path:
+        ids = self.tokenizer(piece, add_special_tokens=False)["input_ids"]
+        return tuple(token for token in ids if token not in self._special)
+
+    def tag(self, place: int) -> Path:
+        """The token path that names the candidate at `place`."""
+        return self.ids(text.tag(place))
+
+    def slot(self, name: str) -> Path:
+        """What the suffix says before the value of slot `name`."""
+        return self.ids(text.slot_text(name))
+
+    def value_path(self, kind: str, slot: str, value: str) -> Path:
+        """The canonical path of a closed value; the same whichever other values a request allows.
+
+        Raises `ValueError` for a value that the kind's grammar does not hold.
+        """
+        values = GRAMMARS[kind].closed[slot]
+        return self._paths(values)[values.index(value)]
+
+    def _paths(self, values: tuple[str, ...]) -> tuple[Path, ...]:
+        return prefix_free([self.ids(text.value_text(value)) for value in values], self.end[0])
+
+    def _slot_trie(self, kind: str, slot: str, values: tuple[str, ...]) -> TokenTrie:
+        return build(tuple(self.value_path(kind, slot, value) for value in values))
+
+    def trie_of(self, request: StrategyRequest, slot: Slot) -> TokenTrie:
+        """The trie of the values that a request allows in a closed slot."""
+        return self.slot_trie(request.kind, slot.name, slot.values)
+
+    def prompt(self, request: StrategyRequest) -> tuple[Path, tuple[tuple[int, int], ...]]:
+        """The prompt's ids, and per candidate the half-open span of its text among them."""
+        rendered = text.render(request)
+        ids = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
+        spans = []
+        for words, tag in zip(rendered.candidates, rendered.tags, strict=True):
+            begin = len(ids)
+            ids += self.ids(words)[:MAX_CANDIDATE_TOKENS]
+            spans.append((begin, len(ids)))
+            ids += self.ids(tag)
+        for piece in rendered.moment:
+            ids += self.ids(piece)[:MAX_PIECE_TOKENS]
+        return tuple(ids), tuple(spans)
