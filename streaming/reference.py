@@ -1,0 +1,171 @@
+"""Catalog and campaigns as an immutable snapshot with the indexes that candidates are found by. Pure.
+
+A new record gives a new snapshot; indexes are shared as long as no record changes what they index by.
+"""
+
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+
+from streaming.contracts.catalog import Campaign, Product
+from streaming.contracts.codec import to_ms
+from streaming.contracts.money import exponent
+
+_WORD = re.compile(r"\w+")
+
+
+def category_of(product: Product) -> str:
+    """The category a customer's interest is counted by: the path's second level, its only one where it has one."""
+    return product.category[1 if len(product.category) > 1 else 0]
+
+
+def words_of(text: str) -> frozenset[str]:
+    """Words of a text, lower case, plural s dropped: what searches are matched by."""
+    return frozenset(word.removesuffix("s") if len(word) > 3 else word for word in _WORD.findall(text.lower()))  # noqa: PLR2004 -- "gas", "its" keep their s
+
+
+class Index:
+    """What products can be found by; depends on name, category, brand and currency, not on price or stock."""
+
+    def __init__(self, products: Mapping[str, Product]) -> None:
+        """Index products, each list in the order of their ids."""
+        self.categories: dict[str, tuple[str, ...]] = {}
+        self.brands: dict[str, tuple[str, ...]] = {}
+        self.words: dict[str, tuple[str, ...]] = {}
+        self.text_of: dict[str, frozenset[str]] = {}
+        grouped: tuple[dict[str, list[str]], ...] = (defaultdict(list), defaultdict(list), defaultdict(list))
+        for product_id in sorted(products):
+            product = products[product_id]
+            grouped[0][category_of(product)].append(product_id)
+            grouped[1][product.brand].append(product_id)
+            text = words_of(" ".join((product.name, product.brand, *product.category)))
+            self.text_of[product_id] = text
+            for word in text:
+                grouped[2][word].append(product_id)
+        self.categories, self.brands, self.words = ({k: tuple(v) for k, v in group.items()} for group in grouped)
+
+
+class Reference:
+    """All products and campaigns known now.
+
+    Args:
+        products: product id → record.
+        campaigns: campaign id → record.
+        popularity: product id → rank in [0, 1] by orders, 1 the most ordered; products not in it have 0.
+    """
+
+    def __init__(
+        self,
+        products: Mapping[str, Product] | None = None,
+        campaigns: Mapping[str, Campaign] | None = None,
+        popularity: Mapping[str, float] | None = None,
+        index: Index | None = None,
+    ) -> None:
+        """Keep the maps (never changed afterwards); `index` is shared by snapshots it fits."""
+        self.products: Mapping[str, Product] = products or {}
+        self.campaigns: Mapping[str, Campaign] = campaigns or {}
+        self._popularity: Mapping[str, float] = popularity or {}
+        self._index = index
+        self._medians: dict[tuple[str, str], int | None] = {}
+
+    @cached_property
+    def index(self) -> Index:
+        """Made when first asked for, so that reading a catalog record by record costs one index."""
+        return self._index or Index(self.products)
+
+    @cached_property
+    def product_ids(self) -> tuple[str, ...]:
+        """Every product id, sorted."""
+        return tuple(sorted(self.products))
+
+    @cached_property
+    def popular(self) -> tuple[str, ...]:
+        """Ids of products with a known popularity, the most popular first."""
+        known = [product_id for product_id in self._popularity if product_id in self.products]
+        return tuple(sorted(known, key=lambda product_id: (-self._popularity[product_id], product_id)))
+
+    def product(self, product_id: str) -> Product | None:
+        """The product, or None where it is unknown (or not known yet)."""
+        return self.products.get(product_id)
+
+    def campaign(self, campaign_id: str) -> Campaign | None:
+        """The campaign, or None."""
+        return self.campaigns.get(campaign_id)
+
+    def in_category(self, category: str) -> tuple[str, ...]:
+        """Product ids of a category (`category_of`), sorted."""
+        return self.index.categories.get(category, ())
+
+    def popularity(self, product_id: str) -> float:
+        """Rank in [0, 1] by orders; 0 where unknown."""
+        return self._popularity.get(product_id, 0.0)
+
+    def active_campaigns(self, at_ms: int, kind: str) -> tuple[Campaign, ...]:
+        """Campaigns of a kind that run at a time, by id."""
+        running = (c for c in self.campaigns.values() if c.kind == kind and _runs(c, at_ms))
+        return tuple(sorted(running, key=lambda campaign: campaign.campaign_id))
+
+    def median_price(self, category: str, currency: str) -> int | None:
+        """Median price of a category in a currency, minor units; None where there is none."""
+        key = (category, currency)
+        if key not in self._medians:
+            prices = [self.products[p].price_minor for p in self.in_category(category) if self.products[p].currency == currency]
+            self._medians[key] = int(statistics.median_low(prices)) if prices else None
+        return self._medians[key]
+
+    def search(self, query: str, limit: int) -> tuple[str, ...]:
+        """Ids of the products that share the most words with a query, rarer words first among equals."""
+        scores: dict[str, float] = defaultdict(float)
+        for word in sorted(words_of(query[:300])):
+            found = self.index.words.get(word, ())
+            for product_id in found:
+                scores[product_id] += 1.0 + 1.0 / len(found)
+        return tuple(sorted(scores, key=lambda product_id: (-scores[product_id], product_id))[:limit])
+
+    def with_product(self, product_id: str, product: Product | None) -> "Reference":
+        """The snapshot after one record of `shop.catalog`; None (a tombstone) removes the product."""
+        products = dict(self.products)
+        old = products.pop(product_id, None)
+        if product is not None:
+            products[product_id] = product
+        same = old is not None and product is not None and _indexed(old) == _indexed(product)
+        index = self.__dict__.get("index") if same else None
+        return Reference(products, self.campaigns, self._popularity, index)
+
+    def with_campaign(self, campaign_id: str, campaign: Campaign | None) -> "Reference":
+        """The snapshot after one record of `shop.campaigns`; None removes the campaign."""
+        campaigns = {key: value for key, value in self.campaigns.items() if key != campaign_id}
+        if campaign is not None:
+            campaigns[campaign_id] = campaign
+        return Reference(self.products, campaigns, self._popularity, self.__dict__.get("index"))
+
+    def with_popularity(self, orders: Mapping[str, float]) -> "Reference":
+        """The snapshot with popularity as the rank by a (decayed) count of orders per product."""
+        return Reference(self.products, self.campaigns, ranks(orders), self.__dict__.get("index"))
+
+
+def ranks(counts: Mapping[str, float]) -> dict[str, float]:
+    """Counts as ranks in (0, 1]; equal counts have equal ranks; a count of zero has none."""
+    levels = sorted({count for count in counts.values() if count > 0})
+    place = {count: (index + 1) / len(levels) for index, count in enumerate(levels)}
+    return {key: place[count] for key, count in counts.items() if count > 0}
+
+
+def snapshot(products: Iterable[Product], campaigns: Iterable[Campaign] = ()) -> Reference:
+    """A snapshot of records."""
+    return Reference({p.product_id: p for p in products}, {c.campaign_id: c for c in campaigns})
+
+
+def major(minor: int, currency: str) -> float:
+    """Minor units as a float of major ones, for features only."""
+    return minor / float(10 ** exponent(currency))
+
+
+def _runs(campaign: Campaign, at_ms: int) -> bool:
+    return to_ms(campaign.starts_at) <= at_ms < to_ms(campaign.ends_at)
+
+
+def _indexed(product: Product) -> tuple[object, ...]:
+    return (product.name, product.category, product.brand)

@@ -1,0 +1,136 @@
+"""One customer as one JSON value: the profile, what was asked, the guards against replays. Pure."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from streaming.contracts.kinds import Arm
+from streaming.contracts.strategies import Trigger
+from streaming.profile_parts import Profile
+from streaming.rules import Rules
+from streaming.stamps import digest
+
+_DIGEST_BYTES = 8
+
+
+class Due(Struct, frozen=True, order=True):
+    """A timer of this customer. The timer index only finds it; what fires is what the row says.
+
+    Args:
+        at_ms: event time at which it fires.
+        cause: what makes its request's id: the due time of a silence, a campaign's id and start.
+    """
+
+    at_ms: int
+    trigger: Trigger
+    cause: str
+    context: dict[str, str] = {}
+
+
+class Asked(Struct, frozen=True, omit_defaults=True):
+    """What was asked of this customer. It follows the order between topics; the profile does not.
+
+    Args:
+        issued_ms: event times of the last requests (ghosts included), ascending.
+        last_ms: trigger → event time of its last request.
+        fired: trigger → cause of the last timer that fired, so that it does not fire twice.
+        price_minor: product → price at which its last drop was told.
+    """
+
+    issued_ms: tuple[int, ...] = ()
+    last_ms: dict[str, int] = {}
+    fired: dict[str, str] = {}
+    price_minor: dict[str, int] = {}
+
+
+class Row(Struct, frozen=True, omit_defaults=True):
+    """One customer.
+
+    Args:
+        arm: fixed at first sight (`arms.assign`).
+        applied: `alias|topic|partition` → last offset applied; a record at or below it is a replay.
+        message_ids: digests of the last message ids, oldest first, 8 bytes each.
+        due: timers, by time.
+        alias_of: the user this anonymous row was merged into; its events belong there.
+        state: `frozen` while a merge is under way, `pointer` after it, `erased` a tombstone with its guards.
+        merged: anonymous id → digest (hex) of the message that merged it.
+    """
+
+    user_id: str
+    arm: Arm
+    profile: Profile = Profile()
+    asked: Asked = Asked()
+    applied: dict[str, Annotated[int, Meta(ge=0)]] = {}
+    message_ids: bytes = b""
+    due: tuple[Due, ...] = ()
+    alias_of: str | None = None
+    state: Literal["live", "frozen", "pointer", "erased"] = "live"
+    merged: dict[str, str] = {}
+    schema_version: int = 1
+
+    @property
+    def erased(self) -> bool:
+        """Whether the customer was erased: nothing is folded and nothing asked any more."""
+        return self.state == "erased"
+
+
+_DECODER = msgspec.json.Decoder(Row)
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+def encode_row(row: Row) -> bytes:
+    """Canonical JSON: equal rows have equal bytes."""
+    return _ENCODER.encode(row)
+
+
+def decode_row(value: bytes) -> Row:
+    """A row as stored by us; what cannot be decoded is our bug and raises msgspec's error."""
+    return _DECODER.decode(value)
+
+
+def applied_key(alias: str, topic: str, partition: int) -> str:
+    """Key of `Row.applied`: the record's key (user or anonymous id), its unprefixed topic and partition."""
+    return f"{alias}|{topic}|{partition}"
+
+
+def is_replay(row: Row, key: str, offset: int) -> bool:
+    """Whether the record at this offset was applied already."""
+    return offset <= row.applied.get(key, -1)
+
+
+def with_applied(row: Row, key: str, offset: int) -> Row:
+    """The row after the record at this offset; it never goes back."""
+    return row if is_replay(row, key, offset) else replace(row, applied=row.applied | {key: offset})
+
+
+def remembers(row: Row, message_id: str) -> bool:
+    """Whether this message id was folded, as far as is remembered."""
+    return _find(row.message_ids, digest(message_id)) >= 0
+
+
+def remember(row: Row, message_id: str, rules: Rules) -> Row:
+    """The row that remembers this message id; the one first remembered of more than `max_message_ids` is forgotten."""
+    return replace(row, message_ids=join_ids(row.message_ids, digest(message_id), rules))
+
+
+def join_ids(one: bytes, other: bytes, rules: Rules) -> bytes:
+    """Two memories of message ids as one, the first of too many forgotten."""
+    fresh = other
+    if len(other) > _DIGEST_BYTES:
+        parts = (other[at : at + _DIGEST_BYTES] for at in range(0, len(other), _DIGEST_BYTES))
+        fresh = b"".join(part for part in parts if _find(one, part) < 0)
+    return (one + fresh)[-_DIGEST_BYTES * rules.max_message_ids :]
+
+
+def erase(row: Row) -> Row:
+    """The tombstone of a customer: guards stay, so that a replay does not resurrect them; the rest is gone."""
+    return Row(row.user_id, row.arm, applied=row.applied, message_ids=row.message_ids, state="erased")
+
+
+def _find(memory: bytes, wanted: bytes) -> int:
+    at = memory.find(wanted)
+    while at >= 0 and at % _DIGEST_BYTES:  # a match across two digests is none
+        at = memory.find(wanted, at + 1)
+    return at
