@@ -46,13 +46,13 @@ class Valuer(Protocol):
 
 
 class Decoder(Protocol):
-    """What the policy needs of a decoding session (`model/lm.py`), for one batch of one kind."""
+    """What the policy needs of a decoding session (`model/lm.py`), for one batch; kinds may be mixed."""
 
     def log_probs(self) -> Sequence[npt.NDArray[np.floating]]:
-        """Per request: log p_LM(value | prefix) over the current slot's values, temperature 1."""
+        """Per request: log p_LM(value | prefix) over the current slot's values, temperature 1; empty after its last."""
 
     def choose(self, indices: Sequence[int]) -> None:
-        """Append each request's value and move to the next slot."""
+        """Append each request's value and move to the next slot; ignored for requests that have all slots."""
 
 
 class Knobs(Struct, frozen=True):
@@ -140,7 +140,7 @@ def decide(
     """Sample one decision per request: a head first, then slot by slot from that head.
 
     Args:
-        requests: of one kind; none in the holdout arm.
+        requests: of any kinds; none in the holdout arm.
         grids: theirs.
         critic: the snapshot that is served.
         decoder: the language model's session for these requests; None means late: the critic decides alone.
@@ -157,14 +157,14 @@ def decide(
     heads = [int(rng.integers(record.heads)) for rng, record in zip(rngs, records, strict=True)]
     seen: list[list[SlotDistribution]] = [[] for _ in requests]
     chances: list[list[float]] = [[] for _ in requests]
-    for _ in range(len(grids[0].names) if grids else 0):
+    for slot in range(max((len(grid.names) for grid in grids), default=0)):
         of_lm = [None] * len(walks) if decoder is None else decoder.log_probs()
-        chosen = []
-        for row, (walk, lm) in enumerate(zip(walks, of_lm, strict=True)):
-            distribution = walk.distribution(lm)
-            chosen.append(draw(distribution.per_head[heads[row]], rngs[row].random()))
-            seen[row].append(distribution)
-            chances[row].append(walk.choose(chosen[-1]))
+        chosen = [0] * len(walks)
+        for row, walk in enumerate(walks):
+            if slot < len(grids[row].names):
+                seen[row].append(walk.distribution(of_lm[row]))
+                chosen[row] = draw(seen[row][-1].per_head[heads[row]], rngs[row].random())
+                chances[row].append(walk.choose(chosen[row]))
         if decoder is not None:
             decoder.choose(chosen)
     return [
