@@ -8,6 +8,7 @@ learner and fixed for a version: they are the exploration (DESIGN §5, law 2).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
-from model.critic_features import DIMENSIONS, FEATURES_VERSION, Encoded, encode, penalties
+from model.critic_features import DIMENSIONS, FEATURES_VERSION, encode, penalties
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.strategies import StrategyRequest
@@ -198,11 +199,22 @@ class Critic:
             Outcome → array that broadcasts to (1 + heads, one axis per slot).
         """
         encoded = encode(request, decision)
+        size = (len(encoded.indptr) - 1, DIMENSIONS)
+        matrix = csr_matrix((encoded.data, encoded.indices, encoded.indptr), shape=size, copy=False)
+        scores = np.ascontiguousarray((matrix @ self._stacked).T)  # (columns of all models, rows)
         slots = [slot.name for slot in request.slots]
-        return {
-            spec.name: _sigmoid(_logits(spec, self.weights[spec.name], encoded, request.kind, slots))
-            for spec in OUTCOMES
-        }
+        chances: dict[str, Floats] = {}
+        start = 0
+        for spec in OUTCOMES:
+            stop = start + len(self.weights[spec.name])
+            chances[spec.name] = _sigmoid(_logits(spec, scores[start:stop], encoded.rows, request.kind, slots))
+            start = stop
+        return chances
+
+    @cached_property
+    def _stacked(self) -> Floats:
+        """All models' weights side by side, (DIMENSIONS, columns): one product of sparse rows serves all."""
+        return np.ascontiguousarray(np.concatenate([self.weights[spec.name] for spec in OUTCOMES]).T, dtype=np.float64)
 
     def save(self, directory: Path) -> None:
         """Write tensors and facts into a directory; the name is not content."""
@@ -274,19 +286,15 @@ def sees(spec: OutcomeSpec, kind: str, slot: str) -> bool:
     return spec.slots == "all" or candidate == (spec.slots == "candidates")
 
 
-def _logits(spec: OutcomeSpec, weights: Weights, encoded: Encoded, kind: str, slots: list[str]) -> Floats:
+def _logits(spec: OutcomeSpec, scores: Floats, rows: tuple[range, ...], kind: str, slots: list[str]) -> Floats:
     """(columns, one axis per slot; 1 where the model does not read the slot)."""
-    matrix = csr_matrix(
-        (encoded.data, encoded.indices, encoded.indptr), shape=(len(encoded.indptr) - 1, weights.shape[1]), copy=False
-    )
-    scores = np.asarray(matrix @ weights.T.astype(np.float64)).T  # (columns, rows)
     axes = len(slots)
     total: Floats = scores[:, 0].reshape(-1, *([1] * axes)) + prior_logit(spec)
-    for axis, (slot, rows) in enumerate(zip(slots, encoded.rows, strict=True)):
-        if sees(spec, kind, slot):
+    for axis in reversed(range(axes)):  # small arrays first: the last slots have few values
+        if sees(spec, kind, slots[axis]):
             shape = [1] * axes
-            shape[axis] = len(rows)
-            total = total + scores[:, rows.start : rows.stop].reshape(-1, *shape)
+            shape[axis] = len(rows[axis])
+            total = total + scores[:, rows[axis].start : rows[axis].stop].reshape(-1, *shape)
     return total
 
 

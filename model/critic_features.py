@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from streaming.contracts.features import NUMBERS, bin_of
 from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.strategies import Candidate, StrategyRequest, candidate_by_id
 
@@ -201,6 +202,5 @@ def _log_bin(amount: float) -> int:
 
 
 def _bin(name: str, value: float) -> int:
-    """Bin of a customer's number."""
-    del name
-    return _log_bin(value) // 2
+    """Bin of a customer's number; one that the contract does not name gets bins by size."""
+    return bin_of(name, value) if name in NUMBERS else _log_bin(value) // 2

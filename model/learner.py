@@ -1,0 +1,332 @@
+"""The critic's learner: closed rewards in, critic snapshots out. A pure function of the rewards in their order.
+
+Nothing here looks at a clock, so that a learner restored from a snapshot and fed the same rewards ends where an undisturbed
+one does. When to publish a snapshot is the caller's business.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import structs
+from scipy.sparse import csr_matrix
+
+from model.critic import OUTCOMES, PENALTIES, Critic, Facts, OutcomeSpec, RewardFormula, prior_logit
+from model.critic_features import DIMENSIONS, encode
+from model.drift import DriftWatch
+from model.memory import STAGE_RANK, UNKNOWN, Example, Labels, Outages, Row, SeenIds, Window, labels_of, merged
+from model.newton import Problem, draws, log_loss, mode
+from streaming.contracts.ids import reward_id, stable_seed
+from streaming.contracts.kinds import GRAMMARS
+from streaming.contracts.money import to_major
+from streaming.contracts.rewards import Reward
+from streaming.contracts.strategies import Slot, StrategyRequest
+
+Floats = npt.NDArray[np.float64]
+
+UNITS_PRIOR_ORDERS = 10.0
+"""Orders' worth of belief that an attributed order brings the margin of one unit."""
+UNITS_BOUNDS = (0.2, 10.0)
+EARLY_SHARE = 0.1
+"""While young, refit whenever the rewards have grown by this share: the first hundreds teach most."""
+EARLY_MIN = 20
+
+
+class LearnerKnobs(msgspec.Struct, frozen=True):
+    """How the critic learns.
+
+    Args:
+        half_life: closed rewards of a kind after which one of that kind counts half.
+        drift_speed: how many times faster a kind forgets after a drift.
+        drift_rewards: for how many of the kind's rewards; also how long exploration is wider.
+        drift_width: factor on the heads' width and on beta meanwhile.
+    """
+
+    window: int = 6000
+    refit_every: int = 100
+    half_life: float = 5000.0
+    heads: int = 8
+    beta: float = 0.005
+    head_width: float = 0.2
+    outage_after: int = 50
+    drift_speed: float = 8.0
+    drift_rewards: int = 1000
+    drift_width: float = 2.0
+    seed: int = 0
+
+
+REFUND_ONLY = 4
+"""Rank of an example that lets nothing but its refund be learned."""
+
+Fate = Literal["learned", "amended", "ghost", "duplicate", "outage", "late"]
+
+
+class Lesson(msgspec.Struct, frozen=True):
+    """What one reward did.
+
+    Args:
+        losses: outcome → prequential log loss (nats) of what this reward taught for the first time.
+        drifted: the kind's residuals have just left zero.
+        refitted: the models were fitted anew.
+    """
+
+    fate: Fate
+    losses: dict[str, float] = {}
+    drifted: bool = False
+    refitted: bool = False
+
+
+@dataclass(slots=True)
+class KindState:
+    """Forgetting of one kind: its clock in half-lives, and for how many rewards it still runs fast."""
+
+    tick: float = 0.0
+    alarm_left: int = 0
+
+
+class CriticLearner:
+    """Learns outcomes one reward at a time and refits every `refit_every`."""
+
+    def __init__(self, knobs: LearnerKnobs, formula: RewardFormula) -> None:
+        """Begin with the prior."""
+        self.knobs = knobs
+        self.formula = formula
+        self.window = Window(knobs.window)
+        self.seen = SeenIds(4 * knobs.window)
+        self.outages = Outages(knobs.outage_after)
+        self.watch = DriftWatch()
+        self.kinds: dict[str, KindState] = {kind: KindState() for kind in GRAMMARS}
+        self.means: dict[str, Floats] = {spec.name: np.zeros(DIMENSIONS) for spec in OUTCOMES}
+        self.noise = _weight_noise(knobs)
+        self.drawn: dict[str, Floats] = _prior_draws(self.noise)
+        self.learned = 0
+        self.since_refit = 0
+        self.fates: Counter[str] = Counter()
+
+    def learn(self, reward: Reward) -> Lesson:
+        """Learn what this reward teaches that is not known yet; equal rewards in equal order give equal states."""
+        lesson = self._learn(reward)
+        self.fates[lesson.fate] += 1
+        if lesson.fate in ("learned", "amended"):
+            self.since_refit += 1
+            due = min(self.knobs.refit_every, max(EARLY_MIN, int(EARLY_SHARE * self.learned)))
+            if self.since_refit >= due or lesson.drifted:
+                self.refit()
+                return structs.replace(lesson, refitted=True)
+        return lesson
+
+    def _learn(self, reward: Reward) -> Lesson:
+        if not self.seen.add(reward.reward_id):
+            return Lesson("duplicate")
+        if reward.ghost or not reward.decision:
+            return Lesson("ghost")
+        known = self.window.get(reward.strategy_id)
+        if known is not None:
+            return self._amend(known, reward)
+        if reward.stage == "correction" or reward_id(reward.strategy_id, "response") in self.seen:
+            return self._learn_late(reward)
+        out, forget = self.outages.update(channel_of(reward), reward.strategy_id, shown=_was_seen(reward))
+        self.window.drop(forget)
+        if out:
+            return Lesson("outage")
+        return self._add(reward)
+
+    def _learn_late(self, reward: Reward) -> Lesson:
+        """A strategy that has left the window, or was dropped in an outage: it only enters the estimate of refunds."""
+        if reward.outcomes.ordered:
+            example = self._example(reward, self.kinds[reward.kind].tick)
+            example.labels = _refund_only(example.labels)
+            example.rank = REFUND_ONLY
+            self.window.add(example)
+        return Lesson("late")
+
+    def _example(self, reward: Reward, tick: float) -> Example:
+        return Example(
+            strategy_id=reward.strategy_id,
+            kind=reward.kind,
+            row=row_of(reward.request, reward.decision),
+            labels=labels_of(reward.outcomes, reward.stage),
+            rank=STAGE_RANK[reward.stage],
+            tick=tick,
+            unit_margin=self._unit_margin(reward),
+            margin=to_major(reward.outcomes.margin_minor, reward.outcomes.currency),
+        )
+
+    def _add(self, reward: Reward) -> Lesson:
+        state = self.kinds[reward.kind]
+        hurried = state.alarm_left > 0
+        state.tick += (self.knobs.drift_speed if hurried else 1.0) / self.knobs.half_life
+        state.alarm_left = max(state.alarm_left - 1, 0)
+        example = self._example(reward, state.tick)
+        losses, residual = self._prequential(example, example.labels)
+        self.window.add(example)
+        self.learned += 1
+        drifted = not math.isnan(residual) and self.watch.update(reward.kind, residual)
+        if drifted:
+            state.alarm_left = self.knobs.drift_rewards
+            state.tick += 1.0  # what came before counts half at once
+        return Lesson("learned", losses, drifted=drifted)
+
+    def _amend(self, known: Example, reward: Reward) -> Lesson:
+        new = labels_of(reward.outcomes, reward.stage)
+        rank = STAGE_RANK[reward.stage]
+        if known.rank == REFUND_ONLY:
+            new, rank = _refund_only(new), REFUND_ONLY
+        fresh = tuple(value if math.isnan(old) else UNKNOWN for old, value in zip(known.labels, new, strict=True))
+        losses, _ = self._prequential(known, fresh)
+        known.labels = merged(known.labels, known.rank, new, rank)
+        if rank >= known.rank:
+            known.rank = rank
+            known.margin = to_major(reward.outcomes.margin_minor, reward.outcomes.currency)
+        return Lesson("amended", losses)
+
+    def _unit_margin(self, reward: Reward) -> float:
+        slots = tuple(Slot(slot.name, (reward.decision[slot.name],)) for slot in reward.request.slots)
+        alone = structs.replace(reward.request, slots=slots)
+        return float(self.formula.margin_grid(alone).ravel()[0])
+
+    def _prequential(self, example: Example, labels: tuple[float, ...]) -> tuple[dict[str, float], float]:
+        """Losses of labels before they are learned, and the residual of the click."""
+        losses: dict[str, float] = {}
+        residual = UNKNOWN
+        for spec, label in zip(OUTCOMES, labels, strict=True):
+            if math.isnan(label):
+                continue
+            index, data = example.row.part(spec)
+            logit = float(data.astype(np.float64) @ self.means[spec.name][index]) + prior_logit(spec)
+            losses[spec.name] = float(log_loss(np.array(logit), np.array(label)))
+            if spec.name == "clicked":
+                residual = label - 1.0 / (1.0 + math.exp(-max(min(logit, 40.0), -40.0)))
+        return losses, residual
+
+    def refit(self) -> None:
+        """Fit every model to the window from where it stands, and draw its heads."""
+        self.since_refit = 0
+        for position, spec in enumerate(OUTCOMES):
+            chosen = [example for example in self.window if not math.isnan(example.labels[position])]
+            if not chosen:
+                continue
+            problem = self._problem(spec, position, chosen)
+            self.means[spec.name] = mode(problem, self.means[spec.name])
+            if spec.headed:
+                noise = np.stack([self._row_noise(spec.name, example.strategy_id) for example in chosen])
+                self.drawn[spec.name] = draws(
+                    problem, self.means[spec.name], noise, self.noise[spec.name], self.drawn[spec.name]
+                )
+
+    def _problem(self, spec: OutcomeSpec, position: int, chosen: list[Example]) -> Problem:
+        parts = [example.row.part(spec) for example in chosen]
+        indptr = np.zeros(len(parts) + 1, np.int32)
+        np.cumsum([len(index) for index, _ in parts], out=indptr[1:])
+        index = np.concatenate([index for index, _ in parts]).astype(np.int32)
+        data = np.concatenate([data for _, data in parts]).astype(np.float64)
+        rows = csr_matrix((data, index, indptr), shape=(len(parts), DIMENSIONS), copy=False)
+        ages = np.array([self.kinds[example.kind].tick - example.tick for example in chosen])
+        labels = np.array([example.labels[position] for example in chosen])
+        return Problem(rows, labels, 0.5**ages, prior_logit(spec), spec.precision * PENALTIES)
+
+    def _row_noise(self, outcome: str, strategy_id: str) -> Floats:
+        seed = stable_seed("row", str(self.knobs.seed), outcome, strategy_id)
+        return np.random.default_rng(seed).standard_normal(self.knobs.heads)
+
+    @property
+    def alarmed(self) -> bool:
+        """A drift was detected within the last `drift_rewards` rewards of some kind."""
+        return any(state.alarm_left > 0 for state in self.kinds.values())
+
+    @property
+    def width(self) -> float:
+        """Scale of the heads now."""
+        return self.knobs.head_width * (self.knobs.drift_width if self.alarmed else 1.0)
+
+    def half_life(self, kind: str) -> float:
+        """The kind's half-life now, closed rewards."""
+        hurried = self.kinds[kind].alarm_left > 0
+        return self.knobs.half_life / (self.knobs.drift_speed if hurried else 1.0)
+
+    def snapshot(self) -> Critic:
+        """The critic as it stands; it is named when it is published."""
+        weights = {}
+        for spec in OUTCOMES:
+            rows = [self.means[spec.name]]
+            if spec.headed:
+                rows += list(self.means[spec.name] + self.width * self.drawn[spec.name].T)
+            weights[spec.name] = np.array(rows, np.float32)
+        beta = self.knobs.beta * (self.knobs.drift_width if self.alarmed else 1.0)
+        facts = Facts(heads=self.knobs.heads, beta=beta, units=self.units(), learned=self.learned)
+        return Critic("", weights, facts, self.formula)
+
+    def units(self) -> dict[str, float]:
+        """Kind → mean margin of an attributed order over the formula's margin of one unit, shrunk towards 1."""
+        found = {}
+        orders = [example for example in self.window if example.labels[_ORDERED] == 1.0]
+        for kind in GRAMMARS:
+            own = [example for example in orders if example.kind == kind]
+            expected = sum(max(example.unit_margin, 0.0) for example in own)
+            typical = expected / len(own) if own else 0.0
+            if typical <= 0.0:
+                found[kind] = 1.0
+                continue
+            total = sum(example.margin for example in own)
+            ratio = (total + UNITS_PRIOR_ORDERS * typical) / (expected + UNITS_PRIOR_ORDERS * typical)
+            found[kind] = min(max(ratio, UNITS_BOUNDS[0]), UNITS_BOUNDS[1])
+        return found
+
+
+def _refund_only(labels: Labels) -> Labels:
+    return tuple(label if spec.name == "refunded" else UNKNOWN for spec, label in zip(OUTCOMES, labels, strict=True))
+
+
+_ORDERED = next(position for position, spec in enumerate(OUTCOMES) if spec.name == "ordered")
+
+
+def channel_of(reward: Reward) -> str:
+    """What carried the strategy to the customer: its channel, its placement, or the kind's own surface."""
+    return reward.decision.get("channel") or reward.decision.get("placement") or reward.kind
+
+
+def row_of(request: StrategyRequest, decision: dict[str, str]) -> Row:
+    """The features of one decision, in the order context, closed slots, candidates."""
+    encoded = encode(request, decision)
+    candidate_slots = GRAMMARS[request.kind].candidate_slots
+    order = [0]
+    for wanted in (False, True):
+        order += [
+            rows.start
+            for slot, rows in zip(request.slots, encoded.rows, strict=True)
+            if (slot.name in candidate_slots) is wanted
+        ]
+    lengths = np.diff(encoded.indptr)
+    parts = [slice(encoded.indptr[row], encoded.indptr[row + 1]) for row in order]
+    closed = sum(slot.name not in candidate_slots for slot in request.slots)
+    context = int(lengths[0])
+    return Row(
+        indices=np.concatenate([encoded.indices[part] for part in parts]).astype(np.uint16),
+        data=np.concatenate([encoded.data[part] for part in parts]).astype(np.float32),
+        context=context,
+        closed=context + int(sum(lengths[row] for row in order[1 : 1 + closed])),
+    )
+
+
+def _was_seen(reward: Reward) -> bool:
+    return reward.outcomes.shown or reward.outcomes.clicked or reward.outcomes.ordered
+
+
+def _prior_draws(noise: dict[str, Floats]) -> dict[str, Floats]:
+    """Heads before any data: the solution of P d = sqrt(P) e."""
+    deviation = {spec.name: 1.0 / np.sqrt(spec.precision * PENALTIES) for spec in OUTCOMES}
+    return {name: deviation[name][:, None] * rows for name, rows in noise.items()}
+
+
+def _weight_noise(knobs: LearnerKnobs) -> dict[str, Floats]:
+    """Standard normal noise per weight and head; it makes the heads of the prior, and belongs to the seed."""
+    found = {}
+    for spec in OUTCOMES:
+        if spec.headed:
+            rng = np.random.default_rng(stable_seed("weights", str(knobs.seed), spec.name))
+            found[spec.name] = rng.standard_normal((DIMENSIONS, knobs.heads))
+    return found
