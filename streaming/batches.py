@@ -22,6 +22,12 @@ from streaming.offsets import PrefixLedger
 WAIT_EMPTY_POLL_S = 0.02
 
 
+class Fetched(list[Any]):
+    """The records of one fetch of one partition, in order; `epoch` tells whether the partition was sought since."""
+
+    epoch: int = 0
+
+
 class BatchSchema(faust.Schema[Any, Any]):
     """Passes a batch through undecoded: `event.value` is a list of aiokafka's `ConsumerRecord`, raw bytes inside."""
 
@@ -48,8 +54,9 @@ class BatchConsumer(driver.Consumer):
     """Yields one message per fetched batch of the batch topics, and commits prefixes of batches."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """As stock, with a ledger per partition."""
+        """As stock, with a ledger per partition, and an epoch that every seek ends."""
         self._ledgers: defaultdict[TP, PrefixLedger] = defaultdict(PrefixLedger)
+        self.epochs: defaultdict[TP, int] = defaultdict(int)
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
@@ -57,6 +64,7 @@ class BatchConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109
         """One message per partition of one fetch; nothing while the flow is stopped or the generation changed."""
+        epochs = dict(self.epochs)
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
@@ -68,6 +76,8 @@ class BatchConsumer(driver.Consumer):
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return  # the rebalance seeks to what is committed
             tp = ensure_TP(aiokafka_tp)
+            if epochs.get(tp, 0) != self.epochs[tp]:
+                continue  # fetched before a seek
             if batch and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 self._ledgers[tp].deliver(batch[-1].offset)
@@ -75,7 +85,8 @@ class BatchConsumer(driver.Consumer):
 
     def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
         message: Any = self._to_message(tp, batch[-1])
-        message.value = batch
+        message.value = Fetched(batch)
+        message.value.epoch = self.epochs[tp]
         return cast("ConsumerMessage", message)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
@@ -103,6 +114,11 @@ class BatchConsumer(driver.Consumer):
         self._forget([partition])
         await super().seek(partition, offset)
 
+    async def rewind(self, tp: TP, offset: int) -> None:
+        """Read a partition again from an earlier offset; batches fetched before are recognised by their epoch."""
+        self._forget([tp])
+        await self.seek_wait({tp: offset})
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish and commit what is in flight (stock), then forget."""
         await super().on_partitions_revoked(revoked)
@@ -111,6 +127,7 @@ class BatchConsumer(driver.Consumer):
     def _forget(self, partitions: Iterable[TP]) -> None:
         for tp in partitions:
             self._ledgers[tp].clear()
+            self.epochs[tp] += 1
 
     async def wait_empty(self) -> None:
         """Wait, but not for ever, for batches in flight; then commit. Stock waits without limit."""

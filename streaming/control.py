@@ -16,7 +16,7 @@ class Books(Struct, frozen=True):
     Args:
         fates: topic → fate → records, e.g. `{"shop.events": {"folded": 12, "duplicate": 1}}`.
         watermarks_ms: topic → partition → watermark, milliseconds of event time (of the partition's home bucket).
-        offsets: topic → partition → next offset to be applied (of the partition's home bucket).
+        offsets: topic → partition → everything before was applied (of the partition's home bucket).
         profiles: rows of customers; pointers left by merged anonymous rows are not counted.
         aliases: such pointers.
         outbox: messages not yet published.
@@ -84,7 +84,7 @@ def read_books(client: Any, prefix: str = "") -> Books:
             what, *path = field.decode().split("|")
             if what == "f":
                 fates.setdefault(path[0], Counter())[path[2]] += int(value)
-            elif what in ("w", "o") and int(path[1]) == bucket:
+            elif what in ("w", "s"):
                 (watermarks if what == "w" else offsets).setdefault(path[0], {})[int(path[1])] = int(value)
             elif what == "aliases":
                 aliases += int(value)

@@ -39,12 +39,17 @@ class BucketKeys(Struct, frozen=True):
 
 
 def offset_field(topic: str, partition: int) -> str:
-    """Of meta: the next offset to be applied."""
+    """Of any bucket's meta: the next offset to be applied to this bucket."""
     return f"o|{topic}|{partition}"
 
 
+def seal_field(topic: str, partition: int) -> str:
+    """Of the home bucket's meta: everything before this offset was applied to every bucket."""
+    return f"s|{topic}|{partition}"
+
+
 def watermark_field(topic: str, partition: int) -> str:
-    """Of meta: the watermark, milliseconds of event time."""
+    """Of the home bucket's meta: the watermark at the seal, milliseconds of event time."""
     return f"w|{topic}|{partition}"
 
 

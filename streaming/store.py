@@ -8,8 +8,8 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from typing import Any
 
-import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -23,6 +23,7 @@ from streaming.keys import (
     control_key,
     incarnation_field,
     offset_field,
+    seal_field,
     want_prefix,
     wanted_by,
     watermark_field,
@@ -32,7 +33,7 @@ from streaming.writes import Writes, decode_entry
 _SCRIPT = files("streaming.lua").joinpath("apply.lua").read_text("utf-8")
 
 
-class Refused(Exception):  # noqa: N818 -- named by what happened
+class Refused(Exception):
     """Another writer was faster: nothing of this bucket's call was written."""
 
     def __init__(self, bucket: int) -> None:
@@ -57,8 +58,12 @@ class Bucket:
         self.states: OrderedDict[str, State | None] = OrderedDict()
 
     def applied(self, topic: str, partition: int) -> int:
-        """The next offset to be applied; 0 when nothing was."""
+        """The next offset to be applied to this bucket; 0 when nothing was."""
         return int(self.meta.get(offset_field(topic, partition), 0))
+
+    def sealed(self, topic: str, partition: int) -> int:
+        """Of a home bucket: everything before this offset was applied to every bucket."""
+        return int(self.meta.get(seal_field(topic, partition), 0))
 
     def watermark_ms(self, topic: str, partition: int) -> int | None:
         """The stored watermark; None when none was stored."""
@@ -81,7 +86,7 @@ class Store:
         self, url: str, prefix: str, buckets: int, incarnations: Mapping[str, str], max_cached: int = 4000
     ) -> None:
         """Connect lazily: nothing is read yet."""
-        self._redis: Redis = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=5.0)
+        self._redis: Any = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=5.0)
         self._prefix = prefix
         self._buckets = buckets
         self._incarnations = dict(incarnations)
@@ -105,8 +110,8 @@ class Store:
             Unavailable: Redis does not answer.
         """
         async with _answering():
-            await self._redis.hsetnx(control_key(self._prefix), BUCKETS_FIELD, str(self._buckets))  # type: ignore[misc]
-            fixed = await self._redis.hget(control_key(self._prefix), BUCKETS_FIELD)  # type: ignore[misc]
+            await self._redis.hsetnx(control_key(self._prefix), BUCKETS_FIELD, str(self._buckets))
+            fixed = await self._redis.hget(control_key(self._prefix), BUCKETS_FIELD)
         if int(fixed or 0) != self._buckets:
             message = f"STRATAGEM_BUCKETS={self._buckets}: this store was begun with {int(fixed or 0)} and keeps it"
             raise ValueError(message)
@@ -114,11 +119,11 @@ class Store:
     async def paused(self) -> bool:
         """Whether an operator paused new strategies."""
         async with _answering():
-            return bool(await self._redis.hexists(control_key(self._prefix), PAUSED_FIELD))  # type: ignore[misc]
+            return bool(await self._redis.hexists(control_key(self._prefix), PAUSED_FIELD))
 
-    def cached(self, number: int) -> Bucket | None:
-        """The bucket if we hold it."""
-        return self._cache.get(number)
+    def bucket(self, number: int) -> Bucket:
+        """A loaded bucket."""
+        return self._cache[number]
 
     def forget(self, numbers: Iterable[int] | None = None) -> None:
         """Drop cached buckets; all of them without numbers. They are read again when next needed."""
@@ -153,7 +158,7 @@ class Store:
             stored = meta.get(incarnation_field(topic))
             if stored is not None and stored != now:
                 self.recreated.add(topic)
-                meta = {k: v for k, v in meta.items() if not k.startswith((f"o|{topic}|", f"w|{topic}|"))}
+                meta = {k: v for k, v in meta.items() if not k.startswith((f"o|{topic}|", f"s|{topic}|", f"w|{topic}|"))}
         return meta
 
     async def read(self, wanted: Mapping[int, Iterable[str]]) -> None:
@@ -197,7 +202,7 @@ class Store:
         async with _answering():
             calls = self._redis.pipeline(transaction=False)
             for number, writes in all_writes.items():
-                for topic in {field.split("|")[1] for field in writes.meta if field.startswith(("o|", "w|"))}:
+                for topic in {field.split("|")[1] for field in writes.meta if field.startswith(("o|", "s|", "w|"))}:
                     writes.meta[incarnation_field(topic)] = self._incarnations.get(topic, "")
                 arguments = writes.arguments(self._cache[number].version, versions[number])
                 await self._script(keys=self._keys[number].all, args=arguments, client=calls)
@@ -255,7 +260,7 @@ class Store:
             full = [number for number, count in zip(listed, await counting.execute(), strict=True) if count]
             left = {}
             for number in full:
-                left[number] = _entries(await self._redis.hgetall(self._keys[number].outbox))  # type: ignore[misc]
+                left[number] = _entries(await self._redis.hgetall(self._keys[number].outbox))
         return left
 
     async def due(self, numbers: Iterable[int], until_ms: int, limit: int) -> dict[int, list[str]]:
@@ -266,7 +271,7 @@ class Store:
             for number in listed:
                 asking.zrangebyscore(self._keys[number].due, "-inf", until_ms, start=0, num=limit)
             found = await asking.execute()
-        return {n: [user.decode("utf-8", "surrogatepass") for user in users] for n, users in zip(listed, found, strict=True) if users}
+        return {number: _users(users) for number, users in zip(listed, found, strict=True) if users}
 
     async def wanting(self, number: int, product_id: str) -> list[str]:
         """Customers of one bucket who wished for or carted the product."""
@@ -278,8 +283,8 @@ class Store:
     async def customers(self, number: int, cursor: int, count: int) -> tuple[int, list[str]]:
         """Some customers of a bucket and the cursor to go on with; 0 ends. Each is seen at least once."""
         async with _answering():
-            cursor, found = await self._redis.hscan(self._keys[number].rows, cursor, count=count)  # type: ignore[misc]
-        return cursor, [user.decode("utf-8", "surrogatepass") for user in found]
+            cursor, found = await self._redis.hscan(self._keys[number].rows, cursor, count=count)
+        return int(cursor), _users(found)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -306,6 +311,5 @@ def _entries(outbox: Mapping[bytes, bytes]) -> list[tuple[str, Publish]]:
     return [(id_.decode(), decode_entry(outbox[id_])) for id_ in sorted(outbox)]
 
 
-def encoded(state: msgspec.Struct) -> bytes:
-    """A row or an open state as it is stored."""
-    return msgspec.json.encode(state)
+def _users(raw: Iterable[bytes]) -> list[str]:
+    return [user.decode("utf-8", "surrogatepass") for user in raw]

@@ -1,0 +1,216 @@
+"""`stratagem agents`: the Faust agents in this process, with metrics, a clean end and a watch on their liveness."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import ssl
+import threading
+from typing import Any
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from services import metrics
+from services.liveness import Liveness
+from services.settings import AgentsSettings, Common, SettingError
+from services.topics import Topics, check_topics
+from streaming.app import Agents, Security, StreamSettings
+from streaming.clock import ClockRules
+from streaming.contracts.errors import Unavailable
+from streaming.open_state import Windows
+from streaming.reading import Layout
+from streaming.rules import Rules
+
+GROUP = "agents"
+START_PATIENCE_S = 60.0
+RETRY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class MetricFacts:
+    """Maps the edges' facts to metrics: the name in upper case is the metric's."""
+
+    def count(self, name: str, amount: float = 1.0, **labels: str) -> None:
+        """Count; a bug is also logged with its traceback, which is no label."""
+        if name == "bugs":
+            _log.error("our own bug on one record, dead-lettered:\n%s", labels.get("traceback", ""))
+            labels = {"service": "agents"}
+        elif name == "dead_letters":
+            labels = {"service": "agents", **labels}
+        metric = _METRICS.get(name)
+        if isinstance(metric, Counter):
+            (metric.labels(**labels) if labels else metric).inc(amount)
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set."""
+        metric = _METRICS.get(name)
+        if isinstance(metric, Gauge):
+            (metric.labels(**labels) if labels else metric).set(value)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Measure."""
+        metric = _METRICS.get(name)
+        if isinstance(metric, Histogram):
+            (metric.labels(**labels) if labels else metric).observe(value)
+
+
+_METRICS: dict[str, Counter | Gauge | Histogram] = {
+    "events": metrics.EVENTS,
+    "dead_letters": metrics.DEAD_LETTERS,
+    "event_lag_seconds": metrics.EVENT_LAG,
+    "watermark_timestamp_seconds": metrics.WATERMARK,
+    "requests": metrics.REQUESTS,
+    "suppressions": metrics.SUPPRESSIONS,
+    "batch_size": metrics.BATCH_SIZE,
+    "refused_writes": metrics.REFUSED_WRITES,
+    "replays_skipped": metrics.REPLAYS_SKIPPED,
+    "mispartitioned": metrics.MISPARTITIONED,
+    "bugs": metrics.BUGS,
+    "redis_errors": metrics.REDIS_ERRORS,
+    "kafka_errors": metrics.KAFKA_ERRORS,
+}
+
+
+def rules_of(settings: AgentsSettings) -> Rules:
+    """The shop's rules from the settings."""
+    return Rules(
+        daily_cap=settings.daily_cap,
+        max_discount_pct=settings.max_discount_pct,
+        stale_after_ms=int(settings.stale_after_s * 1000),
+        quiet_start_hour=settings.quiet_start_hour,
+        quiet_end_hour=settings.quiet_end_hour,
+        deadline_s=settings.deadline_s,
+        shares={
+            "fused": settings.share_fused,
+            "lm": settings.share_lm,
+            "critic": settings.share_critic,
+            "random": settings.share_random,
+            "holdout": settings.share_holdout,
+        },
+        arm_salt=settings.arm_salt,
+        max_message_ids=settings.max_message_ids,
+        campaign_rate_per_s=settings.campaign_rate_per_s,
+    )
+
+
+def windows_of(settings: AgentsSettings) -> Windows:
+    """The windows of attribution from the settings."""
+    hour_ms = 3_600_000
+    return Windows.of(int(settings.horizon_h * hour_ms), int(settings.response_window_h * hour_ms))
+
+
+def stream_settings(settings: AgentsSettings, topics: Topics) -> StreamSettings:
+    """What the streaming edges need."""
+    clock = ClockRules(settings.clock, int(settings.allowed_lateness_s * 1000))
+    return StreamSettings(
+        group=settings.group_prefix + GROUP,
+        bootstrap=tuple(settings.kafka_bootstrap.split(",")),
+        prefix=settings.topic_prefix,
+        redis_url=settings.redis_url,
+        layout=Layout(settings.buckets, topics.partitions, clock),
+        topic_ids=topics.ids,
+        data_dir=settings.home / "agents",
+        security=_security(settings),
+        session_timeout_s=settings.session_timeout_s,
+        max_poll_records=settings.max_poll_records,
+    )
+
+
+def _security(settings: Common) -> Security:
+    context = None
+    if settings.kafka_security_protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+        context.check_hostname = settings.kafka_ssl_check_hostname
+        if settings.kafka_ssl_certfile:
+            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None)
+    return Security(
+        settings.kafka_security_protocol,
+        settings.kafka_sasl_mechanism,
+        settings.kafka_sasl_username,
+        settings.kafka_sasl_password,
+        context,
+    )
+
+
+def main(settings: AgentsSettings) -> int:
+    """Run until SIGTERM or SIGINT.
+
+    Returns:
+        0 after a signal, 1 when the agents could not go on or stopped committing, 2 for a setting that cannot be used.
+    """
+    port = metrics.serve("agents", settings.metrics_host, settings.metrics_port)
+    _log.info("metrics on port %d", port)
+    try:
+        return asyncio.run(_run(settings))
+    except (SettingError, ValueError) as error:
+        _log.error("%s", error)
+        return 2
+
+
+async def _run(settings: AgentsSettings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    topics = await _patiently(lambda: asyncio.to_thread(check_topics, settings), stop)
+    if topics is None:
+        return 0 if stop.is_set() else 1
+    agents = Agents(stream_settings(settings, topics), rules_of(settings), windows_of(settings), MetricFacts())
+    agents.settings.data_dir.mkdir(parents=True, exist_ok=True)
+    await _patiently(agents.start, stop)
+    metrics.LIVE.labels(service="agents").set(1)
+    code = await _serve(agents, settings, stop)
+    metrics.LIVE.labels(service="agents").set(0)
+    await _stopped(agents)
+    return code
+
+
+async def _patiently(act: Any, stop: asyncio.Event) -> Any:
+    """Try until Kafka and Redis answer, a signal comes, or patience ends (then raise `Unavailable`)."""
+    give_up_s = asyncio.get_running_loop().time() + START_PATIENCE_S
+    while not stop.is_set():
+        try:
+            return await act()
+        except Unavailable as error:
+            if asyncio.get_running_loop().time() > give_up_s:
+                raise
+            _log.warning("waiting: %s", error)
+            await asyncio.sleep(RETRY_S)
+    return None
+
+
+async def _serve(agents: Agents, settings: AgentsSettings, stop: asyncio.Event) -> int:
+    watching = Liveness(settings, settings.group_prefix + GROUP)
+    stuck = asyncio.create_task(watching.watch(lambda: agents.keeper.owned, lambda: agents.processor.waiting))
+    stopping = asyncio.create_task(stop.wait())
+    assert agents.failed is not None
+    ending: set[asyncio.Future[Any]] = {stuck, stopping, agents.failed}
+    done, _ = await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
+    for task in (stuck, stopping):
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    if stuck in done:
+        _log.error("nothing was committed while records kept coming: ending, to be started again")
+    return 0 if stopping in done and agents.failed not in done and stuck not in done else 1
+
+
+async def _stopped(agents: Agents) -> None:
+    """Stop, but not for ever: what was not finished is repeated by whoever starts next."""
+    limit_s = 2 * agents.settings.session_timeout_s
+    watchdog = threading.Timer(limit_s + 5.0, _abandon)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        await asyncio.wait_for(agents.stop(), limit_s)
+    except TimeoutError:
+        _log.warning("could not stop in %.0f s; what was in flight will be read again", limit_s)
+    watchdog.cancel()
+
+
+def _abandon() -> None:
+    """Faust swallowed the cancellation: end the process; Kafka and Redis hold everything."""
+    import os
+
+    os._exit(1)

@@ -1,0 +1,117 @@
+"""Folds the items of one batch into one bucket: states in, states and writes out. Pure."""
+
+import traceback
+from collections.abc import Iterable, Mapping
+
+from streaming.contracts.errors import BadEvent
+from streaming.core import Context, Result, State, encode_open, encode_state_row, next_due_ms, on_record, wanted
+from streaming.dead_letters import dead_letter
+from streaming.effects import Fact, Publish
+from streaming.keys import fate_field
+from streaming.reading import Fate, Incoming, Item
+from streaming.writes import Writes
+
+
+class Folding:
+    """What one batch changes in one bucket.
+
+    Attributes:
+        writes: for the script.
+        changed: customers with their new states.
+        facts: to be reported once the writes are in Redis.
+    """
+
+    def __init__(self, states: Mapping[str, State | None]) -> None:
+        """Begin with the states as read; None for a customer without a row."""
+        self._before = states
+        self.writes = Writes()
+        self.changed: dict[str, State] = {}
+        self.facts: list[Fact] = []
+
+    def state(self, user_id: str) -> State | None:
+        """The customer's state as of now."""
+        return self.changed.get(user_id) or self._before.get(user_id)
+
+    def put(self, user_id: str, result: Result) -> None:
+        """Take over a new state with its effects."""
+        if result.state is not None and result.state is not self.state(user_id):
+            self.changed[user_id] = result.state
+        self.writes.outbox.extend(result.effects)
+        self.facts.extend(result.facts)
+
+    def count(self, topic: str, partition: int, fate: Fate) -> None:
+        """One record had this fate."""
+        self.writes.counts[fate_field(topic, partition, fate)] += 1
+        self.facts.append(Fact("events", {"topic": topic, "fate": fate}))
+
+    def letter(self, letter: Publish, reason: str) -> None:
+        """A record goes to the dead letters."""
+        self.writes.outbox.append(letter)
+        self.facts.append(Fact("dead_letters", {"reason": reason}))
+
+    def settle(self, context: Context) -> None:
+        """Turn the changed states into writes; a part that did not change is not written."""
+        for user_id, after in self.changed.items():
+            before = self._before.get(user_id)
+            if before is None or after.row is not before.row:
+                self.writes.rows[user_id] = encode_state_row(after)
+                self.writes.want(user_id, wanted(before), wanted(after))
+            if after.open is not before.open if before is not None else not after.open.empty:
+                self.writes.open[user_id] = encode_open(after)
+            if user_id in self.writes.due_ms:
+                continue
+            due_ms = next_due_ms(after, context)
+            if due_ms != (next_due_ms(before, context) if before is not None else None):
+                self.writes.due_ms[user_id] = due_ms
+
+
+def fold_item(folding: Folding, item: Item, context: Context, *, topic: str, partition: int, record: Incoming) -> None:
+    """One item of a customer of this bucket: folded, or dead-lettered with the reason.
+
+    Our own bug is tried once more, alone and before any later event of the row, then dead-lettered as `bug`.
+    """
+    assert item.message is not None
+    origin = {"topic": topic, "partition": partition, "offset": item.offset, "at_ms": item.timestamp_ms}
+    for last_try in (False, True):
+        try:
+            result = on_record(folding.state(item.user_id), item.user_id, item.message, context)
+        except BadEvent as error:
+            facts = {"field": error.field, "found": error.value, "wanted": error.wanted}
+            letter = dead_letter(**origin, key=record.key, value=record.value, reason="bad_field", **facts)  # type: ignore[arg-type]
+            folding.letter(letter, "bad_field")
+            folding.count(topic, partition, "dead_lettered")
+            return
+        except Exception as error:  # noqa: BLE001 -- our own bug must neither stop the stream nor be swallowed (law 7)
+            if last_try:
+                _bug(folding, error, origin, record)
+                folding.count(topic, partition, "dead_lettered")
+                return
+        else:
+            folding.put(item.user_id, result)
+            folding.count(topic, partition, result.fate)
+            return
+
+
+def _bug(folding: Folding, error: Exception, origin: Mapping[str, object], record: Incoming) -> None:
+    said = "".join(traceback.format_exception(error))
+    letter = dead_letter(
+        **origin,  # type: ignore[arg-type]
+        key=record.key,
+        value=record.value,
+        reason="bug",
+        found=repr(error)[:200],
+        wanted="code that handles this record",
+        blame="us",
+        traceback=said,
+    )
+    folding.letter(letter, "bug")
+    folding.facts.append(Fact("bugs", {"traceback": said}))
+
+
+def count_without_customer(folding: Folding, items: Iterable[Item], topic: str, partition: int) -> None:
+    """Records that belong to nobody: ignored, clocks, and what could not be read."""
+    for item in items:
+        assert item.fate is not None
+        folding.count(topic, partition, item.fate)
+        if item.letter is not None:
+            folding.letter(item.letter, item.reason)

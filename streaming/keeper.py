@@ -1,0 +1,107 @@
+"""What the owner of a partition does besides reading batches: sweep outboxes, follow the clock, fire timers.
+
+One turn every second, and at once after an assignment; always inside the processor's lock.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from faust.types import TP
+
+from streaming.catalog_reader import CatalogReader
+from streaming.keys import seal_field
+from streaming.processor import Processor
+from streaming.reading import Fate
+from streaming.timers import CLOCKED, Timers
+from streaming.writes import Writes
+
+TURN_S = 1.0
+
+
+class Ends(Protocol):
+    """Faust's consumer, as far as it is asked here."""
+
+    async def highwaters(self, *partitions: TP) -> Any:
+        """The end offsets now."""
+        ...
+
+
+class Keeper:
+    """Keeps what its partitions owe."""
+
+    def __init__(
+        self, processor: Processor, timers: Timers, catalog: CatalogReader, prefix: str, consumer: Callable[[], Ends]
+    ) -> None:
+        """Own nothing yet."""
+        self._processor = processor
+        self._timers = timers
+        self._catalog = catalog
+        self._prefix = prefix
+        self._consumer = consumer
+        self._woken = asyncio.Event()
+        self.owned: set[int] = set()
+        self.turns: list[Callable[[set[int]], Any]] = []
+
+    def assigned(self, partitions: set[int]) -> None:
+        """These partitions of every input are ours from now on."""
+        self.owned = set(partitions)
+        self._processor.drop_caches()
+        self._timers.forget()
+        self._woken.set()
+
+    def revoked(self) -> None:
+        """Nothing is ours until the next assignment."""
+        self.owned = set()
+        self._processor.drop_caches()
+        self._timers.forget()
+
+    async def run(self) -> None:
+        """Turn for ever."""
+        while True:
+            with contextlib.suppress(TimeoutError):  # the ordinary turn
+                await asyncio.wait_for(self._woken.wait(), TURN_S)
+            self._woken.clear()
+            if self.owned:
+                await self._processor.persistently(self._turn)
+
+    async def _turn(self) -> None:
+        owned = set(self.owned)
+        numbers = [number for partition in owned for number in self._timers.buckets(partition)]
+        left = await self._processor.store.leftovers(numbers)
+        if left:
+            await self._processor.store.clear(await self._processor.outbox.publish(left))
+        await self._dead_letter_catalog(owned)
+        if self._processor.layout.clock.mode == "live":
+            await self._follow_wall(owned)
+        for act in self.turns:
+            await act(owned)
+        await self._timers.catch_up(owned)
+
+    async def _follow_wall(self, owned: set[int]) -> None:
+        places = [TP(self._prefix + topic, partition) for topic in CLOCKED for partition in owned]
+        wall_ms = self._processor.wall_ms()
+        await self._processor.load(owned)
+        ends = await self._consumer().highwaters(*places)
+        idle = []
+        for place, end in ends.items():
+            topic = place.topic.removeprefix(self._prefix)
+            if self._timers.sealed(topic, place.partition) >= end:
+                idle.append((topic, place.partition))
+        await self._timers.follow_wall(idle, wall_ms)
+
+    async def _dead_letter_catalog(self, owned: set[int]) -> None:
+        """Bad reference records, each once: the seal of their partition guards them."""
+        fate: Fate = "dead_lettered"
+        for bad in [each for each in self._catalog.bad if each.partition in owned]:
+            self._catalog.bad.remove(bad)
+            await self._processor.load([bad.partition])
+            if bad.offset < self._processor.store.bucket(bad.partition).sealed(bad.topic, bad.partition):
+                continue
+            writes = Writes()
+            writes.meta[seal_field(bad.topic, bad.partition)] = str(bad.offset + 1)
+            writes.counts[f"f|{bad.topic}|{bad.partition}|{fate}"] += 1
+            writes.outbox.append(bad.letter)
+            await self._processor.commit({bad.partition: writes})
+            self._processor.facts.count("dead_letters", reason="bad_reference")

@@ -1,0 +1,113 @@
+"""Publishes what the outboxes hold, in order, and says which entries are done."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
+
+from aiokafka.errors import InvalidTopicError, KafkaError, MessageSizeTooLargeError
+from faust.exceptions import ProducerSendError
+
+from streaming.contracts.errors import Unavailable
+from streaming.dead_letters import dead_letter
+from streaming.effects import Publish
+from streaming.facts import Facts
+
+Entries = Mapping[int, list[tuple[str, Publish]]]
+"""Bucket → entries with their ids, in order of writing."""
+
+
+class Producer(Protocol):
+    """Faust's producer."""
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        timestamp: float | None,
+        headers: Any,
+    ) -> Awaitable[Any]:
+        """Hand a message over; the awaitable ends when it is acknowledged."""
+        ...
+
+
+class Outbox:
+    """The way out of Redis into Kafka."""
+
+    def __init__(self, producer: Producer, prefix: str, facts: Facts) -> None:
+        """Publish through this producer, topics with this prefix."""
+        self._producer = producer
+        self._prefix = prefix
+        self._facts = facts
+
+    async def publish(self, entries: Entries) -> dict[int, list[str]]:
+        """Publish and wait until everything is acknowledged.
+
+        What Kafka refuses for good is dead-lettered instead.
+
+        Returns:
+            per bucket the ids that may be cleared.
+
+        Raises:
+            Unavailable: Kafka does not take something now; nothing may be cleared.
+        """
+        listed = [(bucket, id_, entry) for bucket, each in entries.items() for id_, entry in each]
+        await self.send([entry for _, _, entry in listed])
+        done: dict[int, list[str]] = {}
+        for bucket, id_, _ in listed:
+            done.setdefault(bucket, []).append(id_)
+        return done
+
+    async def send(self, messages: list[Publish]) -> None:
+        """Publish messages in order and wait for all of them.
+
+        Raises:
+            Unavailable: Kafka does not take something now.
+        """
+        refused: list[Publish] = []
+        waiting: list[tuple[Publish, Awaitable[Any]]] = []
+        for message in messages:
+            try:
+                waiting.append((message, await self._hand_over(message)))
+            except (KafkaError, ProducerSendError) as error:
+                self._blamed(error)
+                refused.append(message)
+        answers = await asyncio.gather(*(each for _, each in waiting), return_exceptions=True)
+        for (message, _), answer in zip(waiting, answers, strict=True):
+            if isinstance(answer, BaseException):
+                self._blamed(answer)
+                refused.append(message)
+        for message in refused:
+            await self._give_up(message)
+
+    async def _hand_over(self, message: Publish) -> Awaitable[Any]:
+        headers = list(message.headers) or None
+        return await self._producer.send(self._prefix + message.topic, message.key, message.value, None, None, headers)
+
+    def _blamed(self, error: BaseException) -> None:
+        """Return for a refusal that would repeat for ever; raise what may pass, and what is our own bug."""
+        cause = error.__cause__ if isinstance(error, ProducerSendError) and error.__cause__ else error
+        if isinstance(cause, (MessageSizeTooLargeError, InvalidTopicError)):
+            return
+        if isinstance(cause, (KafkaError, OSError, TimeoutError, asyncio.CancelledError)):
+            raise Unavailable(f"Kafka: {cause!r}") from error
+        raise error
+
+    async def _give_up(self, message: Publish) -> None:
+        letter = dead_letter(
+            topic=message.topic,
+            partition=-1,
+            offset=-1,
+            key=message.key,
+            value=message.value,
+            reason="refused_by_kafka",
+            at_ms=0,
+            wanted="a message that Kafka takes",
+            blame="us",
+        )
+        self._facts.count("dead_letters", reason="refused_by_kafka")
+        try:
+            await (await self._hand_over(letter))
+        except (KafkaError, ProducerSendError) as error:
+            raise Unavailable(f"Kafka: {error!r}") from error

@@ -1,0 +1,223 @@
+"""A fetched batch from end to end: read, fold, one script call per bucket, publish, clear; then what time has brought.
+
+Order of writing: buckets first, then the partition's *seal* in its home bucket (the bucket with the partition's
+number): how far the partition was applied everywhere, its watermark there, and the fates of records without a
+customer. A crash between the two repeats the batch; buckets that have it skip it, so that the seal's watermark, by
+which lateness is judged, is always the one that belongs to its offset.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from streaming.contracts.errors import Unavailable
+from streaming.core import Context, State
+from streaming.effects import Fact, Publish
+from streaming.facts import Facts
+from streaming.folding import Folding, count_without_customer, fold_item
+from streaming.keys import offset_field, seal_field, watermark_field
+from streaming.outbox import Outbox
+from streaming.reading import Incoming, Item, Layout, Reader
+from streaming.store import Refused, Store
+from streaming.writes import Writes
+
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Batch(Struct):
+    """The records of one fetch of one partition; `topic` is without prefix."""
+
+    topic: str
+    partition: int
+    records: Sequence[Incoming]
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after the last record."""
+        return self.records[-1].offset + 1
+
+
+class Rewind(Exception):
+    """Redis has applied less than Kafka delivers from: it came back older, or the topic lost records.
+
+    Attributes:
+        offset: the next one that Redis has not applied.
+    """
+
+    def __init__(self, offset: int) -> None:
+        """Keep the offset to read from."""
+        self.offset = offset
+        super().__init__(f"Redis has applied less than offset {offset}")
+
+
+class Processor:
+    """Applies batches to the store, one at a time: a lock orders the topics' batches inside a process.
+
+    Args:
+        context: makes the context of decisions (reference, rules, windows) for one attempt.
+        wall_ms: the wall clock.
+
+    Attributes:
+        waiting: something we depend on did not answer at the last try.
+        after_batch: called with topic and partition once a batch is sealed, inside the same turn.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        outbox: Outbox,
+        layout: Layout,
+        context: Callable[[], Context],
+        facts: Facts,
+        wall_ms: Callable[[], int],
+    ) -> None:
+        """Own the lock; nothing is read yet."""
+        self.store = store
+        self.outbox = outbox
+        self.layout = layout
+        self.context = context
+        self.facts = facts
+        self.wall_ms = wall_ms
+        self.after_batch: Callable[[str, int], Awaitable[None]] | None = None
+        self.waiting = False
+        self._lock = asyncio.Lock()
+        self._stale = False
+        self._rewound: set[tuple[str, int, int]] = set()
+
+    def drop_caches(self) -> None:
+        """After a rebalance: forget all buckets before the next turn (not amid one)."""
+        self._stale = True
+        self._rewound.clear()
+
+    async def batch(self, batch: Batch) -> None:
+        """Apply one batch, however often it takes.
+
+        Raises:
+            Rewind: the partition has to be read from an earlier offset; raised once per offset, so that a real gap
+                (records that the topic lost by its retention) is passed at the second reading.
+        """
+        began_s = time.monotonic()
+        await self.persistently(lambda: self._apply(batch))
+        self.facts.observe("batch_size", len(batch.records), service="agents")
+        self.facts.observe("batch_seconds", time.monotonic() - began_s)
+        arrived_s = batch.records[-1].timestamp / 1000
+        self.facts.gauge("event_lag_seconds", max(0.0, self.wall_ms() / 1000 - arrived_s), topic=batch.topic)
+
+    async def persistently(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do it until it is done: what is unavailable is waited for, a lost race is run again."""
+        wait_s = FIRST_WAIT_S
+        while True:
+            async with self._lock:
+                try:
+                    if self._stale:
+                        self._stale = False
+                        self.store.forget()
+                    await act()
+                except Refused:
+                    self.facts.count("refused_writes")
+                    self.store.forget()
+                except Unavailable as error:
+                    # Whether Redis wrote is unknown: everything is read again, and leftovers are published first.
+                    self.store.forget()
+                    self.waiting = True
+                    _log.warning("waiting: %s", error)
+                    self.facts.count("redis_errors" if "Redis" in str(error) else "kafka_errors", service="agents")
+                else:
+                    self.waiting = False
+                    return
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    async def load(self, numbers: Iterable[int]) -> None:
+        """Load buckets, and publish what a crash left in their outboxes before anything new."""
+        left = await self.store.load(numbers)
+        if left:
+            await self._release(left)
+
+    async def commit(self, all_writes: dict[int, Writes]) -> None:
+        """Write, publish, clear."""
+        if all_writes:
+            await self._release(await self.store.write(all_writes))
+
+    async def _release(self, entries: dict[int, list[tuple[str, Publish]]]) -> None:
+        if any(entries.values()):
+            await self.store.clear(await self.outbox.publish(entries))
+
+    async def _apply(self, batch: Batch) -> None:
+        topic, partition = batch.topic, batch.partition
+        await self.load([partition])
+        home = self.store.bucket(partition)
+        sealed = home.sealed(topic, partition)
+        if batch.records[0].offset > sealed and (topic, partition, sealed) not in self._rewound:
+            self._rewound.add((topic, partition, sealed))
+            raise Rewind(sealed)
+        fresh = [record for record in batch.records if record.offset >= sealed]
+        if len(fresh) < len(batch.records):
+            self.facts.count("replays_skipped", len(batch.records) - len(fresh), topic=topic)
+        if not fresh:
+            return
+        reader = Reader(topic, partition, self.layout, home.watermark_ms(topic, partition), self.wall_ms())
+        items = reader.read(fresh)
+        await self._fold(batch, fresh, items)
+        await self._seal(batch, items, reader.watermark_ms)
+        if self.after_batch is not None:
+            await self.after_batch(topic, partition)
+
+    async def _fold(self, batch: Batch, records: Sequence[Incoming], items: Sequence[Item]) -> None:
+        by_bucket: dict[int, list[tuple[Item, Incoming]]] = {}
+        for item, record in zip(items, records, strict=True):
+            if item.bucket >= 0:
+                by_bucket.setdefault(item.bucket, []).append((item, record))
+        await self.load(by_bucket)
+        for number, pairs in by_bucket.items():  # a bucket that was written before a crash has these already
+            applied = self.store.bucket(number).applied(batch.topic, batch.partition)
+            pairs[:] = [pair for pair in pairs if pair[0].offset >= applied]
+        await self.store.read({n: [item.user_id for item, _ in pairs] for n, pairs in by_bucket.items()})
+        context = replace(self.context(), paused=await self.store.paused())
+        foldings = {n: self._folded(batch, n, pairs, context) for n, pairs in by_bucket.items() if pairs}
+        await self.finish(foldings, context)
+
+    def _folded(
+        self, batch: Batch, number: int, pairs: Sequence[tuple[Item, Incoming]], context: Context
+    ) -> Folding:
+        folding = Folding(self.store.bucket(number).states)
+        for item, record in pairs:
+            if context.watermark_ms != item.watermark_ms:
+                context = replace(context, watermark_ms=item.watermark_ms)
+            fold_item(folding, item, context, topic=batch.topic, partition=batch.partition, record=record)
+            if item.mispartitioned:
+                folding.facts.append(Fact("mispartitioned", {"topic": batch.topic}))
+        folding.writes.meta[offset_field(batch.topic, batch.partition)] = str(batch.next_offset)
+        return folding
+
+    async def finish(self, foldings: dict[int, Folding], context: Context) -> None:
+        """Write what was folded, cache it, report it, publish it."""
+        for folding in foldings.values():
+            folding.settle(context)
+        added = await self.store.write({number: folding.writes for number, folding in foldings.items()})
+        for number, folding in foldings.items():
+            changed: dict[str, State | None] = dict(folding.changed)
+            self.store.keep(number, changed)
+            self.report(folding.facts)
+        await self._release(added)
+
+    def report(self, facts: Iterable[Fact]) -> None:
+        """Hand facts to the observer."""
+        for fact in facts:
+            self.facts.count(fact.name, fact.value, **fact.labels)
+
+    async def _seal(self, batch: Batch, items: Sequence[Item], watermark_ms: int | None) -> None:
+        folding = Folding({})
+        count_without_customer(folding, [i for i in items if i.bucket < 0], batch.topic, batch.partition)
+        folding.writes.meta[seal_field(batch.topic, batch.partition)] = str(batch.next_offset)
+        if watermark_ms is not None:
+            folding.writes.meta[watermark_field(batch.topic, batch.partition)] = str(watermark_ms)
+        await self.commit({batch.partition: folding.writes})
+        self.report(folding.facts)

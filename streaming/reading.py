@@ -1,0 +1,134 @@
+"""Raw records of one batch → items: who is meant, what was said, or why it cannot be processed. Pure."""
+
+from collections.abc import Iterable
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from streaming.clock import CLOCK_EVENT, ClockRules, advanced, reader_clock_ms
+from streaming.contracts.codec import Ignored, decode, decode_event
+from streaming.contracts.errors import BadEvent
+from streaming.contracts.events import Event
+from streaming.contracts.partition import murmur2
+from streaming.contracts.strategies import Strategy
+from streaming.contracts.topics import STRATEGIES
+from streaming.dead_letters import dead_letter
+from streaming.effects import Publish
+
+Fate = Literal["folded", "duplicate", "ignored", "dead_lettered", "clock"]
+FATES: tuple[Fate, ...] = ("folded", "duplicate", "ignored", "dead_lettered", "clock")
+Message = Event | Strategy
+
+
+class Incoming(Protocol):
+    """The parts of a consumed record that are read."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+
+
+class Layout(Struct, frozen=True):
+    """How records are spread: buckets of customers, partitions of the inputs, and the clock."""
+
+    buckets: int
+    partitions: int
+    clock: ClockRules
+
+
+class Item(Struct):
+    """One record, read.
+
+    Args:
+        fate: already known for a record without a customer, else None until it is folded.
+        watermark_ms: of its own partition just before it; late is judged by it.
+        user_id: empty without a customer.
+        bucket: of the customer, -1 without one.
+        letter: of a record that cannot be processed.
+        mispartitioned: its key does not belong into its partition: another partitioner was used.
+    """
+
+    offset: int
+    timestamp_ms: int
+    watermark_ms: int | None
+    fate: Fate | None = None
+    message: Message | None = None
+    user_id: str = ""
+    bucket: int = -1
+    letter: Publish | None = None
+    reason: str = ""
+    mispartitioned: bool = False
+
+
+class Reader:
+    """Reads the records of one partition in order, and moves its watermark."""
+
+    def __init__(self, topic: str, partition: int, layout: Layout, watermark_ms: int | None, wall_ms: int) -> None:
+        """Begin at a stored watermark; `topic` is without prefix."""
+        self.topic = topic
+        self.partition = partition
+        self.watermark_ms = watermark_ms
+        self._layout = layout
+        self._wall_ms = wall_ms
+
+    def read(self, records: Iterable[Incoming]) -> list[Item]:
+        """All records of a batch."""
+        return [self._item(record) for record in records]
+
+    def _item(self, record: Incoming) -> Item:
+        item = Item(record.offset, record.timestamp, self.watermark_ms)
+        try:
+            self._fill(item, record)
+        except BadEvent as error:
+            item.fate, item.message = "dead_lettered", None
+            item.reason = _reason(error)
+            item.letter = dead_letter(
+                topic=self.topic,
+                partition=self.partition,
+                offset=record.offset,
+                key=record.key,
+                value=record.value,
+                reason=item.reason,
+                at_ms=record.timestamp,
+                field=error.field,
+                found=error.value,
+                wanted=error.wanted,
+            )
+        return item
+
+    def _fill(self, item: Item, record: Incoming) -> None:
+        message = self._decoded(record)
+        if isinstance(message, Ignored):
+            item.fate = "ignored"
+            item.reason = message.reason
+            return
+        if isinstance(message, Event) and message.name == CLOCK_EVENT:
+            item.fate = "clock"
+            self.watermark_ms = advanced(self._layout.clock, self.watermark_ms, message)
+            return
+        raw_user = message.user_id.encode("utf-8", "surrogatepass")
+        if record.key != raw_user:
+            found = None if record.key is None else record.key[:200].decode("utf-8", "backslashreplace")
+            raise BadEvent("key", found, f"the user id of the value, {message.user_id[:100]!r}")
+        hashed = murmur2(raw_user)
+        item.message, item.user_id = message, message.user_id
+        item.bucket = hashed % self._layout.buckets
+        item.mispartitioned = hashed % self._layout.partitions != self.partition
+        if isinstance(message, Event):
+            self.watermark_ms = advanced(self._layout.clock, self.watermark_ms, message)
+
+    def _decoded(self, record: Incoming) -> Message | Ignored:
+        if self.topic == STRATEGIES.name:
+            return decode(record.value, Strategy) if record.value else Ignored("empty")
+        now_ms = reader_clock_ms(self._layout.clock, self.watermark_ms, record.timestamp, self._wall_ms)
+        return decode_event(record.value, now_ms)
+
+
+def _reason(error: BadEvent) -> str:
+    """A closed set of words: they become a metric's label."""
+    if error.field == "$":
+        return "undecodable"
+    if error.field in ("key", "timestamp"):
+        return f"bad_{error.field}"
+    return "bad_field"

@@ -1,0 +1,140 @@
+"""What time brings: due times fired on the horizon, and the progress that is published once they have been.
+
+The horizon of a partition is the lowest stored watermark of its clickstream and its ads. A due time is a field of
+the customer's row; the index only finds it, and the call that writes what firing changed moves the index too.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from streaming.clock import idle_watermark_ms, lowest
+from streaming.contracts.codec import encode, instant
+from streaming.contracts.progress import Progress
+from streaming.contracts.topics import ADS_EVENTS, PROGRESS, SHOP_EVENTS
+from streaming.core import Context, next_due_ms, on_time
+from streaming.effects import Fact, Publish
+from streaming.folding import Folding
+from streaming.keys import watermark_field
+from streaming.processor import Processor
+from streaming.writes import Writes
+
+CLOCKED = (SHOP_EVENTS.name, ADS_EVENTS.name)
+"""Inputs whose watermarks make the horizon."""
+AT_ONCE = 200
+"""Customers fired per bucket and call."""
+LIVE_STEP_MS = 1000
+"""In live mode horizons move with every event; timers and progress follow at most this often."""
+
+_log = logging.getLogger(__name__)
+
+
+class Timers:
+    """Fires due times of owned partitions and publishes how far they have been read."""
+
+    def __init__(self, processor: Processor) -> None:
+        """Act inside the processor's turns."""
+        self._processor = processor
+        self._store = processor.store
+        self._fired_ms: dict[int, int] = {}
+        self._told: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def forget(self) -> None:
+        """After a rebalance: others may have fired meanwhile, and progress has to be told again."""
+        self._fired_ms.clear()
+        self._told.clear()
+
+    def buckets(self, partition: int) -> list[int]:
+        """The buckets that belong to a partition."""
+        return [n for n in self._store.bucket_numbers if n % self._processor.layout.partitions == partition]
+
+    async def after_batch(self, topic: str, partition: int) -> None:
+        """Inside a batch's turn: fire what the batch made due, then tell the progress."""
+        if topic in CLOCKED:
+            await self._fire(partition, self._step_ms)
+            await self._tell(topic, partition, self._step_ms)
+
+    async def catch_up(self, partitions: Iterable[int]) -> None:
+        """Fire and tell whatever is owed of these partitions."""
+        for partition in partitions:
+            await self._processor.load([partition])
+            await self._fire(partition, 1)
+            for topic in CLOCKED:
+                await self._tell(topic, partition, 1)
+
+    async def follow_wall(self, idle: Iterable[tuple[str, int]], wall_ms: int) -> None:
+        """Live mode: partitions that were read to an end asked at this wall time follow the wall."""
+        for topic, partition in idle:
+            await self._processor.load([partition])
+            home = self._store.bucket(partition)
+            stored_ms = home.watermark_ms(topic, partition)
+            moved_ms = idle_watermark_ms(self._processor.layout.clock, stored_ms, wall_ms)
+            if topic in CLOCKED and moved_ms is not None:
+                writes = Writes()
+                writes.meta[watermark_field(topic, partition)] = str(moved_ms)
+                await self._processor.commit({partition: writes})
+
+    def sealed(self, topic: str, partition: int) -> int:
+        """The next offset of a partition to be applied, of a loaded home bucket."""
+        return self._store.bucket(partition).sealed(topic, partition)
+
+    @property
+    def _step_ms(self) -> int:
+        return LIVE_STEP_MS if self._processor.layout.clock.mode == "live" else 1
+
+    def horizon_ms(self, partition: int) -> int | None:
+        """The lowest watermark of the inputs; None until all have been heard."""
+        home = self._store.bucket(partition)
+        return lowest([home.watermark_ms(topic, partition) for topic in CLOCKED])
+
+    async def _fire(self, partition: int, step_ms: int) -> None:
+        horizon_ms = self.horizon_ms(partition)
+        last_ms = self._fired_ms.get(partition)
+        if horizon_ms is None or (last_ms is not None and horizon_ms < last_ms + step_ms):
+            return
+        numbers = self.buckets(partition)
+        context = replace(self._processor.context(), watermark_ms=horizon_ms)
+        while found := await self._store.due(numbers, horizon_ms, AT_ONCE):
+            context = replace(context, paused=await self._store.paused())
+            await self._processor.load(found)
+            await self._store.read(found)
+            foldings = {number: self._fired(number, users, context) for number, users in found.items()}
+            await self._processor.finish(foldings, context)
+            numbers = [number for number, users in found.items() if len(users) == AT_ONCE]
+        self._fired_ms[partition] = horizon_ms
+
+    def _fired(self, number: int, users: list[str], context: Context) -> Folding:
+        folding = Folding(self._store.bucket(number).states)
+        for user in users:
+            state = folding.state(user)
+            if state is None:
+                folding.writes.due_ms[user] = None
+                continue
+            try:
+                result = on_time(state, context)
+            except Exception as error:  # noqa: BLE001 -- a timer's bug must not stop the others (law 7)
+                _log.exception("a timer failed")
+                folding.facts.append(Fact("bugs", {"traceback": repr(error)}))
+                folding.writes.due_ms[user] = None
+                continue
+            folding.put(user, result)
+            after = folding.state(user)
+            due_ms = None if after is None else next_due_ms(after, context)
+            # The index is written even where the row is as it was: what was found must not be found again now.
+            folding.writes.due_ms[user] = None if due_ms is None else max(due_ms, (context.watermark_ms or 0) + 1)
+        return folding
+
+    async def _tell(self, topic: str, partition: int, step_ms: int) -> None:
+        home = self._store.bucket(partition)
+        watermark_ms = home.watermark_ms(topic, partition)
+        if watermark_ms is None:
+            return
+        offset = home.sealed(topic, partition)
+        told = self._told.get((topic, partition))
+        if told is not None and (told == (watermark_ms, offset) or watermark_ms < told[0] + step_ms - 1):
+            return
+        progress = Progress(topic, partition, instant(watermark_ms), offset)
+        await self._processor.outbox.send([Publish(PROGRESS.name, f"{topic}/{partition}".encode(), encode(progress))])
+        self._told[topic, partition] = (watermark_ms, offset)
+        self._processor.facts.gauge("watermark_timestamp_seconds", watermark_ms / 1000, topic=topic)
