@@ -43,11 +43,17 @@ _KEY_PREFIX = "base_model.model."
 class HasBase(Protocol):
     """What is needed of a language model (`model/lm.py`)."""
 
-    causal: Any
-    name: str
-    base_sha256: str
-    device: torch.device
-    dtype: torch.dtype
+    @property
+    def causal(self) -> Any:
+        """The causal LM of transformers."""
+
+    @property
+    def name(self) -> str:
+        """What strategies call the base."""
+
+    @property
+    def base_sha256(self) -> str:
+        """Over everything of the base that shapes a log-probability."""
 
 
 class Facts(msgspec.Struct, frozen=True):

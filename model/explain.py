@@ -1,0 +1,145 @@
+"""Why this decision: measured effects of features, the alternatives, and what rules removed. Pure.
+
+The effect of a feature on a slot is measured, not guessed: the critic values the decision and the decision with that slot's
+strongest alternative once more without the feature. The change of log p(chosen value), taken among these two with the
+other slots as chosen and scaled by the critic's share of the decision, is the effect. Positive: the feature spoke for the
+choice. Where the critic had no share (arms lm and random) nothing is claimed.
+"""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from model.policy import Decided
+from streaming.contracts.kinds import GRAMMARS
+from streaming.contracts.strategies import (
+    Alternative,
+    Candidate,
+    Effect,
+    Explanation,
+    Features,
+    Slot,
+    StrategyRequest,
+    candidate_by_id,
+)
+
+MAX_MEASURED = 5
+"""Features tried per decision; each costs one valuation of at most 2 ** slots actions."""
+MAX_EFFECTS = 5
+MAX_ALTERNATIVES = 2
+"""Other values named per slot, most probable first."""
+LEAST_NATS = 1e-3
+
+Values = Callable[[StrategyRequest], npt.NDArray[np.floating]]
+"""The critic's posterior mean over a request's grid, (*shape), units of reward."""
+
+
+def explain(request: StrategyRequest, decided: Decided, values: Values) -> Explanation:
+    """Explain one decision.
+
+    Args:
+        request: what was asked.
+        decided: what was answered, with the slots' distributions.
+        values: of the critic that decided; called `MAX_MEASURED` + 1 times at most.
+    """
+    return Explanation(
+        effects=_effects(request, decided, values) if decided.record.critic_weight > 0 else (),
+        alternatives=tuple(_alternatives(request, decided)),
+        removed=request.removed,
+    )
+
+
+def _alternatives(request: StrategyRequest, decided: Decided) -> Iterator[Alternative]:
+    for slot, distribution, chosen in zip(request.slots, decided.slots, decided.index, strict=True):
+        ranked = np.argsort(-distribution.marginal, kind="stable")
+        others = [int(i) for i in ranked if i != chosen and distribution.marginal[i] > 0.0][:MAX_ALTERNATIVES]
+        for i in others:
+            yield Alternative(slot.name, slot.values[i], min(1.0, float(distribution.marginal[i])))
+
+
+def _effects(request: StrategyRequest, decided: Decided, values: Values) -> tuple[Effect, ...]:
+    contrast = _contrast(request, decided)
+    scale = decided.record.critic_weight / decided.record.beta
+    open_slots = [axis for axis, slot in enumerate(contrast.slots) if len(slot.values) > 1]
+    before = _log_chances(values(contrast), open_slots, scale)
+    found = []
+    for name, without in _variants(contrast):
+        after = _log_chances(values(without), open_slots, scale)
+        for axis, nats in zip(open_slots, before - after, strict=True):
+            found.append(Effect(name, contrast.slots[axis].name, round(float(nats), 4)))
+    found.sort(key=lambda effect: -abs(effect.effect_nats))
+    return tuple(effect for effect in found[:MAX_EFFECTS] if abs(effect.effect_nats) >= LEAST_NATS)
+
+
+def _contrast(request: StrategyRequest, decided: Decided) -> StrategyRequest:
+    """The same request with, per slot, the chosen value and its strongest alternative only."""
+    slots = []
+    for slot, distribution, chosen in zip(request.slots, decided.slots, decided.index, strict=True):
+        others = distribution.marginal.copy()
+        others[chosen] = 0.0
+        strongest = int(others.argmax())
+        kept = (chosen, strongest) if others[strongest] > 0.0 else (chosen,)
+        slots.append(Slot(slot.name, tuple(slot.values[i] for i in kept)))
+    pointed = [slot for slot in slots if slot.name in GRAMMARS[request.kind].candidate_slots]
+    offered = candidate_by_id(request)
+    named = dict.fromkeys(value for slot in pointed for value in slot.values)  # the chosen one first
+    candidates = tuple(offered[value] for value in named)
+    return msgspec.structs.replace(request, slots=tuple(slots), candidates=candidates, exclusions=())
+
+
+def _log_chances(values: npt.NDArray[np.floating], open_slots: list[int], scale: float) -> npt.NDArray[np.float64]:
+    """Per open slot: log p(chosen | the other slots as chosen) among chosen and alternative."""
+    chosen = values[(0,) * values.ndim]
+    gaps = []
+    for axis in open_slots:
+        other = [0] * values.ndim
+        other[axis] = 1
+        gaps.append((float(values[tuple(other)]) - float(chosen)) * scale)
+    return -np.logaddexp(0.0, np.array(gaps, np.float64))
+
+
+def _variants(request: StrategyRequest) -> Iterator[tuple[str, StrategyRequest]]:
+    """The request without one feature, for the features most likely to matter.
+
+    How the customer relates to the candidates comes first, then the channel, tastes, the moment, the strongest numbers.
+    """
+    names = [*_related(request.candidates), *_of_customer(request)]
+    for group, name in names[:MAX_MEASURED]:
+        if group == "relation":
+            candidates = tuple(
+                msgspec.structs.replace(candidate, relation=_without(candidate.relation, name))
+                for candidate in request.candidates
+            )
+            yield f"relation:{name}", msgspec.structs.replace(request, candidates=candidates)
+        else:
+            features: Features = msgspec.structs.replace(
+                request.features, **{group: _without(getattr(request.features, group), name)}
+            )
+            label = name if group in ("numbers", "categories") else f"{group}:{name}"
+            yield label, msgspec.structs.replace(request, features=features)
+
+
+def _related(candidates: tuple[Candidate, ...]) -> list[tuple[str, str]]:
+    """Relations of the chosen candidate against the alternative, widest gap first, two at most."""
+    first, other = candidates[0].relation, candidates[1].relation if len(candidates) > 1 else {}
+    gap = {name: abs(share - other.get(name, 0.0)) for name, share in first.items()}
+    ranked = sorted((name for name in gap if gap[name] > 0.0), key=lambda name: (-gap[name], name))
+    return [("relation", name) for name in ranked[:2]]
+
+
+def _of_customer(request: StrategyRequest) -> Iterator[tuple[str, str]]:
+    features = request.features
+    channels = {value for slot in request.slots if slot.name == "channel" for value in slot.values}
+    for channel in sorted(channels & features.channel_response.keys())[:1]:
+        yield "channel_response", channel
+    if shares := features.category_affinity:
+        yield "category_affinity", max(sorted(shares), key=lambda name: shares[name])
+    yield from (("categories", name) for name in ("lifecycle", "daypart") if name in features.categories)
+    numbers = features.numbers
+    yield from (("numbers", name) for name in sorted(numbers, key=lambda name: (-abs(numbers[name]), name)))
+
+
+def _without(shares: dict[str, float], name: str) -> dict[str, float]:
+    return {key: value for key, value in shares.items() if key != name}

@@ -1,0 +1,152 @@
+"""One batch from records to acknowledged answers, with every record ending in exactly one of them.
+
+A strategy, a suppression, a dead letter, or nothing (a tombstone). Our own bug does not stop the stream: the records of a
+batch that trips it are tried once more alone, and what trips again is dead-lettered as `bug` (law 7).
+"""
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+
+import msgspec
+
+from services import metrics
+from services.settings import WorkerSettings
+from services.worker_answers import Answerer, encode
+from services.worker_intake import Ask, Record, bug_letter, is_late, refusal, suppression, take
+from services.worker_sending import Sender, Stopped, patiently
+from services.worker_store import AnswerStore
+from streaming.contracts.strategies import Strategy, Suppression
+from streaming.contracts.topics import STRATEGIES, SUPPRESSIONS
+from streaming.effects import Publish
+
+LOG = logging.getLogger(__name__)
+SERVICE = "worker"
+MEMORY = 0.8
+"""Of the moving mean of a batch's seconds, by which lateness is foreseen."""
+
+_SUPPRESSED = b'{"suppression_id"'
+
+
+class Batch:
+    """Handles batches, one after the other."""
+
+    def __init__(
+        self, settings: WorkerSettings, answerer: Answerer, store: AnswerStore, sender: Sender, stop: threading.Event
+    ) -> None:
+        """Join the parts of the loop."""
+        self._settings, self._answerer = settings, answerer
+        self._store, self._sender, self._stop = store, sender, stop
+        self._expected_s = 0.0
+
+    def handle(self, records: Sequence[Record]) -> None:
+        """Answer every record and wait until all answers are acknowledged.
+
+        Raises:
+            Stopped: the service stops while Kafka or Redis is unavailable; nothing may be committed.
+        """
+        try:
+            self._answer(records)
+        except Stopped:
+            raise
+        except Exception:
+            LOG.exception("a batch of %d requests failed; each is tried alone", len(records))
+            for record in records:
+                self._alone(record)
+
+    def _alone(self, record: Record) -> None:
+        try:
+            self._answer([record])
+        except Stopped:
+            raise
+        except Exception as error:
+            LOG.exception("request at %s[%d]@%d is dead-lettered as a bug", *_where(record))
+            metrics.BUGS.labels(SERVICE).inc()
+            self._letters([(bug_letter(record, error, traceback.format_exc()), "bug")])
+
+    def _answer(self, records: Sequence[Record]) -> None:
+        taken = [take(record) for record in records]
+        self._letters([(one, "bad_request") for one in taken if isinstance(one, Publish)])
+        asks = list({one.strategy_id: one for one in taken if isinstance(one, Ask)}.values())
+        if not asks:
+            return
+        paused, stored = patiently(
+            lambda: self._store.look([ask.strategy_id for ask in asks]), "redis", SERVICE, self._stop
+        )
+        again = [(ask, answer) for ask, answer in zip(asks, stored, strict=True) if answer is not None]
+        fresh = [ask for ask, answer in zip(asks, stored, strict=True) if answer is None]
+        made = self._make(fresh, paused=paused)
+        self._publish([*again, *self._keep(made)])
+
+    def _make(self, asks: Sequence[Ask], *, paused: bool) -> list[tuple[Ask, bytes]]:
+        """An answer for every request: suppressed, by the critic alone, or by the language model and it."""
+        now_ms = round(time.time() * 1000)
+        made: list[tuple[Ask, bytes]] = []
+        late: list[Ask] = []
+        in_time: list[Ask] = []
+        for ask in asks:
+            reason = refusal(ask, now_ms=now_ms, strategy_ttl_s=self._settings.strategy_ttl_s, paused=paused)
+            if reason is not None:
+                waited = f"waited {(now_ms - ask.record.timestamp_ms) / 1000:.1f} s"
+                made.append((ask, msgspec.json.encode(suppression(ask, reason, waited))))
+            else:
+                (late if is_late(ask, now_ms=now_ms, expected_s=self._expected_s) else in_time).append(ask)
+        if late:
+            made += _encoded(late, self._answerer.answer_late(late))
+        if in_time:
+            begun = time.perf_counter()
+            made += _encoded(in_time, self._answerer.answer(in_time))
+            self._expected_s = MEMORY * self._expected_s + (1 - MEMORY) * (time.perf_counter() - begun)
+        return made
+
+    def _keep(self, made: Sequence[tuple[Ask, bytes]]) -> list[tuple[Ask, bytes]]:
+        """Store first, and go on with what is stored: another worker may have been faster."""
+        if not made:
+            return []
+        items = [(ask.strategy_id, answer) for ask, answer in made]
+        kept = patiently(lambda: self._store.keep(items), "redis", SERVICE, self._stop)
+        return [(ask, answer) for (ask, _), answer in zip(made, kept, strict=True)]
+
+    def _publish(self, answers: Sequence[tuple[Ask, bytes]]) -> None:
+        effects = [_effect(ask, answer) for ask, answer in answers]
+        patiently(lambda: self._sender.send(effects), "kafka", SERVICE, self._stop)
+        now_s = time.time()
+        for ask, answer in answers:
+            _count(answer)
+            waited_s = max(0.0, now_s - ask.record.timestamp_ms / 1000)
+            metrics.REQUEST_TO_STRATEGY.labels(ask.request.kind).observe(waited_s)
+
+    def _letters(self, letters: Sequence[tuple[Publish, str]]) -> None:
+        if letters:
+            patiently(lambda: self._sender.send([letter for letter, _ in letters]), "kafka", SERVICE, self._stop)
+        for _, reason in letters:
+            metrics.DEAD_LETTERS.labels(SERVICE, reason).inc()
+
+
+def _encoded(asks: Sequence[Ask], strategies: Sequence[Strategy]) -> list[tuple[Ask, bytes]]:
+    return [(ask, encode(strategy)) for ask, strategy in zip(asks, strategies, strict=True)]
+
+
+def _effect(ask: Ask, answer: bytes) -> Publish:
+    topic = SUPPRESSIONS if answer.startswith(_SUPPRESSED) else STRATEGIES
+    key = ask.request.user_id.encode("utf-8", "surrogatepass")
+    return Publish(topic.name, key, answer, ask.strategy_id)
+
+
+def _count(answer: bytes) -> None:
+    if answer.startswith(_SUPPRESSED):
+        refused = msgspec.json.decode(answer, type=Suppression)
+        metrics.SUPPRESSIONS.labels(refused.reason, refused.trigger).inc()
+        return
+    strategy = msgspec.json.decode(answer, type=Strategy)
+    policy = strategy.policy
+    metrics.STRATEGIES.labels(strategy.kind, policy.assigned_arm, policy.acting_arm).inc()
+    metrics.MESSAGES.labels(strategy.message.source, strategy.message.language).inc()
+    if policy.late:
+        metrics.LATE.labels(strategy.kind).inc()
+
+
+def _where(record: Record) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset

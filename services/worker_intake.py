@@ -1,0 +1,123 @@
+"""From a record of `strategy.requests` to what is to be done with it. Pure: the clock is an argument."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from model.grid import ActionGrid
+from streaming.contracts.codec import decode
+from streaming.contracts.errors import BadEvent
+from streaming.contracts.ids import derive, strategy_id
+from streaming.contracts.strategies import StrategyRequest, Suppression
+from streaming.dead_letters import dead_letter
+from streaming.effects import Publish
+
+Refusal = Literal["paused", "stale"]
+
+
+class Record(Struct, frozen=True):
+    """A record as read. `topic` is without prefix; `timestamp_ms` is Kafka's, on the wall clock."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+
+
+class Ask(Struct, frozen=True):
+    """A request that can be answered, checked against its grammar."""
+
+    record: Record
+    request: StrategyRequest
+    grid: ActionGrid
+    strategy_id: str
+
+
+def take(record: Record) -> Ask | Publish | None:
+    """The request in a record, its dead letter, or None for a tombstone or an empty value."""
+    if not record.value:
+        return None
+    try:
+        request = _contacted(decode(record.value, StrategyRequest))
+        return Ask(record, request, ActionGrid.of(request), strategy_id(request.request_id))
+    except BadEvent as error:
+        return letter(record, "bad_request", error)
+
+
+def _contacted(request: StrategyRequest) -> StrategyRequest:
+    if request.arm == "holdout":
+        raise BadEvent("arm", "holdout", "an arm that is contacted; for the holdout no request is sent")
+    return request
+
+
+def letter(record: Record, reason: str, error: BadEvent) -> Publish:
+    """A record of a sender's fault as a dead letter."""
+    return dead_letter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        reason=reason,
+        at_ms=record.timestamp_ms,
+        field=error.field,
+        found=error.value,
+        wanted=error.wanted,
+    )
+
+
+def bug_letter(record: Record, error: BaseException, traceback: str) -> Publish:
+    """A record that tripped our own code, twice, as a dead letter with its traceback."""
+    return dead_letter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        reason="bug",
+        at_ms=record.timestamp_ms,
+        found=f"{type(error).__name__}: {error}",
+        wanted="our code to handle it",
+        blame="us",
+        traceback=traceback,
+    )
+
+
+def refusal(ask: Ask, *, now_ms: int, strategy_ttl_s: float, paused: bool) -> Refusal | None:
+    """Why a request is not to be decided now, if so.
+
+    Past half the time that stored strategies live, a redelivery could be decided twice: it is recorded, never decoded.
+    """
+    if now_ms - ask.record.timestamp_ms > strategy_ttl_s * 1000 / 2:
+        return "stale"
+    return "paused" if paused else None
+
+
+def is_late(ask: Ask, *, now_ms: int, expected_s: float) -> bool:
+    """Whether the deadline would pass before the language model has answered.
+
+    Args:
+        expected_s: how long a batch takes at the moment.
+    """
+    waited_s = (now_ms - ask.record.timestamp_ms) / 1000
+    return waited_s + expected_s >= ask.request.deadline_s
+
+
+def suppression(ask: Ask, reason: Refusal, detail: str) -> Suppression:
+    """The record of a request that is not answered."""
+    request = ask.request
+    return Suppression(
+        suppression_id=derive("sup", request.request_id, reason),
+        request_id=request.request_id,
+        user_id=request.user_id,
+        kind=request.kind,
+        trigger=request.trigger,
+        arm=request.arm,
+        reason=reason,
+        detail=detail,
+        issued_at=request.issued_at,
+        by="worker",
+        cause=request.cause,
+    )

@@ -1,0 +1,88 @@
+"""Publishing with acknowledgement, and patience with what is unavailable."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from prometheus_client import Counter
+
+from services.clients import producer
+from services.metrics import KAFKA_ERRORS, REDIS_ERRORS
+from services.settings import Common
+from streaming.contracts.errors import Unavailable
+from streaming.effects import Publish
+
+ACK_TIMEOUT_S = 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+NEVER = (MessageSizeTooLargeError, RecordListTooLargeError)
+"""The broker will not take this record, however often it is sent."""
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """The service is to stop while something needed is unavailable; what is not committed comes again."""
+
+
+class Sender:
+    """Publishes effects and waits until every one is acknowledged by all replicas."""
+
+    def __init__(self, settings: Common) -> None:
+        """Connect with the first record."""
+        self._settings = settings
+        self._producer: KafkaProducer | None = None
+
+    def send(self, effects: Sequence[Publish]) -> None:
+        """Publish in order and wait.
+
+        Raises:
+            Unavailable: at least one is not acknowledged; all may be sent again (their ids repeat).
+            KafkaError: a record that the broker will never take.
+        """
+        try:
+            if self._producer is None:
+                self._producer = producer(self._settings)
+            waiting = [self._hand_over(self._producer, effect) for effect in effects]
+            for future in waiting:
+                future.get(timeout=ACK_TIMEOUT_S)
+        except NEVER:
+            raise
+        except KafkaError as error:
+            if not error.retriable:  # an idempotent producer is of no use after such an error
+                self.close()
+            raise Unavailable(f"kafka: {error}") from error
+
+    def close(self) -> None:
+        """Stop; everything that mattered was waited for already."""
+        if self._producer is not None:
+            self._producer.close(timeout=5)
+            self._producer = None
+
+    def _hand_over(self, to: KafkaProducer, effect: Publish) -> Any:
+        topic = self._settings.topic_prefix + effect.topic
+        return to.send(topic, value=effect.value, key=effect.key, headers=list(effect.headers))
+
+
+def patiently(call: Callable[[], T], what: str, service: str, stop: threading.Event) -> T:
+    """Call until it is available, with growing pauses; every failure is counted.
+
+    Args:
+        call: safe to repeat.
+        what: `kafka` or `redis`, for the metric.
+        service: label of the metric.
+        stop: ends the waiting.
+
+    Raises:
+        Stopped: when `stop` is set before the call succeeds.
+    """
+    errors: Counter = REDIS_ERRORS if what == "redis" else KAFKA_ERRORS
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            return call()
+        except Unavailable:
+            errors.labels(service).inc()
+            if stop.wait(pause_s):
+                raise Stopped(what) from None
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -1,0 +1,131 @@
+"""What is served: the versions of adapters and critic, switched between batches only (law 3). One thread's own."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model import adapter
+from model.critic import Critic
+from model.lm import LanguageModel
+from model.policy import Knobs
+from model.residency import Residency
+from streaming.contracts.adapters import BASE_ALONE, Serving
+from streaming.contracts.ids import stable_unit
+from streaming.contracts.strategies import StrategyRequest
+
+ROLES = ("champion", "anchor", "canary")
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """An adapter read and checked off the hot path, staged on the model's device."""
+
+    version: str
+    lm_weight: float
+    tensors: Mapping[str, Tensor]
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A new record `serving` with everything it needs.
+
+    Args:
+        adapters: those read for it; what is resident already is not read again.
+        critic: None keeps the present one.
+        refused: version → why it will not be served.
+    """
+
+    serving: Serving
+    adapters: tuple[Loaded, ...]
+    critic: Critic | None
+    refused: Mapping[str, str]
+
+
+class Swapped(msgspec.Struct, frozen=True):
+    """What a change did to the hot path."""
+
+    placed: tuple[str, ...]
+    stall_s: float
+
+
+class ServingTable:
+    """Resident adapters by role, and the critic."""
+
+    def __init__(self, lm: LanguageModel, critic: Critic) -> None:
+        """Serve the base and the given critic until told otherwise. `lm` has its slots attached."""
+        self._lm = lm
+        self.slots = Residency(adapter.SLOTS)
+        self._weights: dict[str, float] = {BASE_ALONE: 0.0}
+        self._roles: dict[str, str] = {"champion": BASE_ALONE, "anchor": "", "canary": ""}
+        self._serving: Serving | None = None
+        self.critic = critic
+        self._mean = _mean_only(critic)
+
+    @property
+    def champion(self) -> str:
+        """The version most customers are served."""
+        return self._roles["champion"]
+
+    def version_for(self, request: StrategyRequest) -> str:
+        """Which adapter a request is admitted with: stable shares of customers, each by a salt of its own."""
+        if self._serving is None or request.arm not in ("fused", "lm"):
+            return self.champion
+        for role in ("canary", "anchor"):
+            salt = self._serving.salts.get(role, "")
+            version = self._roles[role]
+            if version and salt and stable_unit(salt, request.user_id) < self._serving.anchor_share:
+                return version
+        return self.champion
+
+    def knobs(self, version: str, temperature: float) -> Knobs:
+        """What the policy must know of a version."""
+        base = f"{self._lm.name}@{self._lm.base_sha256[:12]}"
+        return Knobs(base, version, temperature, self._weights[version])
+
+    def mean_values(self, request: StrategyRequest) -> npt.NDArray[np.floating]:
+        """The critic's posterior mean alone, for explanations: a ninth of the work."""
+        values: npt.NDArray[np.floating] = self._mean.values(request)[0]
+        return values
+
+    def apply(self, change: Change) -> Swapped:
+        """Switch to what a change says. Only between batches.
+
+        A role whose version was refused keeps its former one.
+        """
+        roles = {role: self._role(role, change) for role in ROLES}
+        wanted = {version for version in roles.values() if version}
+        begun, placed = time.perf_counter(), []
+        for loaded in change.adapters:
+            if loaded.version in wanted and not self.slots.holds(loaded.version):
+                self._place(loaded, wanted)
+                placed.append(loaded.version)
+        stall_s = time.perf_counter() - begun
+        self._roles, self._serving = roles, change.serving
+        if change.critic is not None:
+            self.critic, self._mean = change.critic, _mean_only(change.critic)
+        return Swapped(tuple(placed), stall_s)
+
+    def _role(self, role: str, change: Change) -> str:
+        version: str = getattr(change.serving, role)
+        here = {loaded.version for loaded in change.adapters}
+        if not version or version in here or self.slots.holds(version):
+            return version or (BASE_ALONE if role == "champion" else "")
+        return self._roles[role]
+
+    def _place(self, loaded: Loaded, wanted: set[str]) -> None:
+        slot = self.slots.free(wanted)
+        assert slot is not None, "more slots than roles, and no request is under way between batches"
+        adapter.place(self._lm, slot, loaded.tensors)
+        if self._lm.device.type == "cuda":
+            torch.cuda.synchronize(self._lm.device)
+        self.slots.fill(slot, loaded.version)
+        self._weights[loaded.version] = loaded.lm_weight
+
+
+def _mean_only(critic: Critic) -> Critic:
+    weights = {name: rows[:1] for name, rows in critic.weights.items()}
+    return replace(critic, weights=weights, facts=msgspec.structs.replace(critic.facts, heads=0))
