@@ -118,6 +118,10 @@ class SeenIds:
             self._ids.popitem(last=False)
         return True
 
+    def discard(self, identity: str) -> None:
+        """Forget an id whose record could not be learned."""
+        self._ids.pop(identity, None)
+
     def __contains__(self, identity: object) -> bool:
         """Whether an id is remembered."""
         return identity in self._ids

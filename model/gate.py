@@ -1,0 +1,221 @@
+"""The first gate: numbers in, checks and a decision out (DESIGN §4, law 5). Pure, without tensors.
+
+Each check says its numbers, passed or not, and says when it had too little to judge by. How the numbers are taken from
+a candidate is `model/gate_evidence.py`'s business.
+
+References:
+    Dudik, Langford, Li (2011), Doubly robust policy evaluation and learning, ICML.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from model.critic import OUTCOMES, Critic, check_intact
+from streaming.contracts.errors import BadEvent
+from streaming.contracts.strategies import Check
+
+Floats = npt.NDArray[np.float64]
+Verdict = Literal["promoted", "refused"]
+
+MAX_RATIO = 50.0
+"""Importance weights are cut here in both terms of a paired difference."""
+
+
+class GateKnobs(msgspec.Struct, frozen=True):
+    """Bounds of the gate.
+
+    Args:
+        parity: largest |log p - logged log p| of a served decision, float32.
+        kl_cap_nats: mean KL(candidate || champion) of the served distribution per request.
+        entropy_floor_nats: least mean entropy of the candidate's own slot distributions.
+        delta: how much worse the value may be, units of reward.
+        min_value_rows: with fewer, the value check says so and judges nothing.
+    """
+
+    parity: float = 1e-3
+    kl_cap_nats: float = 1.0
+    entropy_floor_nats: float = 0.005
+    delta: float = 0.02
+    min_value_rows: int = 30
+    min_parity_rows: int = 1
+    critic_loss_slack_nats: float = 0.02
+    critic_bias_cap: float = 0.1
+    critic_step_cap: float = 4.0
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What was measured of an intact candidate.
+
+    Args:
+        parity: per served decision that could be recomputed, log p - logged log p, with the version that served it.
+        valid: decisions the candidate sampled that rules allow; `sampled`: all of them.
+        kl_nats: per request KL(candidate || champion) of the served distribution.
+        entropy_nats: per slot, the candidate's own distribution.
+        differences: per newer closed reward, doubly robust value of the candidate minus the champion's.
+    """
+
+    parity: tuple[float, ...]
+    valid: int
+    sampled: int
+    kl_nats: tuple[float, ...]
+    entropy_nats: tuple[float, ...]
+    differences: tuple[float, ...]
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """The gate's word, with everything it rests on."""
+
+    decision: Verdict
+    reason: str
+    checks: tuple[Check, ...]
+    numbers: dict[str, float]
+
+
+def judge(checks: Sequence[Check], numbers: Mapping[str, float] | None = None) -> Judgement:
+    """Promoted when every check passed; refused for the first that did not."""
+    failed = [check for check in checks if not check.passed]
+    reason = f"{failed[0].name}: {failed[0].detail}" if failed else "every check passed"
+    finite = {name: value for name, value in (numbers or {}).items() if math.isfinite(value)}
+    return Judgement("refused" if failed else "promoted", reason, tuple(checks), finite)
+
+
+def corrupt(error: BadEvent) -> Judgement:
+    """A candidate that cannot be read at all."""
+    return judge([Check("artifact", passed=False, detail=str(error))])
+
+
+def judge_adapter(evidence: Evidence, knobs: GateKnobs) -> Judgement:
+    """All checks on an intact adapter."""
+    checks = [
+        Check("artifact", passed=True, detail="hashes, shapes and numbers are sound"),
+        _parity(evidence.parity, knobs),
+        Check(
+            "decisions",
+            passed=evidence.sampled > 0 and evidence.valid == evidence.sampled,
+            detail=f"{evidence.valid} of {evidence.sampled} sampled decisions are allowed",
+        ),
+        _at_most("kl", evidence.kl_nats, knobs.kl_cap_nats, "nats per request to the champion"),
+        _at_least("entropy", evidence.entropy_nats, knobs.entropy_floor_nats, "nats per slot"),
+        _value(evidence.differences, knobs),
+    ]
+    numbers = {
+        "parity_rows": float(len(evidence.parity)),
+        "parity_max": max((abs(gap) for gap in evidence.parity), default=0.0),
+        "kl_nats": _mean(evidence.kl_nats),
+        "entropy_nats": _mean(evidence.entropy_nats),
+        "value_rows": float(len(evidence.differences)),
+        "value_difference": _mean(evidence.differences),
+        "value_difference_se": _standard_error(evidence.differences),
+    }
+    return judge(checks, numbers)
+
+
+def judge_critic(
+    candidate: Critic,
+    losses: Mapping[str, tuple[Floats, Floats]],
+    biases: Mapping[str, float],
+    step: float,
+    knobs: GateKnobs,
+) -> Judgement:
+    """The small gate of critic snapshots.
+
+    Args:
+        losses: outcome → log losses (nats) of candidate and predecessor on the same last closed rewards.
+        biases: outcome → mean predicted minus observed probability of the candidate there.
+        step: largest change of an action's value since the predecessor, in standard deviations of the values.
+    """
+    try:
+        check_intact(candidate)
+    except BadEvent as error:
+        return judge([Check("finite", passed=False, detail=str(error))])
+    checks = [Check("finite", passed=True, detail="weights are finite and of the right shape")]
+    numbers: dict[str, float] = {"step": step}
+    for spec in OUTCOMES:
+        if spec.name not in losses or not len(losses[spec.name][0]):
+            continue
+        new, old = losses[spec.name]
+        gap = float(np.mean(new - old))
+        allowed = knobs.critic_loss_slack_nats + 2.0 * _standard_error(tuple(new - old))
+        numbers |= {f"{spec.name}_loss": float(np.mean(new)), f"{spec.name}_loss_gap": gap}
+        checks.append(
+            Check(
+                f"{spec.name}_loss",
+                passed=gap <= allowed,
+                detail=f"{gap:+.4f} nats on {len(new)} rows, {allowed:.4f} allowed",
+            )
+        )
+        bias = biases.get(spec.name, 0.0)
+        numbers[f"{spec.name}_bias"] = bias
+        bound = knobs.critic_bias_cap + 2.0 / math.sqrt(len(new))
+        checks.append(Check(f"{spec.name}_bias", passed=abs(bias) <= bound, detail=f"{bias:+.3f}, at most {bound:.3f}"))
+    checks.append(
+        Check(
+            "step",
+            passed=step <= knobs.critic_step_cap,
+            detail=f"{step:.2f} deviations, at most {knobs.critic_step_cap}",
+        )
+    )
+    return judge(checks, numbers)
+
+
+def doubly_robust(expected: Floats, ratio: Floats, reward: Floats, predicted: Floats) -> Floats:
+    """Value of a policy per logged decision: its expectation under the critic plus the weighted residual.
+
+    Args:
+        expected: (n,) critic's value of what the policy would do; `ratio`: (n,) its probability of the logged
+            decision over the logged propensity; `reward`, `predicted`: (n,) of the logged decision.
+    """
+    result: Floats = expected + np.minimum(ratio, MAX_RATIO) * (reward - predicted)
+    return result
+
+
+def _parity(gaps: Sequence[float], knobs: GateKnobs) -> Check:
+    if len(gaps) < knobs.min_parity_rows:
+        return Check("parity", passed=True, detail="nothing served by versions still at hand: not judged")
+    worst = max(abs(gap) for gap in gaps)
+    return Check(
+        "parity",
+        passed=worst <= knobs.parity,
+        detail=f"largest gap {worst:.2e} on {len(gaps)} served decisions, at most {knobs.parity:.0e}",
+    )
+
+
+def _at_most(name: str, values: Sequence[float], cap: float, unit: str) -> Check:
+    mean = _mean(values)
+    return Check(
+        name, passed=bool(values) and mean <= cap, detail=f"{mean:.4f} {unit}, at most {cap} ({len(values)} rows)"
+    )
+
+
+def _at_least(name: str, values: Sequence[float], floor: float, unit: str) -> Check:
+    mean = _mean(values)
+    return Check(
+        name, passed=bool(values) and mean >= floor, detail=f"{mean:.4f} {unit}, at least {floor} ({len(values)} rows)"
+    )
+
+
+def _value(differences: Sequence[float], knobs: GateKnobs) -> Check:
+    if len(differences) < knobs.min_value_rows:
+        detail = f"too few newer closed rewards: {len(differences)}, {knobs.min_value_rows} wanted; not judged"
+        return Check("value", passed=True, detail=detail)
+    mean, error = _mean(differences), _standard_error(differences)
+    # Refused when worse by more than delta beyond doubt: the noise of few rows must not stop the line.
+    worst = mean + 2.0 * error
+    return Check(
+        "value",
+        passed=worst >= -knobs.delta,
+        detail=f"{mean:+.4f} ± {error:.4f} against the champion on {len(differences)} newer rewards, delta {knobs.delta}",
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0

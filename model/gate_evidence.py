@@ -1,0 +1,183 @@
+"""Measures a candidate adapter beside the champion: parity, validity, KL, entropy, value on newer closed traffic.
+
+Both are measured with the critic that is served and with the same random numbers, so that differences are paired.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import structs
+
+from model.batch import PromptBatch
+from model.critic import Critic
+from model.decode import Mix, SlotDistribution, Walk
+from model.gate import Evidence, doubly_robust
+from model.grid import ActionGrid
+from model.lm import LanguageModel
+from model.memory import Replayed
+from model.policy import Decided, Knobs, decide, propensity
+from streaming.contracts.ids import stable_seed
+from streaming.contracts.strategies import StrategyRequest
+
+Floats = npt.NDArray[np.float64]
+SlotOf = Callable[[str], str | None]
+"""Adapter version → the slot that holds it, None for the base; KeyError when it is not at hand."""
+
+DRAWS = 4
+"""Decisions sampled per request for the expectation under a policy."""
+TINY = 1e-300
+
+
+class Contender:
+    """A version with the slot it lies in and its share of the decision."""
+
+    def __init__(self, lm: LanguageModel, slot: str | None, knobs: Knobs) -> None:
+        """Nothing is computed yet."""
+        self._lm, self.slot, self.knobs = lm, slot, knobs
+
+    def log_probs(self, prompts: PromptBatch, items: Sequence[Replayed]) -> list[list[Floats]]:
+        """Teacher-forced along the logged decisions."""
+        return lm_log_probs(self._lm, self.slot, prompts, items)
+
+    def sample(self, prompts: PromptBatch, items: Sequence[Replayed], critic: Critic, draw: int) -> list[Decided]:
+        """One decision per request, by random numbers of the request and the draw alone."""
+        requests = [item.request for item in items]
+        fused = [_fused(request) for request in requests]
+        rngs = [np.random.default_rng(stable_seed("gate", str(draw), item.strategy_id)) for item in items]
+        with self._lm.use_adapter(self.slot):
+            session = self._lm.session(prompts, requests)
+            return decide(fused, [ActionGrid.of(request) for request in requests], critic, session, rngs, self.knobs)
+
+
+def lm_log_probs(
+    lm: LanguageModel, slot: str | None, prompts: PromptBatch, items: Sequence[Replayed]
+) -> list[list[Floats]]:
+    """Per item and slot (values,) log-probabilities at temperature 1 along the logged decision."""
+    import torch
+
+    with torch.no_grad(), lm.use_adapter(slot):
+        found = lm.slot_log_probs(prompts, [item.request for item in items], [item.decision for item in items])
+    return [[slot_.double().cpu().numpy() for slot_ in row] for row in found]
+
+
+def parity_gaps(
+    lm: LanguageModel, items: Sequence[Replayed], slot_of: SlotOf, critics: Mapping[str, Critic]
+) -> tuple[float, ...]:
+    """Recomputed minus logged log-propensity of every decision whose adapter and critic are still at hand."""
+    by_slot: dict[str | None, list[Replayed]] = {}
+    for item in items:
+        record = item.policy
+        if record.acting_arm == "random" or (record.critic_weight and record.critic not in critics):
+            continue
+        try:
+            slot = slot_of(record.adapter) if record.lm_weight else None
+        except KeyError:
+            continue
+        by_slot.setdefault(slot, []).append(item)
+    gaps: list[float] = []
+    for slot, group in by_slot.items():
+        rows = lm_log_probs(lm, slot, lm.encode([item.request for item in group]), group)
+        for item, own in zip(group, rows, strict=True):
+            critic = critics.get(item.policy.critic) if item.policy.critic_weight else None
+            again = propensity(item.request, item.decision, item.policy, critic, own if item.policy.lm_weight else None)
+            gaps.append(float(np.log(max(again, TINY)) - np.log(item.propensity)))
+    return tuple(gaps)
+
+
+def measure(
+    lm: LanguageModel,
+    candidate: Contender,
+    champion: Contender,
+    critic: Critic,
+    newer: Sequence[Replayed],
+    others: Sequence[Replayed],
+    parity: tuple[float, ...],
+) -> Evidence:
+    """Everything the gate wants to know.
+
+    Args:
+        critic: as it stood when the candidate's training ended: the rewards of `newer` are unknown to it.
+        newer: closed decisions newer than the candidate's data.
+        others: older ones, for what needs no reward, when the newer are few.
+    """
+    items = [*newer, *others]
+    prompts = lm.encode([item.request for item in items])
+    ours, theirs = candidate.log_probs(prompts, items), champion.log_probs(prompts, items)
+    kl, entropy = [], []
+    for item, own, other in zip(items, ours, theirs, strict=True):
+        mixed = _marginals(item, critic, candidate.knobs, own)
+        kl.append(_divergence(mixed, _marginals(item, critic, champion.knobs, other)))
+        entropy += [float(-np.sum(np.exp(slot) * slot)) for slot in own]
+    samples = [candidate.sample(prompts, items, critic, draw) for draw in range(DRAWS)]
+    sampled = [decided for row in samples for decided in row]
+    valid = sum(_valid(item, decided) for row in samples for item, decided in zip(items, row, strict=True))
+    count = len(newer)
+    differences: Floats = np.zeros(0)
+    if count:
+        before = [champion.sample(prompts, items, critic, draw)[:count] for draw in range(DRAWS)]
+        values = [critic.values(item.request)[0] for item in newer]
+        differences = _robust(newer, values, critic, candidate.knobs, ours[:count], [row[:count] for row in samples])
+        differences = differences - _robust(newer, values, critic, champion.knobs, theirs[:count], before)
+    return Evidence(parity, valid, len(sampled), tuple(kl), tuple(entropy), tuple(float(d) for d in differences))
+
+
+def _robust(
+    items: Sequence[Replayed],
+    values: Sequence[Floats],
+    critic: Critic,
+    knobs: Knobs,
+    lm: Sequence[Sequence[Floats]],
+    samples: Sequence[Sequence[Decided]],
+) -> Floats:
+    """(n,) doubly robust values of a policy."""
+    expected = np.array([np.mean([value[row[place].index] for row in samples]) for place, value in enumerate(values)])
+    chosen = [_chance(item, critic, knobs, own) for item, own in zip(items, lm, strict=True)]
+    ratio = np.array(chosen) / np.array([item.propensity for item in items])
+    predicted = np.array(
+        [value[ActionGrid.of(item.request).index(item.decision)] for item, value in zip(items, values, strict=True)]
+    )
+    return doubly_robust(expected, ratio, np.array([item.reward for item in items]), predicted)
+
+
+def _walk(item: Replayed, critic: Critic, knobs: Knobs) -> Walk:
+    grid = ActionGrid.of(item.request)
+    mix = Mix(knobs.lm_weight, knobs.temperature, 1.0 - knobs.lm_weight, critic.beta)
+    return Walk(grid, critic.values(item.request, grid)[1:], mix)
+
+
+def _marginals(item: Replayed, critic: Critic, knobs: Knobs, lm: Sequence[Floats]) -> list[SlotDistribution]:
+    """The served distribution of each slot along the logged decision."""
+    walk = _walk(item, critic, knobs)
+    index = ActionGrid.of(item.request).index(item.decision)
+    found = []
+    for slot, chosen in enumerate(index):
+        found.append(walk.distribution(lm[slot]))
+        walk.choose(chosen)
+    return found
+
+
+def _chance(item: Replayed, critic: Critic, knobs: Knobs, lm: Sequence[Floats]) -> float:
+    walk = _walk(item, critic, knobs)
+    for slot, chosen in enumerate(ActionGrid.of(item.request).index(item.decision)):
+        walk.distribution(lm[slot])
+        walk.choose(chosen)
+    return float(np.exp(walk.log_propensity))
+
+
+def _divergence(ours: Sequence[SlotDistribution], theirs: Sequence[SlotDistribution]) -> float:
+    """Sum over slots of KL(ours || theirs) given the same prefix, nats."""
+    total = 0.0
+    for own, other in zip(ours, theirs, strict=True):
+        p, q = own.marginal, other.marginal
+        here = p > 0.0
+        total += float(np.sum(p[here] * (np.log(p[here]) - np.log(np.maximum(q[here], TINY)))))
+    return total
+
+
+def _valid(item: Replayed, decided: Decided) -> bool:
+    return bool(ActionGrid.of(item.request).allowed[decided.index])
+
+
+def _fused(request: StrategyRequest) -> StrategyRequest:
+    return structs.replace(request, arm="fused")
