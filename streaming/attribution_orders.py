@@ -1,19 +1,22 @@
 """Orders and what was taken back of them, exact in minor units. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streaming.contracts.catalog import Product
+from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.events import Event, Line, OrderProperties, ReversalProperties
 from streaming.contracts.money import to_minor
 from streaming.open_state import Order, OrderLine, Reversal
 
 MAX_REVERSALS = 64
 """Of one order; the earliest are kept. No shop refunds one order more often."""
+
+MAX_SKEW_MS = 3600 * 1000
+"""How far before its order a reversal may be dated, by clocks that disagree; an older one takes nothing back."""
 
 
 class Catalog(Protocol):
@@ -22,8 +25,9 @@ class Catalog(Protocol):
     def product(self, product_id: str) -> Product | None:
         """The product, None when unknown."""
 
-    def campaigns_with(self, product: Product) -> Iterable[str]:
-        """Ids of the campaigns that offer the product, by id or by category."""
+    @property
+    def campaigns(self) -> Mapping[str, Campaign]:
+        """Campaign id → record."""
 
 
 class Money(Struct, frozen=True):
@@ -98,7 +102,8 @@ def taken_back(order: Order, before_ms: int) -> tuple[Money, ...]:
     revenue, so that the parts sum exactly; it takes margin in the same proportion. Nothing is taken back twice.
     A reversal in another currency than the order's takes nothing back.
     """
-    reversals = [r for r in order.reversals if r.at_ms < before_ms and r.currency == order.currency]
+    since_ms = order.at_ms - MAX_SKEW_MS
+    reversals = [r for r in order.reversals if since_ms <= r.at_ms < before_ms and r.currency == order.currency]
     if any(not r.units and r.amount_minor is None for r in reversals):
         return tuple(sold(line) for line in order.lines)
     units: Counter[str] = Counter()
@@ -148,8 +153,19 @@ def _line(line: Line, currency: str, catalog: Catalog, default_margin_pct: int) 
         unit_price_minor=price,
         unit_margin_minor=price - known.unit_cost_minor if known else price * default_margin_pct // 100,
         category=product.category if product else (),
-        campaigns=tuple(sorted(catalog.campaigns_with(product))) if product else (),
+        campaigns=_campaigns_with(product, catalog) if product else (),
     )
+
+
+def _campaigns_with(product: Product, catalog: Catalog) -> tuple[str, ...]:
+    """Ids of the campaigns that offer the product: by id, by category where they name no products, else all."""
+    return tuple(sorted(name for name, campaign in catalog.campaigns.items() if _offers(campaign, product)))
+
+
+def _offers(campaign: Campaign, product: Product) -> bool:
+    if campaign.product_ids:
+        return product.product_id in campaign.product_ids
+    return not campaign.categories or any(category in campaign.categories for category in product.category)
 
 
 def _sorted(orders: Iterable[Order]) -> tuple[Order, ...]:
