@@ -190,7 +190,7 @@ def touched(profile: Profile, key: str, said: Touch) -> Changes:
     )  # fmt: skip
     if new == old:
         return {}
-    channels = _counted(_counted(profile.channels, old, -1), new, 1)
+    channels = counted(counted(profile.channels, old, -1), new, 1)
     touches = profile.touches | {key: new}
     if len(touches) > MAX_TOUCHES:
         del touches[min(touches, key=lambda name: touches[name].stamp)]
@@ -272,7 +272,8 @@ def _price(said: ProductProperties, product: Product | None) -> tuple[int, str]:
     return (product.price_minor, product.currency) if product else (0, "")
 
 
-def _counted(channels: dict[str, Counts], touch: Touch | None, sign: int) -> dict[str, Counts]:
+def counted(channels: dict[str, Counts], touch: Touch | None, sign: int) -> dict[str, Counts]:
+    """A channel's counts with one message more (sign 1) or less (-1); none while channel or showing is unknown."""
     if touch is None or not touch.channel or not (touch.shown or touch.clicked):
         return channels
     old = channels.get(touch.channel, Counts())

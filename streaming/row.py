@@ -12,6 +12,8 @@ from streaming.profile_parts import Profile
 from streaming.rules import Rules
 from streaming.stamps import digest
 
+MAX_ISSUED = 32
+"""Times of requests remembered; more than a careful daily cap needs for a week."""
 _DIGEST_BYTES = 8
 
 
@@ -35,13 +37,15 @@ class Asked(Struct, frozen=True, omit_defaults=True):
     Args:
         issued_ms: event times of the last requests (ghosts included), ascending.
         last_ms: trigger → event time of its last request.
-        fired: trigger → cause of the last timer that fired, so that it does not fire twice.
+        fired: trigger → due time of the last timer that fired, so that it does not fire twice.
+        campaigns: causes of the last campaign starts that were scheduled, so that none is scheduled twice.
         price_minor: product → price at which its last drop was told.
     """
 
     issued_ms: tuple[int, ...] = ()
     last_ms: dict[str, int] = {}
-    fired: dict[str, str] = {}
+    fired: dict[str, int] = {}
+    campaigns: tuple[str, ...] = ()
     price_minor: dict[str, int] = {}
 
 

@@ -48,6 +48,7 @@ class Rules(Struct, frozen=True, kw_only=True):
         campaign_rate_per_s: customers that the start of a campaign reaches per second.
         exploration_share: share of a request's candidates drawn from the whole assortment.
         currency: of customers who have no order yet.
+        free_shipping_minor: what a free delivery costs; not offered where the margin is smaller.
     """
 
     daily_cap: int = 3
@@ -68,3 +69,4 @@ class Rules(Struct, frozen=True, kw_only=True):
     campaign_rate_per_s: float = 200.0
     exploration_share: float = 0.25
     currency: str = "USD"
+    free_shipping_minor: int = 20

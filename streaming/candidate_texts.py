@@ -1,0 +1,118 @@
+"""Products, campaigns and categories as candidates: facts, short text, relation to the customer. Pure.
+
+Texts stay short, because eight candidates share a prompt with the customer.
+"""
+
+from streaming.contracts.catalog import Campaign, Product
+from streaming.contracts.codec import to_ms
+from streaming.contracts.strategies import Candidate
+from streaming.features import language_of, relation
+from streaming.profile_parts import Profile
+from streaming.reference import Reference
+from streaming.rules import DAY_MS
+
+TEXT_CHARS = 80
+MAX_ATTRIBUTES = 3
+CATEGORY_SAMPLE = 24
+"""Products of a campaign or category whose mean it is told by."""
+
+
+def product_candidate(
+    profile: Profile, product: Product, reference: Reference, now_ms: int, cap_pct: int, query: str = "",
+) -> Candidate:
+    """A product as a candidate.
+
+    Args:
+        cap_pct: largest discount that rules and campaign allow; the margin may allow less.
+        query: what the moment's search was, else the customer's latest is taken.
+    """
+    margin = product.price_minor - product.unit_cost_minor
+    facts = (product.category[-1], product.brand, *_attributes(product, language_of(profile)))
+    return Candidate(
+        id=product.product_id,
+        what="product",
+        name=product.name,
+        category=product.category,
+        brand=product.brand,
+        text=", ".join(dict.fromkeys(filter(None, facts)))[:TEXT_CHARS],
+        price_minor=product.price_minor,
+        margin_minor=margin,
+        max_discount_pct=max(0, min(cap_pct, 100 * margin // product.price_minor)),
+        age_days=_age_days(product, now_ms),
+        relation=relation(profile, product, now_ms, reference, query),
+    )
+
+
+def campaign_candidate(profile: Profile, campaign: Campaign, reference: Reference, now_ms: int) -> Candidate:
+    """A campaign as a candidate: the mean of what it offers, the text of its creative in the customer's language."""
+    language = language_of(profile)
+    creative = next((c for c in campaign.creatives if c.language == language), campaign.creatives[0])
+    ids = campaign.product_ids or tuple(p for name in campaign.categories for p in reference.in_category(name))
+    products = _known(ids, reference, campaign.currency)
+    return Candidate(
+        id=campaign.campaign_id,
+        what="campaign",
+        name=campaign.name,
+        category=campaign.categories,
+        brand="",
+        text=creative.title[:TEXT_CHARS],
+        price_minor=_mean([p.price_minor for p in products]),
+        margin_minor=_mean([p.price_minor - p.unit_cost_minor for p in products]),
+        max_discount_pct=0,
+        age_days=round(max(0, now_ms - to_ms(campaign.starts_at)) / DAY_MS, 2),
+        relation=_shared(profile, products, reference, now_ms),
+    )
+
+
+def category_candidate(
+    profile: Profile, category: str, reference: Reference, now_ms: int, currency: str,
+) -> Candidate:
+    """A category as a candidate: the mean of its products; its id is its name."""
+    products = _known(reference.in_category(category), reference, currency)
+    return Candidate(
+        id=category,
+        what="category",
+        name=category,
+        category=products[0].category[:2] if products else (category,),
+        brand="",
+        text=", ".join(dict.fromkeys(product.category[-1] for product in products))[:TEXT_CHARS],
+        price_minor=_mean([p.price_minor for p in products]),
+        margin_minor=_mean([p.price_minor - p.unit_cost_minor for p in products]),
+        max_discount_pct=0,
+        age_days=max((_age_days(product, now_ms) for product in products), default=0.0),
+        relation=_shared(profile, products, reference, now_ms),
+    )
+
+
+def _known(ids: tuple[str, ...], reference: Reference, currency: str) -> list[Product]:
+    """An even sample of the products there are."""
+    step = max(1, len(ids) // CATEGORY_SAMPLE)
+    found = (reference.product(product_id) for product_id in ids[::step])
+    return [product for product in found if product is not None and product.currency == currency and product.stock > 0]
+
+
+def _shared(profile: Profile, products: list[Product], reference: Reference, now_ms: int) -> dict[str, float]:
+    """The strongest relation that any of the products has, by name."""
+    strongest: dict[str, float] = {}
+    for product in products:
+        for name, value in relation(profile, product, now_ms, reference).items():
+            strongest[name] = max(value, strongest.get(name, 0.0))
+    return strongest
+
+
+def _attributes(product: Product, language: str) -> list[str]:
+    """A few attribute values in the customer's language: `NAME_zh` takes the place of `NAME` for Chinese readers."""
+    suffix = "_zh"
+    plain = {name: value for name, value in product.attributes.items() if not name.endswith(suffix)}
+    if language == "zh":
+        chinese = {n.removesuffix(suffix): value for n, value in product.attributes.items() if n.endswith(suffix)}
+        plain |= chinese
+    return [plain[name] for name in sorted(plain)][:MAX_ATTRIBUTES]
+
+
+def _age_days(product: Product, now_ms: int) -> float:
+    return round(max(0, now_ms - to_ms(product.launched_at)) / DAY_MS, 2)
+
+
+def _mean(values: list[int]) -> int:
+    return round(sum(values) / len(values)) if values else 0

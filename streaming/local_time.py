@@ -1,0 +1,53 @@
+"""The customer's own clock: day, hour and the hours nobody wants a message in. Pure but for the time zone tables."""
+
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from streaming.contracts.kinds import SEND_HOUR
+from streaming.profile_parts import Profile
+from streaming.rules import HOUR_MS, Rules
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> tzinfo:
+    """The IANA time zone of a name; UTC where there is none of that name: a shop's typing error stops nobody."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown name; not a name; a name that is a folder
+        return UTC
+
+
+def local(profile: Profile, at_ms: int) -> datetime:
+    """The customer's local time; UTC where no time zone is known."""
+    return datetime.fromtimestamp(at_ms / 1000, zone(profile.timezone.value) if profile.timezone else UTC)
+
+
+def is_quiet(hour: int, rules: Rules) -> bool:
+    """Whether a local hour lies within the quiet hours."""
+    start, end = rules.quiet_start_hour, rules.quiet_end_hour
+    if start <= end:
+        return start <= hour < end
+    return hour >= start or hour < end
+
+
+def after_quiet(profile: Profile, at_ms: int, rules: Rules) -> int:
+    """The time itself, or the end of the quiet hours it lies in, milliseconds."""
+    then = local(profile, at_ms)
+    for _ in range(24):
+        if not is_quiet(then.hour, rules):
+            return max(at_ms, round(then.timestamp() * 1000))
+        then = (then + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
+    return at_ms
+
+
+def quiet_send_times(rules: Rules) -> tuple[str, ...]:
+    """Send times whose hour lies within the quiet hours."""
+    return tuple(name for name, hour in SEND_HOUR.items() if is_quiet(hour, rules))
+
+
+def same_day(profile: Profile, one_ms: int, other_ms: int) -> bool:
+    """Whether two times are on one local day."""
+    if abs(one_ms - other_ms) > 25 * HOUR_MS:  # the longest local day
+        return False
+    return local(profile, one_ms).date() == local(profile, other_ms).date()

@@ -1,0 +1,197 @@
+"""When to ask: moments made by events, by silence, by prices and by campaigns. Pure.
+
+Timers of silence are a function of the profile and of what has fired, so that any order of events sets the same ones.
+"""
+
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from streaming import behaviour as read
+from streaming.contracts.catalog import Campaign, Product
+from streaming.contracts.codec import instant, to_ms
+from streaming.contracts.events import DecisionProperties, Event, ProductProperties
+from streaming.contracts.ids import stable_unit
+from streaming.contracts.kinds import Kind
+from streaming.contracts.strategies import Trigger
+from streaming.features import features
+from streaming.local_time import after_quiet
+from streaming.profile import ACTIVE
+from streaming.row import Due, Row
+from streaming.rules import Rules
+from streaming.sessions import current
+
+SILENCES: frozenset[str] = frozenset({"cart_abandoned", "search_without_click", "dormant_customer"})
+"""Timers that follow from the profile; the others are kept in the row until they fire."""
+MAX_CAMPAIGNS = 32
+"""Campaign starts remembered per customer."""
+SESSION_KINDS: tuple[tuple[float, Kind], ...] = ((0.40, "recommendation"), (0.65, "ranking"), (0.85, "ad"), (1.0, "promotion"))
+"""Upper end of a stable hash → what a session starts with: every kind is often asked for."""
+
+
+class Moment(Struct, frozen=True):
+    """A time at which a strategy may be worth asking for.
+
+    Args:
+        cause: the causing messageId, the due time of a timer, or what else makes it one moment and no other.
+        at_ms: event time.
+        context: what it is about: `product`, `category`, `query`, `campaign`, `price_minor`.
+        instead: the kind that is asked where the first has no candidates.
+    """
+
+    trigger: Trigger
+    kind: Kind
+    cause: str
+    at_ms: int
+    context: dict[str, str] = {}
+    instead: Kind | None = None
+
+
+def on_event(before: Row, after: Row, event: Event, now_ms: int, rules: Rules) -> tuple[Row, tuple[Moment, ...]]:
+    """The row with its timers set anew, and the moments an event makes.
+
+    Args:
+        before: the row before the event's fold.
+        after: the row after it.
+        now_ms: event time the agents are at; moments themselves carry the event's.
+    """
+    del now_ms  # whether a moment is stale is decided where it is asked, once for all triggers
+    moments = [*_session_start(before, after, event), *_interest(before, after, event, rules), *_requested(event)]
+    return with_timers(after, rules), tuple(moments)
+
+
+def on_due(row: Row, due: Due, now_ms: int, rules: Rules) -> tuple[Row, tuple[Moment, ...]]:
+    """The row without a timer, and the moments it makes; none where the row no longer has it, or not yet."""
+    if due not in row.due or due.at_ms > now_ms:
+        return row, ()
+    fired = replace(row.asked, fired=row.asked.fired | {due.trigger: max(due.at_ms, row.asked.fired.get(due.trigger, 0))})
+    left = replace(row, asked=fired, due=tuple(other for other in row.due if other != due))
+    kind, instead = _kind_of(due)
+    moment = Moment(due.trigger, kind, due.cause, due.at_ms, due.context, instead)
+    return with_timers(left, rules), (moment,)
+
+
+def on_price_drop(row: Row, product: Product, now_ms: int, rules: Rules) -> tuple[Moment, ...]:
+    """The moment of a catalog price below the one the customer remembers of a wished or carted product."""
+    known = read.watched_prices(row.profile).get(product.product_id)
+    if known is None or known[1] != product.currency or product.stock == 0:
+        return ()
+    told = row.asked.price_minor.get(product.product_id, known[0])
+    if product.price_minor > min(known[0], told) * (100 - rules.price_drop_pct) / 100:
+        return ()
+    context = {"product": product.product_id, "price_minor": str(product.price_minor)}
+    cause = f"{product.product_id}@{product.price_minor}"
+    return (Moment("price_drop", "recommendation", cause, now_ms, context),)
+
+
+def watched(row: Row) -> tuple[str, ...]:
+    """Products whose price the row waits for: what the index product → customers holds of it."""
+    return tuple(sorted(read.watched_prices(row.profile))) if row.state == "live" else ()
+
+
+def with_campaign(row: Row, campaign: Campaign, rank: int, now_ms: int, rules: Rules) -> Row:
+    """The row with a timer for a campaign's start, if the campaign is meant for it.
+
+    Args:
+        rank: place of the customer in the fan-out, 0 first: `campaign_rate_per_s` are reached each second.
+    """
+    start_ms = to_ms(campaign.starts_at)
+    cause = f"{campaign.campaign_id}@{instant(start_ms).isoformat()}"
+    if cause in row.asked.campaigns or row.state != "live" or not in_audience(row, campaign, max(now_ms, start_ms)):
+        return row
+    at_ms = max(start_ms, now_ms) + round(1000 * rank / rules.campaign_rate_per_s)
+    if at_ms >= to_ms(campaign.ends_at):
+        return row
+    context = {"campaign": campaign.campaign_id, "campaign_kind": campaign.kind}
+    due = tuple(sorted((*row.due, Due(at_ms, "campaign_start", cause, context)), key=_order))
+    return replace(row, due=due, asked=replace(row.asked, campaigns=(*row.asked.campaigns, cause)[-MAX_CAMPAIGNS:]))
+
+
+def in_audience(row: Row, campaign: Campaign, at_ms: int) -> bool:
+    """Whether a campaign is meant for a customer: everybody, named users, or `segment:VALUE` of `Features.categories`."""
+    if not campaign.audience or row.user_id in campaign.audience:
+        return True
+    wanted = {name.removeprefix("segment:") for name in campaign.audience if name.startswith("segment:")}
+    return bool(wanted) and not wanted.isdisjoint(segments(row, at_ms))
+
+
+def segments(row: Row, at_ms: int) -> frozenset[str]:
+    """Segments of a customer at a time: `lapsing` and `lifecycle=lapsing` alike, for every category."""
+    categories = features(row.profile, row.asked, at_ms).categories
+    return frozenset(categories.values()) | {f"{name}={value}" for name, value in categories.items()}
+
+
+def with_timers(row: Row, rules: Rules) -> Row:
+    """The row with the timers its profile and memory imply."""
+    kept = [due for due in row.due if due.trigger not in SILENCES]
+    due = tuple(sorted((*kept, *_silences(row, rules)), key=_order)) if row.state == "live" else ()
+    return row if due == row.due else replace(row, due=due)
+
+
+def _silences(row: Row, rules: Rules) -> list[Due]:
+    profile, timers = row.profile, []
+    cart = read.live_cart(profile)
+    if cart:
+        last_ms = max(line.stamp.at_ms for line in cart.values())
+        timers.append(_silence("cart_abandoned", max(last_ms, read.open_checkout_ms(profile) or 0) + rules.cart_abandoned_after_ms))
+    if profile.searches and not read.clicked_after(profile, profile.searches[-1]):
+        search = profile.searches[-1]
+        context = {"query": search.query}
+        timers.append(_silence("search_without_click", search.stamp.at_ms + rules.search_wait_ms, context))
+    last_ms = read.last_activity_ms(profile) or 0
+    if last_ms:
+        timers.append(_silence("dormant_customer", after_quiet(profile, last_ms + rules.dormant_after_ms, rules)))
+    return [due for due in timers if due.at_ms > row.asked.fired.get(due.trigger, 0)]
+
+
+def _silence(trigger: Trigger, at_ms: int, context: dict[str, str] | None = None) -> Due:
+    return Due(at_ms, trigger, instant(at_ms).isoformat(), context or {})
+
+
+def _order(due: Due) -> tuple[int, str, str]:
+    return (due.at_ms, due.trigger, due.cause)
+
+
+def _kind_of(due: Due) -> tuple[Kind, Kind | None]:
+    if due.trigger == "search_without_click":
+        return "ranking", "recommendation"
+    if due.trigger == "campaign_start" and due.context.get("campaign_kind") == "ad":
+        return "ad", None
+    return "promotion", None
+
+
+def _session_start(before: Row, after: Row, event: Event) -> list[Moment]:
+    """The first event of a session later than all others: a late event starts nothing."""
+    if event.name not in ACTIVE:
+        return []
+    session = current(after.profile.sessions, event.at_ms)
+    last_ms = read.last_activity_ms(before.profile)
+    if session is None or session.start_ms != event.at_ms or (last_ms is not None and last_ms >= event.at_ms):
+        return []
+    draw = stable_unit("session kind", after.user_id, event.message_id)
+    kind = next(kind for upper, kind in SESSION_KINDS if draw < upper)
+    return [Moment("session_start", kind, event.message_id, event.at_ms, {}, "recommendation")]
+
+
+def _interest(before: Row, after: Row, event: Event, rules: Rules) -> list[Moment]:
+    """The n-th product of one category looked at in one session."""
+    if event.name not in {"Product Viewed", "Product Clicked"}:
+        return []
+    assert isinstance(event.properties, ProductProperties)
+    product_id = event.properties.product_id
+    session = current(after.profile.sessions, event.at_ms)
+    views = read.session_views(after.profile, session)
+    category = next((view.category for view in views if view.product_id == product_id), "")
+    count = sum(view.category == category for view in views)
+    was = sum(view.category == category for view in read.session_views(before.profile, session))
+    if not category or not was < rules.interest_views <= count:
+        return []
+    return [Moment("category_interest", "ranking", event.message_id, event.at_ms, {"category": category}, "recommendation")]
+
+
+def _requested(event: Event) -> list[Moment]:
+    said = event.properties
+    if not isinstance(said, DecisionProperties):
+        return []
+    context = {key: value for key, value in (("category", said.category), ("query", said.query)) if value}
+    return [Moment("decision_requested", said.kind, event.message_id, event.at_ms, context)]
