@@ -8,7 +8,7 @@ them over all actions of a request.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -134,28 +134,28 @@ def closed_effect(customer: Customer, slot: str, value: str, trigger: str) -> Ef
     Raises:
         KeyError: a slot or value that the contracts do not have.
     """
-    match slot:
-        case "channel":
-            return Effect(seen=CHANNEL_SEEN[value] + customer.channel[value], click=CHANNEL_CLICK[value])
-        case "send_time":
-            return send_time_effect(customer, value, trigger)
-        case "tone":
-            return Effect(click=TONE_CLICK[value] + customer.tone[value])
-        case "placement":
-            return Effect(seen=PLACEMENT_SEEN[value] + customer.placement[value], click=PLACEMENT_CLICK[value])
-        case "bid_tier":
-            return Effect(seen=BID_SEEN[value])
-        case "emphasis":
-            return Effect(click=customer.emphasis[value], order=-0.3 if value == "margin" else 0.0)
-        case "offer_type":
-            return Effect(click=customer.offer[value], order=0.5 * customer.offer[value])
-        case "discount":
-            gain = customer.discount * int(value) / 10
-            return Effect(click=gain, order=0.8 * gain)
-        case "duration":
-            return Effect(click=DURATION_CLICK[value], order=DURATION_ORDER[value])
-        case _:
-            raise KeyError(slot)
+    if slot == "send_time":
+        return send_time_effect(customer, value, trigger)
+    return CLOSED_EFFECTS[slot](customer, value)
+
+
+def discount_effect(customer: Customer, value: str) -> Effect:
+    """Effect of a percentage off, by the customer's own sensitivity."""
+    gain = customer.discount * int(value) / 10
+    return Effect(click=gain, order=0.8 * gain)
+
+
+CLOSED_EFFECTS: dict[str, Callable[[Customer, str], Effect]] = {
+    "channel": lambda c, v: Effect(seen=CHANNEL_SEEN[v] + c.channel[v], click=CHANNEL_CLICK[v]),
+    "tone": lambda c, v: Effect(click=TONE_CLICK[v] + c.tone[v]),
+    "placement": lambda c, v: Effect(seen=PLACEMENT_SEEN[v] + c.placement[v], click=PLACEMENT_CLICK[v]),
+    "bid_tier": lambda _, v: Effect(seen=BID_SEEN[v]),
+    "emphasis": lambda c, v: Effect(click=c.emphasis[v], order=-0.3 if v == "margin" else 0.0),
+    "offer_type": lambda c, v: Effect(click=c.offer[v], order=0.5 * c.offer[v]),
+    "discount": discount_effect,
+    "duration": lambda _, v: Effect(click=DURATION_CLICK[v], order=DURATION_ORDER[v]),
+}
+"""Closed slot → effect of one of its values for a customer."""
 
 
 def effects_of(customer: Customer, shelf: Shelf, request: StrategyRequest) -> dict[str, dict[str, Effect]]:

@@ -113,7 +113,7 @@ def stock_of(product: Product) -> int:
 
 def name_of(product: Product) -> str:
     """Composed product name: brand, what it is, size."""
-    brand = brand_name(product.manufacturer_id, product.brand == "National", product.department)
+    brand = brand_name(product.manufacturer_id, product.brand, product.department)
     what = title_case(type_label(product.type, product.category))
     size = size_label(product.package_size)
     return f"{brand} {what}, {size}" if size else f"{brand} {what}"
@@ -148,7 +148,7 @@ def record_of(product: Product, price_minor: int, launched_at: datetime) -> Reco
             category_label(product.category),
             type_label(product.type, product.category),
         ),
-        brand=brand_name(product.manufacturer_id, product.brand == "National", product.department),
+        brand=brand_name(product.manufacturer_id, product.brand, product.department),
         price_minor=price_minor,
         currency=CURRENCY,
         unit_cost_minor=unit_cost(product, price_minor),
@@ -165,7 +165,8 @@ def assortment(journey: Journey, begin_s: float, end_s: float) -> set[str]:
     running = {
         span.campaign_id
         for span in journey.campaigns
-        if span.start <= datetime.fromtimestamp(end_s, UTC).date() and span.end >= datetime.fromtimestamp(begin_s, UTC).date()
+        if span.start <= datetime.fromtimestamp(end_s, UTC).date()
+        and span.end >= datetime.fromtimestamp(begin_s, UTC).date()
     }
     extra: dict[str, list[str]] = defaultdict(list)
     for coupon in journey.coupons:

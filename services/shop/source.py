@@ -12,7 +12,7 @@ import csv
 import gzip
 import io
 from collections.abc import Iterator
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from importlib.resources import files
 from pathlib import Path
 
@@ -193,8 +193,8 @@ def minor(dollars: str) -> int:
 
 def seconds_of(timestamp: str) -> float:
     """Epoch seconds of `YYYY-MM-DD[ T]HH:MM:SS[Z]`, read as UTC."""
-    stamp = datetime.fromisoformat(timestamp.replace("Z", "+00:00"))
-    return (stamp if stamp.tzinfo else stamp.replace(tzinfo=timezone.utc)).timestamp()
+    stamp = datetime.fromisoformat(timestamp)
+    return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
 
 
 def line_of(row: dict[str, str]) -> Line:

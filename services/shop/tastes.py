@@ -26,13 +26,19 @@ TASTE_BOUNDS = (-1.5, 2.0)
 UTC_OFFSET_H = -5
 """The shops' local time against the source's, which is UTC (purchases peak at 22:00 UTC)."""
 
-CONVENIENCE = frozenset(
+
+def _names(text: str) -> frozenset[str]:
+    """Source categories, written as text between bars."""
+    return frozenset(text.split("|"))
+
+
+CONVENIENCE = _names(
     "FROZEN PIZZA|FRZN MEAT/MEAT DINNERS|SOFT DRINKS|BAG SNACKS|CANDY - CHECKLANE|CANDY - PACKAGED|FROZEN MEAT"
-    "|DINNER MXS:DRY|SOUP|COOKIES/CONES|ICE CREAM/MILK/SHERBTS|HEAT/SERVE|PREPARED FOOD|BAKED SWEET GOODS".split("|")
+    "|DINNER MXS:DRY|SOUP|COOKIES/CONES|ICE CREAM/MILK/SHERBTS|HEAT/SERVE|PREPARED FOOD|BAKED SWEET GOODS"
 )
-FAMILY = frozenset(
+FAMILY = _names(
     "FLUID MILK PRODUCTS|COLD CEREAL|BABY FOODS|DIAPERS & DISPOSABLES|BABY HBC|CHEESE|YOGURT|LUNCHMEAT|EGGS|DOG FOODS"
-    "|CAT FOOD|LAUNDRY DETERGENTS|BATH TISSUES|BAKED BREAD/BUNS/ROLLS|CANNED JUICES|PNT BTR/JELLY/JAMS".split("|")
+    "|CAT FOOD|LAUNDRY DETERGENTS|BATH TISSUES|BAKED BREAD/BUNS/ROLLS|CANNED JUICES|PNT BTR/JELLY/JAMS"
 )
 
 
@@ -106,7 +112,9 @@ def log_ratio(own: float, whole: float) -> float:
     return min(max(math.log(own / whole), TASTE_BOUNDS[0]), TASTE_BOUNDS[1])
 
 
-def category_tastes(lines: list[Line], products: Mapping[str, Product], segment: dict[str, float], whole: dict[str, float]) -> dict[str, float]:
+def category_tastes(
+    lines: list[Line], products: Mapping[str, Product], segment: dict[str, float], whole: dict[str, float]
+) -> dict[str, float]:
     """Log ratio per category label of the whole shop, own shares shrunk towards the segment's."""
     own = Counter(category_label(products[line.product_id].category) for line in lines)
     weight = len(lines) + PRIOR_LINES
@@ -128,7 +136,9 @@ def estimate_tastes(lines: Iterable[Line], products: Mapping[str, Product]) -> d
     whole = category_shares((line for own in by_household.values() for line in own), products)
     per_segment = {segment: category_shares(own, products) for segment, own in members.items()}
     deals = _shrunk_scores(by_household, members, segment_of, lambda line: line.list_minor > line.paid_minor)
-    labels = _shrunk_scores(by_household, members, segment_of, lambda line: products[line.product_id].brand == "Private")
+    labels = _shrunk_scores(
+        by_household, members, segment_of, lambda line: products[line.product_id].brand == "Private"
+    )
     return {
         household: Taste(
             household_id=household,

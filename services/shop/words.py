@@ -14,6 +14,12 @@ from importlib.resources import files
 
 from streaming.contracts.ids import stable_seed
 
+
+def _words(text: str) -> tuple[str, ...]:
+    """A long list of words, written as text."""
+    return tuple(text.split())
+
+
 ABBREVIATIONS = dict(
     pair.split("=")
     for pair in """
@@ -36,31 +42,41 @@ SUP=super|SV=serve|SW=sweet|SWEETNERS=sweeteners|SWT=sweet|SYRP=syrup|TISS=tissu
 UP=|VAC=|VALENTINE=Valentine|VEG=vegetable|WAT=water|WATE=water|WHL=whole|WHLSM=wholesome|WT=weight|WTR=water|XPCTRNT=
 ANGUS=Angus|KOSHER=kosher|HISPANIC=Mexican|SUPPPLIES=supplies|LIF=lifestyle|AUSTRALIAN=Australian|FEM=feminine
 MAY=mayonnaise|NACHO=nacho|CATSUP=ketchup|WORCHESTER=Worcester|MUSTAR=mustard|SUPERPREMIUM=super premium|VEND=vending
-""".replace("\n", "|").strip("|").split("|")
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
 )
 """Source word → words; an empty value drops it."""
 
 DROPPED = frozenset(
-    "ALL ONLY ETC INCLUDING INCL EXCP EXCEPT EX OTHER OTHERS N T O S W C P J A B ET INCLUDI NOT BRANDS "
-    "ALPO COVERGIRL LOREAL MAYBELLINE PEDIGREE PEPPERIDG PEPPERIDGE SKIPPY".split()
+    _words(
+        "ALL ONLY ETC INCLUDING INCL EXCP EXCEPT EX OTHER OTHERS N T O S W C P J A B ET INCLUDI NOT BRANDS "
+        "ALPO COVERGIRL LOREAL MAYBELLINE PEDIGREE PEPPERIDG PEPPERIDGE SKIPPY"
+    )
 )
 """Words that explain the hierarchy to its keeper, not the product to a customer, and trade marks of others."""
 
 VAGUE = frozenset(
-    """assorted authentic beginner bagged basic better blends boxed bulk choice economy enhanced enrobed entrees everyday
+    _words("""assorted authentic beginner bagged basic better blends boxed bulk choice economy enhanced enrobed entrees everyday
     for fresh full garden instant large lean light mainstream mini multi natural organic pack packs patties pints plain
     plus popular pouches premium primal regular seasonal select singles size specialty standard sticks super traditional
     value variety you meat snacks appetizers cooked smoked raw box boxes case whole cut general adult kids single-serve
-    bean beans domestic imported processed one cards special sets""".split()
+    bean beans domestic imported processed one cards special sets""")
 )
 """A type made of these words alone does not say what the product is; its category is added."""
 
-BRAND_STARTS = "Alder Bell Bram Cald Cedar Clover Dun Elm Fair Fen Glen Gold Hart Haz Ivy Kings Lark Lin Map Mead".split()
-BRAND_ENDS = "brook bury by dale field ford ham haven ley mere mont moor port ridge stead ton vale well wick wood".split()
+BRAND_STARTS = _words(
+    "Alder Bell Bram Cald Cedar Clover Dun Elm Fair Fen Glen Gold Hart Haz Ivy Kings Lark Lin Map Mead"
+)
+BRAND_ENDS = _words(
+    "brook bury by dale field ford ham haven ley mere mont moor port ridge stead ton vale well wick wood"
+)
 BRAND_MAKES = ("", "", "", " Farms", " Foods", " & Co", " House", " Mills", " Bros")
 PRIVATE_BRANDS = ("Home Larder", "Simple Shelf", "Fresh Corner")
 """The shop's own labels: pantry, household and fresh goods."""
-FRESH_DEPARTMENTS = frozenset({"PRODUCE", "MEAT", "MEAT-PCKGD", "DELI", "PASTRY", "SEAFOOD", "SEAFOOD-PCKGD", "FLORAL", "SALAD BAR"})
+FRESH_DEPARTMENTS = frozenset(
+    {"PRODUCE", "MEAT", "MEAT-PCKGD", "DELI", "PASTRY", "SEAFOOD", "SEAFOOD-PCKGD", "FLORAL", "SALAD BAR"}
+)
 
 DEPARTMENTS = {
     "CHEF SHOPPE": ("chef's corner", "大厨精选"),
@@ -141,9 +157,9 @@ def type_label(kind: str, category: str) -> str:
 
 
 @cache
-def brand_name(manufacturer_id: str, national: bool, department: str) -> str:
-    """Invented brand of a manufacturer, or the shop's own label."""
-    if not national:
+def brand_name(manufacturer_id: str, brand: str, department: str) -> str:
+    """Invented brand of a manufacturer, or the shop's own label where `brand` is `Private`."""
+    if brand == "Private":
         household = department in {"DRUG GM", "COSMETICS"}
         return PRIVATE_BRANDS[2 if department in FRESH_DEPARTMENTS else 1 if household else 0]
     seed = stable_seed("brand", manufacturer_id)
@@ -155,7 +171,10 @@ def brand_name(manufacturer_id: str, national: bool, department: str) -> str:
 
 
 SIZE_UNITS = {"OZ": "oz", "LB": "lb", "CT": "count", "L": "L", "ML": "ml", "PK": "pack", "GA": "gal", "GAL": "gal"} | {
-    "QT": "qt", "PT": "pt", "DZ": "dozen", "LOAD": "loads"
+    "QT": "qt",
+    "PT": "pt",
+    "DZ": "dozen",
+    "LOAD": "loads",
 }
 CRATE_LB = 20
 """Fresh goods are listed by the shop's crate; from here on the size is not the customer's."""

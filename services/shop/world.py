@@ -74,7 +74,9 @@ def popularities(catalog: Mapping[str, Product], bought: Counter[str]) -> dict[s
     return {product: rank / max(len(ranked) - 1, 1) for rank, product in enumerate(ranked)}
 
 
-def campaign_categories(campaigns: Mapping[str, Campaign], catalog: Mapping[str, Product]) -> dict[str, dict[str, float]]:
+def campaign_categories(
+    campaigns: Mapping[str, Campaign], catalog: Mapping[str, Product]
+) -> dict[str, dict[str, float]]:
     """Share of each category label among a campaign's products."""
     shares = {}
     for campaign_id, campaign in campaigns.items():
@@ -121,6 +123,8 @@ def build_world(
     """Build the world of a seed over a span of the source.
 
     Args:
+        journey: the source.
+        seed: of everything that is drawn.
         households: how many customers, those with most purchases; None for all.
         begin: first moment that is replayed.
         days: length of the span; the catalog holds what is bought or couponed in it.
@@ -155,6 +159,8 @@ def build_world(
     )
 
 
-def load_world(folder: Path | None, *, seed: int, households: int | None, begin: datetime = DEFAULT_START, days: float = 55.0) -> World:
+def load_world(
+    folder: Path | None, *, seed: int, households: int | None, begin: datetime = DEFAULT_START, days: float = 55.0
+) -> World:
     """Read a source (the shipped extract when `folder` is None) and build its world."""
     return build_world(load_journey(folder), seed=seed, households=households, begin=begin, days=days)
