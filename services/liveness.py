@@ -80,7 +80,9 @@ class Liveness:
 
     def _ask(self) -> tuple[dict[Place, int], dict[Place, int]]:
         if self._consumer is None:
-            self._consumer = KafkaConsumer(**kafka_options(self._settings), group_id=self._group, enable_auto_commit=False)
+            self._consumer = KafkaConsumer(
+                **kafka_options(self._settings), group_id=self._group, enable_auto_commit=False
+            )
         names = [topic_name(self._settings, topic) for topic in INPUTS]
         places = [TopicPartition(n, p) for n in names for p in self._consumer.partitions_for_topic(n) or ()]
         ends = self._consumer.end_offsets(places)

@@ -70,7 +70,9 @@ def _create_missing(client: Any, settings: Common) -> tuple[str, ...]:
     if not missing:
         return ()
     try:
-        client.create_topics({name: _options(topic, settings) for name, topic in missing.items()}, wait_for_metadata=True)
+        client.create_topics(
+            {name: _options(topic, settings) for name, topic in missing.items()}, wait_for_metadata=True
+        )
     except TopicAlreadyExistsError:  # another service was faster with some of them
         return _create_missing(client, settings)
     return tuple(missing)

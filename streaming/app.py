@@ -22,7 +22,9 @@ from streaming.facts import Facts
 from streaming.keeper import Keeper
 from streaming.open_state import Windows
 from streaming.outbox import Outbox
+from streaming.popularity import Popularity
 from streaming.processor import Batch, Processor, Rewind
+from streaming.reaching import Reaching
 from streaming.reading import Layout
 from streaming.rules import Rules
 from streaming.store import Store
@@ -88,6 +90,8 @@ class Agents:
         self.timers = Timers(self.processor)
         self.processor.after_batch = self.timers.after_batch
         self.keeper = Keeper(self.processor, self.timers, self.catalog, settings.prefix, lambda: self.app.consumer)
+        self.reaching = Reaching(self.processor, self.timers, self.catalog)
+        self.keeper.turns = [self.reaching.turn, Popularity(self.store, self.catalog).turn]
         self.failed: asyncio.Future[BaseException] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         for topic in INPUTS:
@@ -96,7 +100,8 @@ class Agents:
         self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # the same
 
     def _context(self, rules: Rules, windows: Windows) -> Callable[[], Context]:
-        return lambda: Context(self.catalog.reference, rules, windows)
+        live = self.settings.layout.clock.mode == "live"
+        return lambda: Context(self.catalog.reference, rules, windows, wall_ms=wall_ms() if live else None)
 
     def _declare(self, name: str) -> None:
         topic = self.app.topic(self.settings.prefix + name, schema=BatchSchema(), maxsize=MAX_BATCHES_WAITING)
@@ -131,6 +136,7 @@ class Agents:
 
     async def _assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
         name = self.settings.prefix + SHOP_EVENTS.name
+        self.reaching.forget()
         self.keeper.assigned({place.partition for place in assigned if place.topic == name})
 
     async def _revoked(self, _app: Any, _revoked: set[TP], **_: Any) -> None:

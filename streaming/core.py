@@ -1,17 +1,20 @@
 """One record, one customer: fold, triggers and attribution joined. Pure: states in, states and effects out."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streaming import attribution
+from streaming import attribution, triggers
 from streaming.arms import assign
-from streaming.contracts.events import Event
+from streaming.asking import ask
+from streaming.contracts.catalog import Campaign, Product
+from streaming.contracts.events import Event, OrderProperties
 from streaming.contracts.strategies import Strategy
-from streaming.contracts.topics import REWARDS
-from streaming.effects import Fact, Publish, publish
+from streaming.contracts.topics import REQUESTS, REWARDS, SUPPRESSIONS
+from streaming.effects import Fact, Publish, merge_intent, publish
 from streaming.open_state import OpenState, Step, Windows
 from streaming.profile import fold, fold_strategy
 from streaming.reading import Fate, Message
@@ -36,6 +39,7 @@ class Context(Struct, frozen=True):
 
     Args:
         watermark_ms: of the record's own partition just before it, or the horizon for timers; None: not known yet.
+        wall_ms: the wall clock in live mode, by which staleness is judged; None in replay, where the stream's is.
         paused: an operator stopped new strategies.
     """
 
@@ -43,16 +47,26 @@ class Context(Struct, frozen=True):
     rules: Rules
     windows: Windows
     watermark_ms: int | None = None
+    wall_ms: int | None = None
     paused: bool = False
+
+    def now_ms(self, at_ms: int) -> int:
+        """The time it is when something that happened at `at_ms` is decided on."""
+        return max(at_ms, self.wall_ms or self.watermark_ms or 0)
 
 
 class Result(Struct, frozen=True):
-    """The new state, what became of the record, messages in order, facts to count."""
+    """The new state, what became of the record, messages in order, facts to count.
 
-    state: State | None
+    Args:
+        ordered: units ordered per product, for the products' popularity.
+    """
+
+    state: State
     fate: Fate
     effects: tuple[Publish, ...] = ()
     facts: tuple[Fact, ...] = ()
+    ordered: tuple[tuple[str, int], ...] = ()
 
 
 def decode_state(row: bytes | None, open_: bytes | None) -> State | None:
@@ -79,10 +93,7 @@ def new_state(user_id: str, rules: Rules) -> State:
 
 def wanted(state: State | None) -> Iterable[str]:
     """Products whose price drops concern this customer: wished or carted ones."""
-    if state is None:
-        return ()
-    profile = state.row.profile
-    return {*profile.wishlist, *(product for product, line in profile.cart.items() if line.quantity > 0)}
+    return () if state is None else triggers.watched(state.row)
 
 
 def next_due_ms(state: State, context: Context) -> int | None:
@@ -107,32 +118,97 @@ def on_record(state: State | None, user_id: str, message: Message, context: Cont
 
 
 def on_time(state: State, context: Context) -> Result:
-    """What is due at or before `context.watermark_ms`, which must be known."""
+    """What is due at or before `context.watermark_ms`, which must be known: closing windows, then timers."""
     assert context.watermark_ms is not None
     step = attribution.on_time(state.open, context.watermark_ms, context.windows)
-    return _with_step(State(state.row, step.state), step, "folded")
+    row, moments = state.row, list[triggers.Moment]()
+    for due in [due for due in row.due if due.at_ms <= context.watermark_ms]:
+        row, made = triggers.on_due(row, due, context.watermark_ms, context.rules)
+        moments += made
+    return _done(State(row, step.state), "folded", context, step, moments)
+
+
+def on_price(state: State, product: Product, context: Context) -> Result:
+    """A catalog price; a drop is told once, also where it was told by a suppression."""
+    now_ms = context.now_ms(0)
+    moments = triggers.on_price_drop(state.row, product, now_ms, context.rules)
+    result = _done(state, "folded", context, None, moments)
+    if not moments:
+        return result
+    asked = result.state.row.asked
+    told = asked.price_minor | {product.product_id: product.price_minor}
+    row = replace(result.state.row, asked=replace(asked, price_minor=told))
+    return replace(result, state=replace(result.state, row=row))
+
+
+def on_campaign(state: State, campaign: Campaign, rank: int, context: Context) -> Result:
+    """A campaign has started; `rank` is the customer's place in the fan-out."""
+    row = triggers.with_campaign(state.row, campaign, rank, context.now_ms(0), context.rules)
+    return Result(state if row is state.row else replace(state, row=row), "folded")
 
 
 def _on_strategy(state: State, strategy: Strategy, context: Context) -> Result:
     if remembers(state.row, strategy.strategy_id):
         return Result(state, "duplicate")
     row = remember(state.row, strategy.strategy_id, context.rules)
-    row = replace(row, profile=fold_strategy(row.profile, strategy))
+    if not row.erased:
+        row = replace(row, profile=fold_strategy(row.profile, strategy))
     step = attribution.on_strategy(state.open, strategy, context.watermark_ms or 0, context.windows)
-    return _with_step(State(row, step.state), step, "folded")
+    return _done(State(row, step.state), "folded", context, step)
 
 
 def _on_event(state: State, event: Event, context: Context) -> Result:
     if remembers(state.row, event.message_id):
         return Result(state, "duplicate")
     row = remember(state.row, event.message_id, context.rules)
+    if row.erased:
+        return Result(replace(state, row=row), "folded")
     row = replace(row, profile=fold(row.profile, event, context.reference))
-    step = Step(state.open)
+    row, moments = triggers.on_event(state.row, row, event, context.now_ms(event.at_ms), context.rules)
+    step = None
     if attribution.concerns(event):
         step = attribution.on_event(state.open, event, context.reference, context.watermark_ms or 0, context.windows)
-    return _with_step(State(row, step.state), step, "folded")
+    after = State(row, state.open if step is None else step.state)
+    result = _done(after, "folded", context, step, moments)
+    ordered = _ordered(event)
+    if event.name == "identify" and event.anonymous_id:
+        intent = merge_intent(row.user_id, event.anonymous_id, event.message_id, event.at_ms)
+        return replace(result, effects=(*result.effects, intent))
+    return replace(result, ordered=ordered) if ordered else result
 
 
-def _with_step(state: State, step: Step, fate: Fate) -> Result:
-    effects = tuple(publish(REWARDS, r.strategy_id, r, r.reward_id) for r in step.rewards)
-    return Result(state, fate, effects, ())
+def _ordered(event: Event) -> tuple[tuple[str, int], ...]:
+    if not isinstance(event.properties, OrderProperties):
+        return ()
+    units: Counter[str] = Counter()
+    for line in event.properties.products:
+        units[line.product_id] += line.quantity
+    return tuple(units.items())
+
+
+def _done(
+    state: State, fate: Fate, context: Context, step: Step | None, moments: Iterable[triggers.Moment] = ()
+) -> Result:
+    """Publish what attribution closed, and ask for (or suppress) every moment."""
+    rewards = () if step is None else step.rewards
+    effects = [publish(REWARDS, reward.strategy_id, reward, reward.reward_id) for reward in rewards]
+    facts = [Fact("unknown_strategies")] * (0 if step is None else len(step.unknown))
+    for moment in moments:
+        state = _asked(state, moment, context, effects, facts)
+    return Result(state, fate, tuple(effects), tuple(facts))
+
+
+def _asked(state: State, moment: triggers.Moment, context: Context, effects: list[Publish], facts: list[Fact]) -> State:
+    now_ms = context.now_ms(moment.at_ms)
+    answer = ask(state.row, moment, context.reference, now_ms, context.rules, context.paused)
+    open_ = state.open
+    request, suppression = answer.request, answer.suppression
+    if suppression is not None:
+        effects.append(publish(SUPPRESSIONS, suppression.user_id, suppression, suppression.suppression_id))
+        facts.append(Fact("suppressions", {"reason": suppression.reason, "trigger": suppression.trigger}))
+        if request is not None:
+            open_ = attribution.on_ghost(open_, request, context.watermark_ms or 0, context.windows).state
+    elif request is not None:
+        effects.append(publish(REQUESTS, request.user_id, request, request.request_id))
+        facts.append(Fact("requests", {"kind": request.kind, "trigger": request.trigger, "arm": request.arm}))
+    return State(answer.row, open_)

@@ -29,15 +29,16 @@ class Folding:
         self.facts: list[Fact] = []
 
     def state(self, user_id: str) -> State | None:
-        """The customer's state as of now."""
-        return self.changed.get(user_id) or self._before.get(user_id)
+        """The customer's state as of now; the customer must have been read."""
+        return self.changed.get(user_id) or self._before[user_id]  # who was not read must not look like a new one
 
     def put(self, user_id: str, result: Result) -> None:
         """Take over a new state with its effects."""
-        if result.state is not None and result.state is not self.state(user_id):
+        if result.state is not self.state(user_id):
             self.changed[user_id] = result.state
         self.writes.outbox.extend(result.effects)
         self.facts.extend(result.facts)
+        self.writes.ordered.update(dict(result.ordered))
 
     def count(self, topic: str, partition: int, fate: Fate) -> None:
         """One record had this fate."""

@@ -25,17 +25,18 @@ class BucketKeys(Struct, frozen=True):
     due: str
     outbox: str
     wants: str
+    orders: str
 
     @staticmethod
     def of(topic_prefix: str, bucket: int) -> "BucketKeys":
         """The keys of the bucket with this number."""
         tag = f"{{{namespace(topic_prefix)}b{bucket}}}"
-        return BucketKeys(*(f"{tag}:{part}" for part in ("meta", "rows", "open", "due", "outbox", "wants")))
+        return BucketKeys(*(f"{tag}:{part}" for part in ("meta", "rows", "open", "due", "outbox", "wants", "orders")))
 
     @property
     def all(self) -> list[str]:
         """As `KEYS` of the script."""
-        return [self.meta, self.rows, self.open, self.due, self.outbox, self.wants]
+        return [self.meta, self.rows, self.open, self.due, self.outbox, self.wants, self.orders]
 
 
 def offset_field(topic: str, partition: int) -> str:
@@ -61,6 +62,11 @@ def fate_field(topic: str, partition: int, fate: str) -> str:
 def incarnation_field(topic: str) -> str:
     """Of meta: the id of the topic that offsets and watermarks belong to."""
     return f"i|{topic}"
+
+
+def campaign_field(campaign_id: str, start_ms: int) -> str:
+    """Of meta: how far the start of a campaign was spread, `CURSOR:SEEN`, or `done`."""
+    return f"c|{campaign_id}|{start_ms}"
 
 
 def want_prefix(product_id: str) -> bytes:

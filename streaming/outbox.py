@@ -9,7 +9,7 @@ from faust.exceptions import ProducerSendError
 
 from streaming.contracts.errors import Unavailable
 from streaming.dead_letters import dead_letter
-from streaming.effects import Publish
+from streaming.effects import MERGE, Publish
 from streaming.facts import Facts
 
 Entries = Mapping[int, list[tuple[str, Publish]]]
@@ -53,7 +53,7 @@ class Outbox:
             Unavailable: Kafka does not take something now; nothing may be cleared.
         """
         listed = [(bucket, id_, entry) for bucket, each in entries.items() for id_, entry in each]
-        await self.send([entry for _, _, entry in listed])
+        await self.send([entry for _, _, entry in listed if entry.topic != MERGE])
         done: dict[int, list[str]] = {}
         for bucket, id_, _ in listed:
             done.setdefault(bucket, []).append(id_)

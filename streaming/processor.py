@@ -16,12 +16,14 @@ from msgspec.structs import replace
 
 from streaming.contracts.errors import Unavailable
 from streaming.core import Context, State
-from streaming.effects import Fact, Publish
+from streaming.effects import MERGE, Fact, Publish, merge_of
 from streaming.facts import Facts
 from streaming.folding import Folding, count_without_customer, fold_item
 from streaming.keys import offset_field, seal_field, watermark_field
+from streaming.merging import Owned, merge_rows, owners
 from streaming.outbox import Outbox
 from streaming.reading import Incoming, Item, Layout, Reader
+from streaming.row import applied_key, is_replay, with_applied
 from streaming.store import Refused, Store
 from streaming.writes import Writes
 
@@ -29,6 +31,9 @@ FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
 
 _log = logging.getLogger(__name__)
+
+
+Pair = tuple[Item, Incoming]
 
 
 class Batch(Struct):
@@ -119,6 +124,7 @@ class Processor:
                     if self._stale:
                         self._stale = False
                         self.store.forget()
+                    self.store.trim()
                     await act()
                 except Refused:
                     self.facts.count("refused_writes")
@@ -139,16 +145,21 @@ class Processor:
         """Load buckets, and publish what a crash left in their outboxes before anything new."""
         left = await self.store.load(numbers)
         if left:
-            await self._release(left)
+            await self.release(left)
 
     async def commit(self, all_writes: dict[int, Writes]) -> None:
         """Write, publish, clear."""
         if all_writes:
-            await self._release(await self.store.write(all_writes))
+            await self.release(await self.store.write(all_writes))
 
-    async def _release(self, entries: dict[int, list[tuple[str, Publish]]]) -> None:
-        if any(entries.values()):
-            await self.store.clear(await self.outbox.publish(entries))
+    async def release(self, entries: dict[int, list[tuple[str, Publish]]]) -> None:
+        """Publish, carry out what is no message, then clear; a failure leaves everything to be swept."""
+        if not any(entries.values()):
+            return
+        done = await self.outbox.publish(entries)
+        for entry in [entry for each in entries.values() for _, entry in each if entry.topic == MERGE]:
+            await merge_rows(self, merge_of(entry))
+        await self.store.clear(done)
 
     async def _apply(self, batch: Batch) -> None:
         topic, partition = batch.topic, batch.partition
@@ -171,7 +182,7 @@ class Processor:
             await self.after_batch(topic, partition)
 
     async def _fold(self, batch: Batch, records: Sequence[Incoming], items: Sequence[Item]) -> None:
-        by_bucket: dict[int, list[tuple[Item, Incoming]]] = {}
+        by_bucket: dict[int, list[Pair]] = {}
         for item, record in zip(items, records, strict=True):
             if item.bucket >= 0:
                 by_bucket.setdefault(item.bucket, []).append((item, record))
@@ -181,21 +192,46 @@ class Processor:
             pairs[:] = [pair for pair in pairs if pair[0].offset >= applied]
         await self.store.read({n: [item.user_id for item, _ in pairs] for n, pairs in by_bucket.items()})
         context = replace(self.context(), paused=await self.store.paused())
-        foldings = {n: self._folded(batch, n, pairs, context) for n, pairs in by_bucket.items() if pairs}
+        owned = await owners(self, {item.user_id: n for n, pairs in by_bucket.items() for item, _ in pairs})
+        if owned:
+            await self._fold_redirected(batch, by_bucket, owned, context)
+        foldings = {}
+        for number, pairs in by_bucket.items():
+            if pairs:
+                folding = Folding(self.store.bucket(number).states)
+                own = [pair for pair in pairs if pair[0].user_id not in owned]
+                self._fold_pairs(batch, folding, own, context)
+                folding.writes.meta[offset_field(batch.topic, batch.partition)] = str(batch.next_offset)
+                foldings[number] = folding
         await self.finish(foldings, context)
 
-    def _folded(
-        self, batch: Batch, number: int, pairs: Sequence[tuple[Item, Incoming]], context: Context
-    ) -> Folding:
-        folding = Folding(self.store.bucket(number).states)
+    async def _fold_redirected(
+        self, batch: Batch, by_bucket: dict[int, list[Pair]], owned: dict[str, Owned], context: Context
+    ) -> None:
+        """Records of merged anonymous ids go to their user's row, under that row's guard, before their own bucket's."""
+        foldings: dict[int, Folding] = {}
+        for pair in sorted((pair for pairs in by_bucket.values() for pair in pairs), key=lambda pair: pair[0].offset):
+            item, record = pair
+            if item.user_id not in owned:
+                continue
+            number, owner = owned[item.user_id]
+            folding = foldings.setdefault(number, Folding(self.store.bucket(number).states))
+            guard = applied_key(item.user_id, batch.topic, batch.partition)
+            state = folding.state(owner)
+            if state is not None and is_replay(state.row, guard, item.offset):
+                continue
+            self._fold_pairs(batch, folding, [(replace(item, user_id=owner), record)], context)
+            if (after := folding.state(owner)) is not None:
+                folding.changed[owner] = replace(after, row=with_applied(after.row, guard, item.offset))
+        await self.finish(foldings, context)
+
+    def _fold_pairs(self, batch: Batch, folding: Folding, pairs: Iterable[Pair], context: Context) -> None:
         for item, record in pairs:
             if context.watermark_ms != item.watermark_ms:
                 context = replace(context, watermark_ms=item.watermark_ms)
             fold_item(folding, item, context, topic=batch.topic, partition=batch.partition, record=record)
             if item.mispartitioned:
                 folding.facts.append(Fact("mispartitioned", {"topic": batch.topic}))
-        folding.writes.meta[offset_field(batch.topic, batch.partition)] = str(batch.next_offset)
-        return folding
 
     async def finish(self, foldings: dict[int, Folding], context: Context) -> None:
         """Write what was folded, cache it, report it, publish it."""
@@ -206,7 +242,7 @@ class Processor:
             changed: dict[str, State | None] = dict(folding.changed)
             self.store.keep(number, changed)
             self.report(folding.facts)
-        await self._release(added)
+        await self.release(added)
 
     def report(self, facts: Iterable[Fact]) -> None:
         """Hand facts to the observer."""

@@ -5,7 +5,7 @@ version, and the call of a writer who read another one is refused as a whole.
 """
 
 import secrets
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from streaming.bucket import Bucket
 from streaming.contracts.errors import Unavailable
 from streaming.core import State, decode_state
 from streaming.effects import Publish
@@ -22,11 +23,8 @@ from streaming.keys import (
     BucketKeys,
     control_key,
     incarnation_field,
-    offset_field,
-    seal_field,
     want_prefix,
     wanted_by,
-    watermark_field,
 )
 from streaming.writes import Writes, decode_entry
 
@@ -40,35 +38,6 @@ class Refused(Exception):
         """Keep the bucket's number."""
         self.bucket = bucket
         super().__init__(f"bucket {bucket}: the version changed since it was read")
-
-
-class Bucket:
-    """One bucket as last read or written by us.
-
-    Attributes:
-        version: as stored; empty for a bucket that was never written.
-        states: customers read so far; None for one who has no row. Least recently used first.
-    """
-
-    def __init__(self, number: int, meta: Mapping[str, str]) -> None:
-        """A bucket without cached customers."""
-        self.number = number
-        self.version = meta.get("v", "")
-        self.meta = dict(meta)
-        self.states: OrderedDict[str, State | None] = OrderedDict()
-
-    def applied(self, topic: str, partition: int) -> int:
-        """The next offset to be applied to this bucket; 0 when nothing was."""
-        return int(self.meta.get(offset_field(topic, partition), 0))
-
-    def sealed(self, topic: str, partition: int) -> int:
-        """Of a home bucket: everything before this offset was applied to every bucket."""
-        return int(self.meta.get(seal_field(topic, partition), 0))
-
-    def watermark_ms(self, topic: str, partition: int) -> int | None:
-        """The stored watermark; None when none was stored."""
-        found = self.meta.get(watermark_field(topic, partition))
-        return None if found is None else int(found)
 
 
 class Store:
@@ -158,7 +127,9 @@ class Store:
             stored = meta.get(incarnation_field(topic))
             if stored is not None and stored != now:
                 self.recreated.add(topic)
-                meta = {k: v for k, v in meta.items() if not k.startswith((f"o|{topic}|", f"s|{topic}|", f"w|{topic}|"))}
+                meta = {
+                    k: v for k, v in meta.items() if not k.startswith((f"o|{topic}|", f"s|{topic}|", f"w|{topic}|"))
+                }
         return meta
 
     async def read(self, wanted: Mapping[int, Iterable[str]]) -> None:
@@ -170,7 +141,12 @@ class Store:
         missing: dict[int, list[str]] = {}
         for number, users in wanted.items():
             states = self._cache[number].states
-            absent = [user for user in dict.fromkeys(users) if user not in states]
+            absent = []
+            for user in dict.fromkeys(users):
+                if user in states:
+                    states.move_to_end(user)
+                else:
+                    absent.append(user)
             if absent:
                 missing[number] = absent
         if not missing:
@@ -228,13 +204,14 @@ class Store:
         return f"{count + 1:012d}.{self._writer}{secrets.token_hex(2)}"
 
     def keep(self, number: int, states: Mapping[str, State | None]) -> None:
-        """Cache what was written; the least recently used customers make room."""
-        cached = self._cache[number].states
-        for user, state in states.items():
-            cached[user] = state
-            cached.move_to_end(user)
-        while len(cached) > self._max_cached:
-            cached.popitem(last=False)
+        """Cache what was written."""
+        self._cache[number].states.update(states)
+
+    def trim(self) -> None:
+        """Between turns: the least recently used customers make room. Never amid one, which counts on what it read."""
+        for bucket in self._cache.values():
+            while len(bucket.states) > self._max_cached:
+                bucket.states.popitem(last=False)
 
     async def clear(self, published: Mapping[int, Iterable[str]]) -> None:
         """Remove published outbox entries by their ids; what another owner added meanwhile stays.
@@ -285,6 +262,24 @@ class Store:
         async with _answering():
             cursor, found = await self._redis.hscan(self._keys[number].rows, cursor, count=count)
         return int(cursor), _users(found)
+
+    async def wants(self, number: int) -> list[tuple[str, str]]:
+        """Every product and customer of a bucket's index of wished or carted products."""
+        async with _answering():
+            found = await self._redis.zrange(self._keys[number].wants, 0, -1)
+        return [wanted_by(member) for member in found]
+
+    async def orders(self, most: int) -> Counter[str]:
+        """Units ordered per product over all buckets, of the `most` ordered of each."""
+        async with _answering():
+            asking = self._redis.pipeline(transaction=False)
+            for keys in self._keys:
+                asking.zrevrange(keys.orders, 0, most - 1, withscores=True)
+            found = await asking.execute()
+        total: Counter[str] = Counter()
+        for bucket in found:
+            total.update({product.decode("utf-8", "surrogatepass"): int(units) for product, units in bucket})
+        return total
 
     async def close(self) -> None:
         """Close the connections."""

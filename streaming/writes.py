@@ -28,17 +28,13 @@ class Writes:
         self.wants: dict[bytes, bool] = {}
         self.meta: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
+        self.ordered: Counter[str] = Counter()
 
     def want(self, user_id: str, before: Iterable[str], after: Iterable[str]) -> None:
         """The products that the customer wished for or carted, before and after."""
         old, new = set(before), set(after)
         self.wants |= {want_member(product, user_id): True for product in new - old}
         self.wants |= {want_member(product, user_id): False for product in old - new}
-
-    @property
-    def empty(self) -> bool:
-        """True when nothing would change."""
-        return not (self.rows or self.open or self.due_ms or self.outbox or self.wants or self.meta or self.counts)
 
     def entries(self, version: str) -> list[tuple[str, Publish]]:
         """The outbox entries with their ids, which sort in the order of writing."""
@@ -60,6 +56,7 @@ class Writes:
         _singles(arguments, [member for member, wanted in self.wants.items() if not wanted])
         _pairs(arguments, list(self.meta.items()))
         _pairs(arguments, list(self.counts.items()))
+        _pairs(arguments, list(self.ordered.items()))
         return arguments
 
 

@@ -18,6 +18,13 @@ EDGE_MODULES = {
     "streaming.batches",
     "streaming.app",
     "streaming.catalog_reader",
+    "streaming.keeper",
+    "streaming.merging",
+    "streaming.outbox",
+    "streaming.popularity",
+    "streaming.processor",
+    "streaming.reaching",
+    "streaming.timers",
 }
 
 MAX_FILE_LINES = 300
