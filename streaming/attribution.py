@@ -138,7 +138,12 @@ def _corrected(state: OpenState, cause: str, windows: Windows) -> Step:
 
 
 def _recomputed(
-    strategy: OpenStrategy, state: OpenState, view: View, cutoff_ms: int, cause: str, windows: Windows,
+    strategy: OpenStrategy,
+    state: OpenState,
+    view: View,
+    cutoff_ms: int,
+    cause: str,
+    windows: Windows,
     rewards: list[Reward],
 ) -> OpenStrategy:
     """The closed strategy with facts up to `cutoff_ms`; a correction is added to `rewards` where they differ."""
@@ -168,9 +173,7 @@ def _advanced(
         what = outcomes(strategy, line, credited, state.orders, line.closes_ms)
         final = reward_record(strategy, "final", what, line.closes_ms, windows.formula)
         rewards.append(final)
-        strategy = replace(
-            strategy, stage="closed", cutoff_ms=line.closes_ms, published=what, reward=final.reward
-        )
+        strategy = replace(strategy, stage="closed", cutoff_ms=line.closes_ms, published=what, reward=final.reward)
     while strategy.stage == "closed" and (pending := _pending(strategy, view, windows)) is not None:
         at_ms, cause = pending
         if watermark_ms < at_ms + 1:

@@ -109,9 +109,7 @@ def view_of(state: OpenState, windows: Windows) -> View:
     return View(timelines, credit(state, timelines, windows))
 
 
-def credit(
-    state: OpenState, timelines: dict[str, Timeline], windows: Windows
-) -> dict[str, list[Credited]]:
+def credit(state: OpenState, timelines: dict[str, Timeline], windows: Windows) -> dict[str, list[Credited]]:
     """Strategy id → the lines it is credited with. A line has one owner at most."""
     owned: dict[str, list[Credited]] = {}
     for order in state.orders:
@@ -122,9 +120,7 @@ def credit(
     return owned
 
 
-def _owner(
-    order: Order, line: OrderLine, state: OpenState, timelines: dict[str, Timeline], windows: Windows
-) -> str:
+def _owner(order: Order, line: OrderLine, state: OpenState, timelines: dict[str, Timeline], windows: Windows) -> str:
     touched = []
     for strategy in state.strategies:
         if strategy.ghost or strategy.currency != order.currency or not _sells(strategy, line):
@@ -135,9 +131,7 @@ def _owner(
     return max(touched)[-1] if touched else ""
 
 
-def _last_touch(
-    strategy: OpenStrategy, order: Order, line: Timeline, windows: Windows
-) -> tuple[int, int] | None:
+def _last_touch(strategy: OpenStrategy, order: Order, line: Timeline, windows: Windows) -> tuple[int, int] | None:
     """(strength, moment) of the last touch before the order that still counts, None without one."""
     w = windows.by_kind[strategy.kind]
     if order.at_ms >= line.closes_ms:

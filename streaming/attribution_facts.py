@@ -32,9 +32,7 @@ def echo_of(event: Event) -> Echo:
 def with_echo(state: OpenState, echo: Echo) -> OpenState:
     """The echo as a fact of its strategy, or kept for a strategy that has not been read yet."""
     if any(s.strategy_id == echo.strategy_id for s in state.strategies):
-        strategies = tuple(
-            with_fact(s, echo) if s.strategy_id == echo.strategy_id else s for s in state.strategies
-        )
+        strategies = tuple(with_fact(s, echo) if s.strategy_id == echo.strategy_id else s for s in state.strategies)
         return replace(state, strategies=strategies)
     if any(other.message_id == echo.message_id for other in state.early):
         return state

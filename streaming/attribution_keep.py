@@ -19,19 +19,12 @@ def forget_ms(strategy: OpenStrategy, view: View, windows: Windows) -> int:
 
 def needed(order: Order, strategies: Iterable[OpenStrategy], view: View) -> bool:
     """Whether a strategy of the state may still count the order."""
-    return any(
-        min(s.issued_ms, view.of(s)[0].opens_ms) <= order.at_ms < view.of(s)[0].latest_ms for s in strategies
-    )
+    return any(min(s.issued_ms, view.of(s)[0].opens_ms) <= order.at_ms < view.of(s)[0].latest_ms for s in strategies)
 
 
-def pruned(
-    state: OpenState, view: View, rewards: tuple[Reward, ...], watermark_ms: int, windows: Windows
-) -> Step:
+def pruned(state: OpenState, view: View, rewards: tuple[Reward, ...], watermark_ms: int, windows: Windows) -> Step:
     """The state without what is over; lines keep the owner that leaves, so that nobody inherits them."""
-    kept = [
-        s for s in state.strategies
-        if s.stage != "closed" or forget_ms(s, view, windows) > watermark_ms
-    ]
+    kept = [s for s in state.strategies if s.stage != "closed" or forget_ms(s, view, windows) > watermark_ms]
     closed = sorted((s for s in kept if s.stage == "closed"), key=lambda s: (s.cutoff_ms, s.strategy_id))
     surplus = {s.strategy_id for s in closed[: max(len(closed) - windows.max_closed, 0)]}
     kept = [s for s in kept if s.strategy_id not in surplus]
@@ -46,7 +39,9 @@ def pruned(
 
 def _frozen(order: Order, leaving: set[str], view: View) -> Order:
     owners = {
-        each.index: owner for owner in leaving for each in view.credited.get(owner, [])
+        each.index: owner
+        for owner in leaving
+        for each in view.credited.get(owner, [])
         if each.order.order_id == order.order_id
     }
     if not owners:

@@ -127,7 +127,9 @@ def outcomes(
 def same_apart_from_horizon(left: Outcomes, right: Outcomes) -> bool:
     """Whether two outcomes say the same of the strategy itself: only that is corrected."""
     frozen = replace(
-        left, horizon_margin_minor=right.horizon_margin_minor, horizon_orders=right.horizon_orders,
+        left,
+        horizon_margin_minor=right.horizon_margin_minor,
+        horizon_orders=right.horizon_orders,
     )
     return frozen == right
 
@@ -186,7 +188,8 @@ def _components(subject: Subject, stage: Stage, what: Outcomes, formula: Formula
 
 def _horizon(strategy: OpenStrategy, line: Timeline, orders: tuple[Order, ...]) -> tuple[int, int]:
     within = [
-        order for order in orders
+        order
+        for order in orders
         if order.lines and order.currency == strategy.currency and line.opens_ms <= order.at_ms < line.closes_ms
     ]
     margin = 0

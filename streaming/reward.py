@@ -124,7 +124,14 @@ class Formula(Struct, frozen=True):
     ) -> Value:
         """The reward: the sum of `components`, major units."""
         parts = self.components(
-            clicked, ordered, margin, refunded_margin, unsubscribed, complained, cost, offer,
+            clicked,
+            ordered,
+            margin,
+            refunded_margin,
+            unsubscribed,
+            complained,
+            cost,
+            offer,
         )
         return summed(parts)
 
@@ -138,7 +145,9 @@ class Formula(Struct, frozen=True):
         unit = to_major(1, request.currency)
         margin = self._axes(request, {s.name: [by_id[v].margin_minor * unit for v in s.values] for s in pointed})
         price = self._axes(request, {s.name: [by_id[v].price_minor * unit for v in s.values] for s in pointed})
-        off = self._axes(request, {s.name: [int(v) / 100 for v in s.values] for s in request.slots if s.name == "discount"})
+        off = self._axes(
+            request, {s.name: [int(v) / 100 for v in s.values] for s in request.slots if s.name == "discount"}
+        )
         share = 1.0 / max(len(pointed), 1)
         grid: NDArray[np.float64] = share * (margin - price * off)
         return grid

@@ -31,8 +31,16 @@ PRODUCTS = {
 
 
 TEA_WEEKS = Campaign(
-    "k1", "ad", "Tea weeks", (Creative("en", "Tea"),), instant(START_MS), instant(START_MS + 30 * 24 * HOUR_MS), 100_000,
-    "USD", product_ids=("p3",), categories=("coffee",),
+    "k1",
+    "ad",
+    "Tea weeks",
+    (Creative("en", "Tea"),),
+    instant(START_MS),
+    instant(START_MS + 30 * 24 * HOUR_MS),
+    100_000,
+    "USD",
+    product_ids=("p3",),
+    categories=("coffee",),
 )
 COFFEE_WEEKS = msgspec.structs.replace(TEA_WEEKS, campaign_id="k2", product_ids=())
 ANYTHING = msgspec.structs.replace(TEA_WEEKS, campaign_id="k3", product_ids=(), categories=())
@@ -48,7 +56,11 @@ def at(hours: float) -> int:
 DECISIONS: dict[str, dict[str, str]] = {
     "recommendation": {"product": "p1", "channel": "email", "send_time": "now", "tone": "friendly"},
     "promotion": {
-        "product": "p1", "offer_type": "free_shipping", "discount": "10", "duration": "1d", "channel": "onsite",
+        "product": "p1",
+        "offer_type": "free_shipping",
+        "discount": "10",
+        "duration": "1d",
+        "channel": "onsite",
         "tone": "urgent",
     },
     "ranking": {"category": "coffee", "emphasis": "price", "pinned_product": "p3"},

@@ -16,7 +16,9 @@ def line(product_id: str, quantity: int, price: int, margin: int) -> OrderLine:
     return OrderLine(product_id, quantity, price, margin)
 
 
-def back(units: dict[str, int] | None = None, amount: int | None = None, at_ms: int = 5, currency: str = "USD") -> Reversal:
+def back(
+    units: dict[str, int] | None = None, amount: int | None = None, at_ms: int = 5, currency: str = "USD"
+) -> Reversal:
     """A reversal at time 5."""
     return Reversal(f"r{units}{amount}{at_ms}", at_ms, currency, units or {}, amount)
 
@@ -32,7 +34,10 @@ def test_margins_come_from_the_catalog() -> None:
     wanted = OrderProperties("o1", "USD", lines)
     made = order_of(event("Order Completed", 1, wanted, "m1"), wanted, SHELF, 25)
     assert [(each.unit_price_minor, each.unit_margin_minor) for each in made.lines] == [
-        (450, 150), (450, 112), (500, 200), (0, 0),
+        (450, 150),
+        (450, 112),
+        (500, 200),
+        (0, 0),
     ]
     assert sold(made.lines[0]) == Money(900, 300)
 
@@ -94,12 +99,15 @@ def test_later_reversals_are_not_seen() -> None:
 @given(
     lines=st.lists(
         st.builds(line, st.sampled_from("abc"), st.integers(1, 9), st.integers(0, 999), st.integers(-99, 999)),
-        min_size=1, max_size=4,
+        min_size=1,
+        max_size=4,
     ),
     reversals=st.lists(
         st.builds(
-            back, st.none() | st.dictionaries(st.sampled_from("abc"), st.integers(1, 9), max_size=2),
-            st.integers(0, 5000), st.integers(2, 9),
+            back,
+            st.none() | st.dictionaries(st.sampled_from("abc"), st.integers(1, 9), max_size=2),
+            st.integers(0, 5000),
+            st.integers(2, 9),
         ),
         max_size=5,
     ),

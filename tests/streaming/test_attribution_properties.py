@@ -28,7 +28,11 @@ def histories(draw: st.DrawFn) -> list[Record]:
     records: list[Record] = [*STRATEGIES, request(9, hours=5)]
     for n in range(draw(st.integers(0, 8))):
         s = draw(st.sampled_from(STRATEGIES))
-        shown, clicked = ("Product List Viewed", "Product Clicked") if s.kind == "ranking" else ("Promotion Viewed", "Promotion Clicked")
+        shown, clicked = (
+            ("Product List Viewed", "Product Clicked")
+            if s.kind == "ranking"
+            else ("Promotion Viewed", "Promotion Clicked")
+        )
         name = draw(st.sampled_from([shown, shown, clicked, "Email Opened", "Unsubscribed"]))
         after = (s.issued_at.timestamp() * 1000 - at(0)) / 3_600_000
         records.append(echo(name, s, after + draw(hours) / 2, f"e{n}"))

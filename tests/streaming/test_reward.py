@@ -78,8 +78,13 @@ def test_arrays_give_what_floats_give() -> None:
 def test_grids_agree_with_single_decisions(kind: Kind) -> None:
     """Cell by cell, the grids say what the functions of one decision say."""
     asked = with_values(
-        kind, channel=("onsite", "email", "sms"), discount=("0", "20"), offer_type=("percent_off", "free_shipping"),
-        bid_tier=("low", "high"), placement=("home", "search"), product=("p1", "p3"),
+        kind,
+        channel=("onsite", "email", "sms"),
+        discount=("0", "20"),
+        offer_type=("percent_off", "free_shipping"),
+        bid_tier=("low", "high"),
+        placement=("home", "search"),
+        product=("p1", "p3"),
     )
     by_id = {candidate.id: candidate for candidate in asked.candidates}
     pointed = {"ranking": ("category", "pinned_product"), "ad": ("campaign",)}.get(kind, ("product",))
