@@ -107,8 +107,8 @@ def campaign_effect(customer: Customer, shelf: Shelf, candidate: Candidate) -> E
 
 
 def category_effect(customer: Customer, candidate: Candidate) -> Effect:
-    """Effect of the category a ranking is about."""
-    taste = taste_of(customer, candidate.category)
+    """Effect of the category a ranking is about; a category's id is its label."""
+    taste = taste_of(customer, (candidate.id,))
     return Effect(seen=0.2 * taste, click=0.5 * taste)
 
 

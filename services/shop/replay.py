@@ -1,7 +1,7 @@
 """The shop's process: plays the source's purchases and its customers' answers through Kafka, on the shop's clock.
 
 Edge. It is a customer of the system like any other: it knows topics and contracts, and nothing of what reads them.
-`python -m services.shop.replay` runs it; settings come from the environment (`services/settings.py`).
+`stratagem shop` runs it for the demo, `stratagem replay` for a folder of full tables.
 """
 
 from __future__ import annotations
@@ -9,21 +9,18 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import os
 import signal
-import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-import click
 import msgspec
 
 from services import metrics
-from services.settings import ShopSettings, load
+from services.settings import ShopSettings
 from services.shop.catalog import DROP_DAYS, price_drops
-from services.shop.days import DAY_MS, baskets_by_day, plan_day
+from services.shop.days import DAY_MS, MAX_DELAY_MS, baskets_by_day, plan_day
 from services.shop.pace import LONGEST_MS, next_tick_ms
 from services.shop.reactions import react
 from services.shop.streams import Streams
@@ -40,8 +37,8 @@ log = logging.getLogger("stratagem.shop")
 DRAIN_DAYS = 8.0
 """Days the clock runs on after the last visit, so that every window closes and late refunds arrive."""
 DRAIN_TICK_MS = 6 * HOUR_MS
-DAYS = 55.0
-"""Default length of the replayed span, days."""
+LATENESS_MS = MAX_DELAY_MS
+"""The published clock stays this far behind what is published: an event out of order is not late, as shops promise."""
 
 
 class Shop:
@@ -74,7 +71,7 @@ class Shop:
             self.streams.publish(CAMPAIGNS.name, campaign_id, encode(campaign))
         self._launch(self.clock_ms + DAY_MS)
         self.streams.flush()
-        self.streams.advance(self.clock_ms)
+        self.streams.advance(self.clock_ms - LATENESS_MS)
 
     def _launch(self, until_ms: int) -> None:
         """Publish products launched before a moment that are not on the shelf yet, a day ahead of their first sale."""
@@ -121,7 +118,7 @@ class Shop:
             self.streams.publish(emit.topic, emit.key, emit.value)
         started_s = time.monotonic()
         self.clock_ms = until_ms
-        marks = self.streams.advance(until_ms)
+        marks = self.streams.advance(until_ms - LATENESS_MS)
         if not self._wait(marks, started_s):
             self.timeouts += 1
             log.warning("the clock moves on after %.0f s: %s", self.wall_limit_s, self.streams.waiting_for(marks))
@@ -170,65 +167,64 @@ def is_consequence(emit: Emit) -> bool:
     return b'"strategy_id"' in (emit.value or b"") or b'"Order Refunded"' in (emit.value or b"")
 
 
-def main(
-    settings: ShopSettings,
-    *,
-    folder: Path | None = None,
-    begin: datetime = DEFAULT_START,
-    days: float = DAYS,
-    minutes: float | None = None,
-    households: int | None = None,
-) -> int:
-    """Run the shop until the span, the time or SIGTERM ends it.
-
-    Args:
-        settings: where Kafka is, the seed, the number of customers, the clock's limit.
-        begin: first day.
-        days: length of the span.
-        folder: the full tables of Complete Journey; None for the shipped extract.
-        minutes: wall minutes of visits; None plays the whole span.
-        households: customers, those with most purchases; None takes the setting's number.
+def main(settings: ShopSettings) -> int:
+    """Run the demo's shop, from the shipped extract, until its time or SIGTERM ends it.
 
     Returns:
         0; 2 when the source lacks a table.
     """
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    return replay_source(settings)
+
+
+def replay_source(
+    settings: ShopSettings,
+    source: str = "completejourney",
+    folder: Path | None = None,
+    *,
+    days: float | None = None,
+    begin: datetime = DEFAULT_START,
+) -> int:
+    """Play a source until the span, the time or SIGTERM ends it.
+
+    Args:
+        settings: where Kafka is, the seed, the length, the clock's limit.
+        source: `completejourney` is the only one there is.
+        folder: full tables, all of whose households are played; None for the shipped extract and the setting's number.
+        days: length of the span; the setting's if None.
+        begin: first day.
+
+    Returns:
+        0; 2 when the source is not known or lacks a table.
+    """
+    if source != "completejourney":
+        log.error("source %r is not known; completejourney is", source)
+        return 2
     try:
         world = load_world(
-            folder, seed=settings.demo_seed, households=households or settings.demo_households, begin=begin, days=days
+            folder,
+            seed=settings.demo_seed,
+            households=settings.demo_households if folder is None else None,
+            begin=begin,
+            days=days or settings.demo_days,
         )
     except FileNotFoundError as error:
         log.error("%s", error)  # noqa: TRY400 -- the message says it; a traceback would hide it
         return 2
+    play(world, settings)
+    return 0
+
+
+def play(world: World, settings: ShopSettings) -> None:
+    """Run a world on the topics, with metrics and a clean end on SIGTERM."""
     metrics.serve("shop", settings.metrics_host, settings.metrics_port)
     metrics.LIVE.labels("shop").set(1)
     with Streams(settings) as streams:
         shop = Shop(world, streams, settings.tick_wall_limit_s)
         signal.signal(signal.SIGTERM, lambda *_: setattr(shop, "stopping", True))
         shop.open_shop()
-        until_s = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
+        until_s = time.monotonic() + 60 * settings.demo_minutes if settings.demo_minutes else float("inf")
         shop.run(lambda: time.monotonic() < until_s)
         log.info(
             "clock %s, %d published, %d ticks over the limit", instant(shop.clock_ms), streams.published, shop.timeouts
         )
     metrics.LIVE.labels("shop").set(0)
-    return 0
-
-
-@click.command()
-@click.option("--source", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of full tables.")
-@click.option("--begin", type=click.DateTime(["%Y-%m-%d"]), default=f"{DEFAULT_START:%Y-%m-%d}", show_default=True)
-@click.option("--days", type=click.FloatRange(0, min_open=True), default=DAYS, show_default=True)
-@click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), help="Wall minutes of visits; all days if not given."
-)
-@click.option("--households", type=click.IntRange(1), help="Customers; the setting's number if not given.")
-def command(source: Path | None, begin: datetime, days: float, minutes: float | None, households: int | None) -> None:
-    """Play the shop on the Kafka named by the environment."""
-    settings = load(ShopSettings, os.environ)
-    start = begin.replace(tzinfo=UTC)
-    sys.exit(main(settings, folder=source, begin=start, days=days, minutes=minutes, households=households))
-
-
-if __name__ == "__main__":
-    command()
