@@ -18,7 +18,7 @@ from streaming.contracts.asyncapi import EXAMPLES, document, files, main
 from streaming.contracts.codec import Ignored, decode, decode_event, encode, instant
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.events import EVENTS
-from streaming.contracts.kinds import KIND_NAMES
+from streaming.contracts.kinds import GRAMMARS, KIND_NAMES
 from streaming.contracts.progress import Progress
 from streaming.contracts.schemas import CONTRACTS, event_name, schemas
 from streaming.contracts.strategies import Check, Suppression
@@ -253,3 +253,13 @@ def _references(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for each in value:
             yield from _references(each)
+
+
+@pytest.mark.parametrize("kind", KIND_NAMES)
+def test_the_page_for_consumers_names_what_attribution_reads(kind: str) -> None:
+    """The table of what to echo says of each kind the events and the topic of its grammar."""
+    page = (DOCS / "consuming-strategies.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{kind}` |"))
+    grammar = GRAMMARS[kind]
+    for name in (grammar.shown_event, grammar.click_event, grammar.topic_of_shown):
+        assert f"`{name}`" in row
