@@ -72,6 +72,12 @@ class Distiller:
         self.steps += 1
         return float(loss.detach())
 
+    def again(self) -> "Distiller":
+        """A new optimiser on the slot as it is now; steps and encoded prompts stay."""
+        other = Distiller(self._lm, self._slot)
+        other.steps, other._prompts = self.steps, self._prompts
+        return other
+
     def _encoded(self, items: Sequence[Replayed]) -> PromptBatch:
         """The prompts, encoded once while they are remembered."""
         new = [item for item in items if item.strategy_id not in self._prompts]

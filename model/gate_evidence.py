@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 SlotOf = Callable[[str], str | None]
 """Adapter version → the slot that holds it, None for the base; KeyError when it is not at hand."""
 
-DRAWS = 4
+DRAWS = 2
 """Decisions sampled per request for the expectation under a policy."""
 TINY = 1e-300
 
@@ -92,9 +92,8 @@ def measure(
     critic: Critic,
     newer: Sequence[Replayed],
     others: Sequence[Replayed],
-    parity: tuple[float, ...],
 ) -> Evidence:
-    """Everything the gate wants to know.
+    """Everything the gate wants to know but parity, of one slice of requests.
 
     Args:
         critic: as it stood when the candidate's training ended: the rewards of `newer` are unknown to it.
@@ -119,7 +118,19 @@ def measure(
         values = [critic.values(item.request)[0] for item in newer]
         differences = _robust(newer, values, critic, candidate.knobs, ours[:count], [row[:count] for row in samples])
         differences = differences - _robust(newer, values, critic, champion.knobs, theirs[:count], before)
-    return Evidence(parity, valid, len(sampled), tuple(kl), tuple(entropy), tuple(float(d) for d in differences))
+    return Evidence((), valid, len(sampled), tuple(kl), tuple(entropy), tuple(float(d) for d in differences))
+
+
+def joined(parts: Sequence[Evidence], parity: tuple[float, ...]) -> Evidence:
+    """Evidence taken in slices, so that measuring never holds up anything else for long."""
+    return Evidence(
+        parity,
+        sum(part.valid for part in parts),
+        sum(part.sampled for part in parts),
+        tuple(gap for part in parts for gap in part.kl_nats),
+        tuple(gap for part in parts for gap in part.entropy_nats),
+        tuple(gap for part in parts for gap in part.differences),
+    )
 
 
 def _robust(

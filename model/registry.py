@@ -11,32 +11,19 @@ import shutil
 import tempfile
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import fsspec
 import msgspec
 
+from model.registry_files import MANIFEST, FileFact, check_path, content_hash, facts_of, verify
 from streaming.contracts.adapters import Version
 from streaming.contracts.errors import BadEvent, Unavailable
 
-MANIFEST = "manifest.json"
-MAX_FILE_BYTES = 1 << 30
-"""Largest file of a version; adapters of a 0.5B base have some ten megabytes."""
 _NAME = re.compile(r"(adapter|critic)-(\d{6,})-([0-9a-f]{8})")
-_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-_SUFFIXES = frozenset({".safetensors", ".json", ".msgpack", ".zlib", ".md", ".txt"})
-"""Data only: nothing that a loader might execute."""
 
 What = Literal["adapter", "critic"]
-
-
-class FileFact(msgspec.Struct, frozen=True):
-    """SHA-256 (hexadecimal) and size of a file."""
-
-    sha256: str
-    bytes: int
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -97,8 +84,8 @@ class Registry:
             BadEvent: a file that may not be in a version.
             Unavailable: the address cannot be written now.
         """
-        files = _facts_of(directory)
-        name = f"{what}-{sequence:06d}-{_content_hash(files)[:8]}"
+        files = facts_of(directory)
+        name = f"{what}-{sequence:06d}-{content_hash(files)[:8]}"
         version = Version(
             name=name,
             what=what,
@@ -152,7 +139,7 @@ class Registry:
         if manifest.version.name != name:
             raise BadEvent(f"{MANIFEST}:version.name", manifest.version.name, name)
         for path, fact in manifest.files.items():
-            _check_path(path, fact.bytes)
+            check_path(path, fact.bytes)
         return manifest
 
     def fetch(self, version: Version) -> Path:
@@ -237,63 +224,6 @@ def checked_name(name: str) -> str:
 def sequence_of(name: str) -> int:
     """The sequence in a version's name."""
     return int(checked_name(name).split("-")[1])
-
-
-def verify(directory: Path, files: Mapping[str, FileFact]) -> None:
-    """Every named file has its announced size and hash.
-
-    Raises:
-        BadEvent: naming the file.
-    """
-    for path, fact in files.items():
-        _check_path(path, fact.bytes)
-        file = directory / path
-        if not file.is_file():
-            raise BadEvent("files", path, "a file of the version")
-        if not file.resolve().is_relative_to(directory.resolve()):
-            raise BadEvent("files", path, "a file inside the version's directory")
-        found = _fact_of(file)
-        if found != fact:
-            raise BadEvent(
-                f"files.{path}", f"{found.sha256} ({found.bytes} bytes)", f"{fact.sha256} ({fact.bytes} bytes)"
-            )
-
-
-def _facts_of(directory: Path) -> dict[str, FileFact]:
-    files = {}
-    for file in sorted(directory.rglob("*")):
-        if file.is_symlink():
-            raise BadEvent("files", file.name, "no symbolic links")
-        if file.is_file():
-            path = file.relative_to(directory).as_posix()
-            _check_path(path, file.stat().st_size)
-            files[path] = _fact_of(file)
-    return files
-
-
-def _fact_of(file: Path) -> FileFact:
-    digest = sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return FileFact(digest.hexdigest(), file.stat().st_size)
-
-
-def _check_path(path: str, size_bytes: int) -> None:
-    pure = PurePosixPath(path)
-    if not _PATH.fullmatch(path) or ".." in pure.parts or pure.is_absolute() or path == MANIFEST:
-        raise BadEvent("files", path, "a plain relative path below the version")
-    if pure.suffix not in _SUFFIXES:
-        raise BadEvent("files", path, f"one of {', '.join(sorted(_SUFFIXES))}")
-    if not 0 <= size_bytes <= MAX_FILE_BYTES:
-        raise BadEvent(f"files.{path}", size_bytes, f"at most {MAX_FILE_BYTES} bytes")
-
-
-def _content_hash(files: Mapping[str, FileFact]) -> str:
-    digest = sha256()
-    for path in sorted(files):
-        digest.update(f"{path}\0{files[path].sha256}\n".encode())
-    return digest.hexdigest()
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

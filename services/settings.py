@@ -100,10 +100,19 @@ class UpdaterSettings(Common, frozen=True, kw_only=True):
     device: str = "auto"
     threads: Annotated[int, Meta(ge=1)] = 1
     window: Annotated[int, Meta(ge=100, description="closed rewards the critic is fitted on")] = 6000
+    half_life: Annotated[
+        float, Meta(gt=0, description="closed rewards of a kind after which one of that kind counts half")
+    ] = 5000.0
     refit_every: Annotated[int, Meta(ge=1, description="closed rewards between two refits")] = 100
     publish_every_s: Annotated[float, Meta(gt=0, description="shortest time between two critic snapshots")] = 1.0
-    train_every: Annotated[int, Meta(ge=1, description="new responses between two LoRA steps")] = 32
-    candidate_every_steps: Annotated[int, Meta(ge=1, description="LoRA steps between two candidates for the gate")] = 40
+    snapshot_every_s: Annotated[float, Meta(gt=0, description="between two snapshots of all that was learned")] = 20.0
+    temperature: Annotated[float, Meta(gt=0, description="of the language model, as the worker serves it")] = 0.4
+    batch: Annotated[int, Meta(ge=1, le=1024, description="decisions per LoRA step")] = 48
+    candidate_wait_s: Annotated[
+        float, Meta(ge=0, description="a candidate waits at most this long for rewards newer than its data")
+    ] = 20.0
+    train_every: Annotated[int, Meta(ge=1, description="new responses between two LoRA steps")] = 24
+    candidate_every_steps: Annotated[int, Meta(ge=1, description="LoRA steps between two candidates for the gate")] = 30
     buffer: Annotated[int, Meta(ge=100, description="requests the LoRA replays")] = 4000
     heads: Annotated[int, Meta(ge=1, le=64)] = 8
     beta: Annotated[float, Meta(gt=0, description="temperature of the critic's softmax, units of reward")] = 0.005
@@ -123,6 +132,8 @@ class ShopSettings(Common, frozen=True, kw_only=True):
 
     demo_seed: Annotated[int, Meta(ge=0)] = 7
     demo_households: Annotated[int, Meta(ge=1)] = 400
+    demo_minutes: Annotated[float, Meta(ge=0, description="wall minutes of visits; 0: all days of the span")] = 0.0
+    demo_days: Annotated[float, Meta(gt=0, description="length of the replayed span, days")] = 55.0
     tick_wall_limit_s: Annotated[float, Meta(gt=0, description="the clock waits at most this long for answers")] = 20.0
 
 

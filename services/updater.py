@@ -1,0 +1,368 @@
+"""The updater: rewards in, critics and adapters out. One thread, sliced, so that no kind of work starves another.
+
+Each turn of the loop reads what came, learns it, perhaps publishes a critic, takes one LoRA step or measures a slice of a candidate,
+looks into the inbox, perhaps writes a snapshot. The offset lives in the snapshot; nothing is committed to Kafka.
+"""
+
+import logging
+import signal
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from model.critic import Critic, named
+from model.gate import GateKnobs, Judgement, corrupt, judge
+from model.gate_critic import examine_critic
+from model.registry import Registry
+from services import metrics
+from services.clients import topic_name
+from services.settings import UpdaterSettings, kafka_options, registry_address
+from services.updater_announcing import SERVICE, Announcer
+from services.updater_inbox import check, inbox_of, plain_name, put_away, waiting
+from services.updater_learning import Learned, Learning, RewardRecord
+from services.updater_state import (
+    TRAINING,
+    UpdaterFacts,
+    commit,
+    folder_of,
+    load_learning,
+    newest,
+    partial_folder,
+    save_learning,
+    snapshots,
+)
+from services.worker_sending import Sender, Stopped, patiently
+from streaming.contracts.adapters import BASE_ALONE
+from streaming.contracts.codec import to_ms
+from streaming.contracts.errors import BadEvent, Unavailable
+from streaming.contracts.strategies import Check
+from streaming.contracts.topics import ADAPTERS, REWARDS
+from streaming.reward import Formula
+
+if TYPE_CHECKING:
+    from services.updater_training import Training
+
+LOG = logging.getLogger(__name__)
+
+IDLE_POLL_MS, BUSY_POLL_MS = 200, 0
+MAX_RECORDS = 200
+"""Rewards learned between two turns: two refits, so that a turn stays short after an outage too."""
+INBOX_EVERY_S = 1.0
+GATE_EXAMPLES, GATE_REQUESTS = 200, 4
+"""Closed rewards and requests that a critic snapshot is judged on."""
+KEPT_ADAPTERS = 10
+
+
+class Updater:
+    """All parts, joined by the loop."""
+
+    def __init__(self, settings: UpdaterSettings, stop: threading.Event) -> None:
+        """Restore the newest snapshot; nothing is read from Kafka yet."""
+        self.settings, self._stop = settings, stop
+        self._formula = Formula()
+        self._folder = folder_of(settings)
+        self.learning, self._facts = self._restored()
+        self._number = self._facts.number if self._facts else 0
+        registry = Registry(registry_address(settings), settings.home.absolute() / "cache" / "versions")
+        self.announcer = Announcer(registry, Sender(settings), stop, "")
+        self.critic = named(self.learning.learner.snapshot(), 0)
+        self._published_s = self._snapshot_s = self._inbox_s = time.monotonic()
+        self._saved_offset = self.learning.next_offset
+        self._consumer: Any = None
+        self._loading: Future[Training] | None = None
+        self.training: Training | None = None
+        self._last_refusal = ""
+
+    def run(self) -> None:
+        """Until told to stop; the last act is a snapshot."""
+        self._consumer = patiently(self._connected, "kafka", SERVICE, self._stop)
+        self._catch_up()
+        if self.announcer.said.serving is None:
+            self._serve_critic(
+                self.critic, judge([Check("first", passed=True, detail="what is believed before any reward")])
+            )
+        with ThreadPoolExecutor(1, thread_name_prefix="load") as pool:
+            self._loading = pool.submit(self._load_training)
+            metrics.LIVE.labels(SERVICE).set(1)
+            while not self._stop.is_set():
+                self.turn()
+                metrics.LAST_LOOP.labels(SERVICE).set_to_current_time()
+        self._save()
+        self._consumer.close()
+
+    def turn(self) -> None:
+        """One turn of the loop."""
+        worked = self._read(BUSY_POLL_MS if self._busy() else IDLE_POLL_MS)
+        now_s = time.monotonic()
+        if self.learning.unpublished and now_s - self._published_s >= self.settings.publish_every_s:
+            self._publish_critic(now_s)
+        if self.training is not None:
+            self._train(now_s)
+        elif self._loading is not None and self._loading.done():
+            self._begin_training(self._loading.result())
+        if now_s - self._inbox_s >= INBOX_EVERY_S:
+            self._inbox_s = now_s
+            self._look_into_inbox()
+        if now_s - self._snapshot_s >= self.settings.snapshot_every_s and (worked or self._unsaved()):
+            self._save()
+
+    # -- reading
+
+    def _connected(self) -> Any:
+        places = {topic: TopicPartition(topic_name(self.settings, topic), 0) for topic in (REWARDS, ADAPTERS)}
+        try:
+            consumer = KafkaConsumer(**kafka_options(self.settings), enable_auto_commit=False)
+            for topic, place in places.items():
+                if consumer.partitions_for_topic(place.topic) != {0}:
+                    consumer.close()
+                    raise Unavailable(f"kafka: topic {topic.name} with exactly one partition does not exist yet")
+            consumer.assign(list(places.values()))
+            consumer.seek_to_beginning(places[ADAPTERS])
+            end = consumer.end_offsets([places[REWARDS]])[places[REWARDS]]
+        except KafkaError as error:
+            raise Unavailable(f"kafka: {error}") from error
+        if self.learning.next_offset > end:
+            LOG.warning(
+                "%s ends at %d, %d was learned: a new topic, read from its start",
+                REWARDS.name,
+                end,
+                self.learning.next_offset,
+            )
+            self.learning.next_offset = 0
+        begin = consumer.beginning_offsets([places[REWARDS]])[places[REWARDS]]
+        consumer.seek(places[REWARDS], max(self.learning.next_offset, begin))
+        return consumer
+
+    def _catch_up(self) -> None:
+        """Read `model.adapters` to its end: what is served, and which sequences are used."""
+        place = TopicPartition(topic_name(self.settings, ADAPTERS), 0)
+        rewards = TopicPartition(topic_name(self.settings, REWARDS), 0)
+        self._consumer.pause(rewards)
+        end = self._consumer.end_offsets([place])[place]
+        while self._consumer.position(place) < end and not self._stop.is_set():
+            self._read(IDLE_POLL_MS)
+        self._consumer.resume(rewards)
+
+    def _read(self, timeout_ms: int) -> bool:
+        try:
+            polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=MAX_RECORDS)
+        except KafkaError:
+            metrics.KAFKA_ERRORS.labels(SERVICE).inc()
+            self._stop.wait(1.0)
+            return False
+        for place, records in polled.items():
+            for record in records:
+                if place.topic == topic_name(self.settings, REWARDS):
+                    self._learn(RewardRecord(record.offset, record.key, record.value, record.timestamp))
+                else:
+                    self.announcer.take(record.key, record.value)
+        return bool(polled)
+
+    def _learn(self, record: RewardRecord) -> None:
+        learned = self.learning.take(record)
+        if learned.letter is not None:
+            reason = dict(learned.letter.headers).get("reason", b"").decode()
+            metrics.DEAD_LETTERS.labels(SERVICE, reason).inc()
+            if reason == "bug":
+                metrics.BUGS.labels(SERVICE).inc()
+                LOG.error(
+                    "a reward tripped our own bug: %s", dict(learned.letter.headers).get("traceback", b"").decode()
+                )
+            self.announcer.send([learned.letter])
+        _count(learned)
+
+    # -- the critic
+
+    def _publish_critic(self, now_s: float) -> None:
+        self._published_s, self.learning.unpublished = now_s, False
+        candidate = named(self.learning.learner.snapshot(), self.learning.learner.learned)
+        examples = list(self.learning.learner.window)[-GATE_EXAMPLES:]
+        requests = [item.request for item in list(self.learning.replay)[-GATE_REQUESTS:]]
+        judgement = examine_critic(candidate, self.critic, examples, requests, GateKnobs())
+        if judgement.decision == "promoted":
+            self._serve_critic(candidate, judgement)
+        else:
+            LOG.warning("critic %s is refused: %s", candidate.version, judgement.reason)
+            self.announcer.decided(candidate.version, "critic", judgement)
+
+    def _serve_critic(self, critic: Critic, judgement: Judgement) -> None:
+        self.critic = self.announcer.critic(critic, self._offsets(), judgement)
+        self.learning.remember(self.critic)
+        self._say_what_is_served()
+
+    # -- the adapter
+
+    def _load_training(self) -> "Training":
+        import torch
+
+        from model.lm import LanguageModel
+        from services.updater_training import Training
+
+        torch.set_num_threads(self.settings.threads)
+        return Training(LanguageModel.load(self.settings.base_model, self.settings.device), self.settings)
+
+    def _begin_training(self, training: "Training") -> None:
+        """Take over what a snapshot and the topic say; what does not fit this base is left out, and said."""
+        self.training = training
+        self.announcer.base = training.base
+        training.trained = self._facts.trained if self._facts else 0
+        saved = newest(self._folder)
+        if saved is not None and (saved / TRAINING).is_dir():
+            try:
+                training.restore(saved / TRAINING)
+            except BadEvent as error:
+                LOG.warning("the adapter in training does not fit and starts anew: %s", error)
+        self._hold_champion()
+
+    def _hold_champion(self) -> None:
+        """The champion another life or an operator announced."""
+        assert self.training is not None
+        said = self.announcer.said
+        version = said.versions.get(said.champion)
+        if version is None or self.training.held.get("champion") == version.name:
+            return
+        try:
+            self.training.hold_champion(version.name, self.announcer.registry.fetch(version), version.lm_weight)
+        except BadEvent as error:
+            LOG.warning("champion %s cannot be held: %s", version.name, error)
+            self.training.held["champion"] = version.name
+
+    def _train(self, now_s: float) -> None:
+        assert self.training is not None
+        if self.announcer.said.champion not in (BASE_ALONE, self.training.held.get("champion")):
+            self._hold_champion()
+        judgement = self.training.examine(self.learning, now_s)
+        if judgement is not None:
+            self._judged(judgement)
+        elif self.training.owed(self.learning):
+            metrics.TRAINING_LOSS.set(self.training.step(self.learning, self.critic, now_s))
+            metrics.TRAINING_STEPS.inc()
+
+    def _judged(self, judgement: Judgement) -> None:
+        training = self.training
+        assert training is not None
+        assert training.candidate is not None
+        serve = judgement.decision == "promoted"
+        with TemporaryDirectory(prefix="adapter-") as folder:
+            training.save_candidate(Path(folder))
+            self._write_learning(Path(folder) / "learner")
+            version = self.announcer.adapter(
+                Path(folder),
+                training.lm.base_sha256,
+                training.candidate.parent,
+                self._offsets(),
+                training.candidate.lm_weight,
+                judgement,
+                serve=serve,
+            )
+        LOG.info("adapter %s: %s, %s", version.name, judgement.decision, judgement.reason)
+        if serve:
+            training.promoted(version.name)
+            self._say_what_is_served()
+        else:
+            training.refused()
+        self._prune_adapters()
+
+    def _prune_adapters(self) -> None:
+        names = sorted(name for name, version in self.announcer.said.versions.items() if version.what == "adapter")
+        serving = self.announcer.said.serving
+        served = {serving.champion, serving.anchor, serving.canary} if serving else set()
+        self.announcer.registry.prune("adapter", {*names[-KEPT_ADAPTERS:], *served})
+
+    def _look_into_inbox(self) -> None:
+        if self.training is None or self.training.candidate is not None:
+            return
+        inbox = inbox_of(self.settings)
+        for path in waiting(inbox, time.time()):
+            try:
+                check(path)
+                judgement = self.training.examine_foreign(path, self.learning, self.critic)
+            except BadEvent as error:
+                judgement = corrupt(error)
+            if judgement.decision == "promoted":
+                canary = Check("canary", passed=False, detail="a change of recipe is served only after a canary")
+                judgement = judge([*judgement.checks, canary], judgement.numbers)
+            self.announcer.decided(plain_name(path), "adapter", judgement, by="operator")
+            LOG.warning("%s is refused: %s", plain_name(path), judgement.reason)
+            put_away(inbox, path)
+
+    # -- state
+
+    def _restored(self) -> tuple[Learning, UpdaterFacts | None]:
+        path = newest(self._folder)
+        if path is not None:
+            try:
+                learning, facts = load_learning(path, self.settings, self._formula)
+            except BadEvent as error:
+                LOG.warning("snapshot %s cannot be continued, learning starts anew: %s", path.name, error)
+            else:
+                if facts.topic == topic_name(self.settings, REWARDS):
+                    return learning, facts
+        return Learning.fresh(self.settings, self._formula), None
+
+    def _save(self) -> None:
+        self._snapshot_s = time.monotonic()
+        self._number = max(self._number, *(int(p.name.split("-")[1]) for p in snapshots(self._folder)), 0) + 1
+        partial = partial_folder(self._folder)
+        self._write_learning(partial)
+        if self.training is not None:
+            self.training.save(partial / TRAINING)
+        commit(partial, self._folder, self._number)
+        self._saved_offset = self.learning.next_offset
+
+    def _write_learning(self, into: Path) -> None:
+        trained = self.training.trained if self.training else 0
+        steps = self.training.distiller.steps if self.training else 0
+        facts = UpdaterFacts(
+            topic_name(self.settings, REWARDS), self.learning.next_offset, self._number, trained, steps
+        )
+        save_learning(self.learning, facts, into)
+
+    def _unsaved(self) -> bool:
+        return self.learning.next_offset != self._saved_offset
+
+    def _busy(self) -> bool:
+        training = self.training
+        return training is not None and (training.measuring or training.owed(self.learning))
+
+    def _offsets(self) -> dict[str, int]:
+        return {f"{REWARDS.name}:0": self.learning.next_offset}
+
+    def _say_what_is_served(self) -> None:
+        metrics.ADAPTER.info({"champion": self.announcer.said.champion, "critic": self.critic.version})
+
+
+def _count(learned: Learned) -> None:
+    """Metrics of one reward."""
+    reward, lesson = learned.reward, learned.lesson
+    if reward is None or lesson is None or lesson.fate == "duplicate":
+        return
+    metrics.REWARDS.labels(reward.stage, reward.kind, reward.acting_arm).inc()
+    delay_s = (to_ms(reward.closed_at) - to_ms(reward.issued_at)) / 1000
+    metrics.REWARD_DELAY.labels(reward.stage).observe(max(delay_s, 0.0))
+    if reward.stage != "response":
+        paid = reward.reward if reward.stage == "final" else reward.difference
+        metrics.REWARD_SUM.labels(reward.kind, reward.acting_arm).inc(paid)
+    if lesson.drifted:
+        metrics.DRIFTS.labels(reward.kind).inc()
+        LOG.warning("drift of %s: forgetting faster and exploring wider for a while", reward.kind)
+
+
+def main(settings: UpdaterSettings) -> int:
+    """Run until SIGTERM or SIGINT. Returns 0 after a clean stop."""
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port)
+    try:
+        Updater(settings, stop).run()
+    except Stopped:
+        LOG.info("stopped while waiting for Kafka")
+    return 0

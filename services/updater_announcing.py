@@ -1,0 +1,205 @@
+"""What the updater tells the world: versions first (that is the commit), then one record `serving`, every decision of the gate."""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+
+from msgspec.structs import replace
+
+from model.critic import TENSORS as CRITIC_TENSORS
+from model.critic import Critic
+from model.gate import Judgement
+from model.registry import Registry, sequence_of
+from services.metrics import GATE_DECISIONS
+from services.worker_sending import Sender, patiently
+from streaming.contracts.adapters import BASE_ALONE, SERVING_KEY, GateDecision, Serving, Version, decode_record
+from streaming.contracts.errors import BadEvent
+from streaming.contracts.ids import derive
+from streaming.contracts.topics import ADAPTERS, DECISIONS
+from streaming.effects import Publish, publish
+
+LOG = logging.getLogger(__name__)
+ADAPTER_TENSORS = "adapter_model.safetensors"
+"""Named here too, because `model/adapter.py` brings torch."""
+KEPT_CRITICS = 20
+"""Critic versions that stay in topic and registry; older ones are tombstoned."""
+SERVICE = "updater"
+
+
+class Announced:
+    """What `model.adapters` says, our own records included. Without I/O."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.versions: dict[str, Version] = {}
+        self.serving: Serving | None = None
+        self.highest: dict[str, int] = {"adapter": 0, "critic": 0}
+
+    def take(self, key: bytes | None, value: bytes | None) -> None:
+        """One record, as read or as published by us.
+
+        Raises:
+            BadEvent: a record that is none.
+        """
+        if not value:
+            self.versions.pop((key or b"").decode("utf-8", "replace"), None)
+            return
+        record = decode_record(value)
+        if isinstance(record, Version):
+            number = sequence_of(record.name)
+            self.versions[record.name] = record
+            self.highest[record.what] = max(self.highest[record.what], number)
+        elif self.serving is None or (record.epoch, record.sequence) > (self.serving.epoch, self.serving.sequence):
+            self.serving = record
+
+    @property
+    def champion(self) -> str:
+        """The adapter that is served."""
+        return self.serving.champion if self.serving else BASE_ALONE
+
+
+class Announcer:
+    """Registry and topics, in the right order, with patience."""
+
+    def __init__(self, registry: Registry, sender: Sender, stop: Event, base: str) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            base: name of the base, as versions carry it.
+        """
+        self.registry, self._sender, self._stop, self.base = registry, sender, stop, base
+        self.said = Announced()
+
+    def take(self, key: bytes | None, value: bytes | None) -> None:
+        """A record of `model.adapters` as read; one that is none is logged and passed over."""
+        try:
+            self.said.take(key, value)
+        except BadEvent as error:
+            LOG.warning("a record of %s is passed over: %s", ADAPTERS.name, error)
+
+    def critic(self, critic: Critic, offsets: dict[str, int], judgement: Judgement) -> Critic:
+        """Publish and serve a snapshot that its gate let through; the critic under its name."""
+        with TemporaryDirectory(prefix="critic-") as folder:
+            critic.save(Path(folder))
+            version = patiently(
+                lambda: self.registry.publish(
+                    "critic",
+                    self._next("critic"),
+                    Path(folder),
+                    tensors=CRITIC_TENSORS,
+                    base="",
+                    base_sha256="",
+                    parent=self.said.serving.critic if self.said.serving else "",
+                    created_at=datetime.now(UTC),
+                    offsets=offsets,
+                    metrics=judgement.numbers,
+                ),
+                "registry",
+                SERVICE,
+                self._stop,
+            )
+        self._commit(version, {"critic": version.name})
+        self.decided(version.name, "critic", judgement)
+        self._forget_critics()
+        return replace_version(critic, version.name)
+
+    def adapter(
+        self,
+        folder: Path,
+        base_sha256: str,
+        parent: str,
+        offsets: dict[str, int],
+        lm_weight: float,
+        judgement: Judgement,
+        *,
+        serve: bool,
+    ) -> Version:
+        """Publish an adapter; serve it as champion when told to. Its decision goes out after it."""
+        version = patiently(
+            lambda: self.registry.publish(
+                "adapter",
+                self._next("adapter"),
+                folder,
+                tensors=ADAPTER_TENSORS,
+                base=self.base,
+                base_sha256=base_sha256,
+                parent=parent,
+                created_at=datetime.now(UTC),
+                offsets=offsets,
+                metrics=judgement.numbers,
+                lm_weight=lm_weight,
+            ),
+            "registry",
+            SERVICE,
+            self._stop,
+        )
+        self._commit(version, {"champion": version.name} if serve else {})
+        self.decided(version.name, "adapter", judgement)
+        return version
+
+    def decided(self, name: str, what: str, judgement: Judgement, by: str = "gate") -> None:
+        """Record a decision of the gate with its numbers."""
+        now = datetime.now(UTC)
+        decision = GateDecision(
+            decision_id=derive("dec", name, judgement.decision, now.isoformat()),
+            version=name,
+            what="critic" if what == "critic" else "adapter",
+            decision=judgement.decision,
+            reason=judgement.reason,
+            checks=judgement.checks,
+            numbers=judgement.numbers,
+            decided_at=now,
+            by=by,
+        )
+        GATE_DECISIONS.labels(what, judgement.decision).inc()
+        self.send([publish(DECISIONS, name, decision, decision.decision_id)])
+
+    def send(self, effects: Sequence[Publish]) -> None:
+        """Publish and wait for acknowledgement, however long Kafka is away."""
+        if effects:
+            patiently(lambda: self._sender.send(effects), "kafka", SERVICE, self._stop)
+
+    def _commit(self, version: Version, served: dict[str, str]) -> None:
+        """The version, then what is served. Both are also taken in, as any reader would."""
+        effects = [publish(ADAPTERS, version.name, version, version.name)]
+        if served:
+            effects.append(publish(ADAPTERS, SERVING_KEY, self._serving(served), version.name))
+        self.send(effects)
+        for effect in effects:
+            self.said.take(effect.key, effect.value)
+
+    def _serving(self, changed: dict[str, str]) -> Serving:
+        before = self.said.serving or Serving(
+            epoch=0,
+            sequence=0,
+            champion=BASE_ALONE,
+            anchor=BASE_ALONE,
+            canary="",
+            critic="",
+            salts={},
+            anchor_share=0.0,
+            decided_at=datetime.now(UTC),
+        )
+        return replace(before, sequence=before.sequence + 1, decided_at=datetime.now(UTC), **changed)
+
+    def _next(self, what: str) -> int:
+        in_registry = self.registry.highest_sequence("critic" if what == "critic" else "adapter")
+        return 1 + max(self.said.highest[what], in_registry)
+
+    def _forget_critics(self) -> None:
+        names = sorted(name for name, version in self.said.versions.items() if version.what == "critic")
+        old = names[:-KEPT_CRITICS]
+        if not old:
+            return
+        self.send([Publish(ADAPTERS.name, name.encode(), None, name) for name in old])
+        for name in old:
+            del self.said.versions[name]
+        self.registry.prune("critic", set(names) - set(old))
+
+
+def replace_version(critic: Critic, name: str) -> Critic:
+    """The same critic under the name it was published by."""
+    return Critic(name, critic.weights, critic.facts, critic.formula)

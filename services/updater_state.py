@@ -1,0 +1,106 @@
+"""Snapshots of the updater on its own disk: complete or absent, verified, no pickle.
+
+A snapshot is a directory written under another name and renamed when its manifest lies in it. The offset it includes is inside, and
+nothing is committed to Kafka: after `kill -9` the updater seeks there and learns nothing twice.
+"""
+
+import os
+import shutil
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from model.critic import RewardFormula
+from model.learner_state import load_learner, save_learner
+from model.memory import Replay, Replayed
+from model.registry_files import FileFact, facts_of, verify
+from services.settings import UpdaterSettings
+from services.updater_learning import Learning, knobs_of
+from streaming.contracts.errors import BadEvent
+
+KEPT = 2
+"""Snapshots kept: the newest and the one before it."""
+FACTS, REPLAY, MANIFEST = "updater.json", "replay.zlib", "snapshot.json"
+TRAINING = "training"
+"""Folder of the adapter in training and its optimiser, when there is one."""
+
+
+class UpdaterFacts(msgspec.Struct, frozen=True):
+    """What a snapshot says beside learner and buffer.
+
+    Args:
+        topic: name of the topic the offset belongs to.
+        trained: decisions seen when the last LoRA step was taken.
+    """
+
+    topic: str
+    next_offset: int
+    number: int
+    trained: int = 0
+    steps: int = 0
+
+
+def folder_of(settings: UpdaterSettings) -> Path:
+    """Where snapshots lie."""
+    return settings.home.absolute() / "updater"
+
+
+def save_learning(learning: Learning, facts: UpdaterFacts, into: Path) -> None:
+    """Learner, buffer and facts into a directory."""
+    save_learner(learning.learner, into)
+    packed = msgspec.msgpack.encode(list(learning.replay))
+    (into / REPLAY).write_bytes(zlib.compress(packed, level=1))
+    (into / FACTS).write_bytes(msgspec.json.encode(facts))
+
+
+def commit(partial: Path, folder: Path, number: int) -> Path:
+    """Make a written directory a snapshot, then forget the oldest."""
+    (partial / MANIFEST).write_bytes(msgspec.json.encode(facts_of(partial)))
+    for file in partial.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+    final = folder / f"snapshot-{number:09d}"
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    for old in snapshots(folder)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def snapshots(folder: Path) -> list[Path]:
+    """Complete snapshots, oldest first."""
+    return sorted(path for path in folder.glob("snapshot-*") if (path / MANIFEST).is_file())
+
+
+def partial_folder(folder: Path) -> Path:
+    """An empty folder to write the next snapshot into; what a crash left there is gone."""
+    partial = folder / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest snapshot whose files are what its manifest says."""
+    for path in reversed(snapshots(folder)):
+        try:
+            verify(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=dict[str, FileFact]))
+        except (BadEvent, msgspec.MsgspecError):
+            continue
+        return path
+    return None
+
+
+def load_learning(path: Path, settings: UpdaterSettings, formula: RewardFormula) -> tuple[Learning, UpdaterFacts]:
+    """What `save_learning` wrote.
+
+    Raises:
+        BadEvent: written with other features, heads or seed, or of another topic.
+    """
+    facts = msgspec.json.decode((path / FACTS).read_bytes(), type=UpdaterFacts)
+    learner = load_learner(path, knobs_of(settings), formula)
+    packed = zlib.decompress((path / REPLAY).read_bytes())
+    items = msgspec.msgpack.decode(packed, type=list[Replayed])
+    return Learning(learner, Replay(settings.buffer, items), facts.next_offset), facts

@@ -1,0 +1,245 @@
+"""LoRA training in slices: a step, a candidate, its measurement; each slice well under a second on one core.
+
+A candidate is a copy of the adapter in training. It waits until enough rewards newer than its data have closed, is measured
+against the champion a few requests at a time, and is judged by the gate.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from model import adapter
+from model.critic import Critic
+from model.distil import Distiller
+from model.gate import Evidence, GateKnobs, Judgement, corrupt, judge_adapter
+from model.gate_evidence import Contender, joined, measure, parity_gaps
+from model.lm import LanguageModel
+from model.memory import Replayed
+from model.policy import Knobs
+from services.settings import UpdaterSettings
+from services.updater_learning import Learning
+from streaming.contracts.adapters import BASE_ALONE
+from streaming.contracts.errors import BadEvent
+
+LOG = logging.getLogger(__name__)
+
+CANDIDATE_SLOT, CHAMPION_SLOT, FORMER_SLOT = "slot_candidate", "slot_champion", "slot_former"
+SLICE = 8
+"""Requests measured per slice."""
+JUDGED_NEWER, JUDGED_OLDER = 64, 16
+"""Requests a candidate is measured on: newer than its data, and older ones for what needs no reward."""
+PARITY_ROWS = 24
+BACKLOG = 4
+"""Steps that may be owed: more than that are not caught up with, or training would starve everything after an outage."""
+REFUSALS_BEFORE_RESET = 2
+"""After so many refusals in a row training goes back to the champion."""
+OPTIMISER = "optimiser.safetensors"
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """An adapter waiting for the gate.
+
+    Args:
+        number: closed rewards learned when its training ended: newer ones have a higher number.
+        critic: as it stood then.
+        since_s: on the caller's monotonic clock.
+    """
+
+    number: int
+    critic: Critic
+    lm_weight: float
+    steps: int
+    since_s: float
+    parent: str
+
+
+class Training:
+    """The adapter in training and the contenders beside it. Torch lives here."""
+
+    def __init__(self, lm: LanguageModel, settings: UpdaterSettings) -> None:
+        """Begin with the identity; `lm` gets its slots here."""
+        adapter.attach(lm, (adapter.TRAINING_SLOT, CANDIDATE_SLOT, CHAMPION_SLOT, FORMER_SLOT), seed=settings.seed)
+        self.lm, self._settings = lm, settings
+        self.wanted = adapter.expected(lm, adapter.TRAINING_SLOT)
+        self._fresh = _copied(lm, adapter.TRAINING_SLOT)
+        self.distiller = Distiller(lm)
+        self.held: dict[str, str] = {}
+        self.champion_weight = 0.0
+        self.candidate: Candidate | None = None
+        self.trained = 0
+        self.refusals = 0
+        self._rng = np.random.default_rng(settings.seed)
+        self._measuring: Iterator[Evidence | None] | None = None
+
+    @property
+    def base(self) -> str:
+        """The base's name as versions and policy records carry it."""
+        return f"{self.lm.name}@{self.lm.base_sha256[:12]}"
+
+    @property
+    def measuring(self) -> bool:
+        """Whether a candidate is under measurement: slices follow each other without waiting."""
+        return self._measuring is not None
+
+    def lm_weight(self) -> float:
+        """The language model's share after the steps taken so far."""
+        ramp = min(1.0, self.distiller.steps / self._settings.lm_ramp_steps)
+        return self._settings.lm_weight * ramp
+
+    def owed(self, learning: Learning) -> bool:
+        """Whether a LoRA step is due."""
+        new = learning.learner.learned - self.trained
+        return new >= self._settings.train_every and len(learning.replay) >= self._settings.batch
+
+    def step(self, learning: Learning, critic: Critic, now_s: float) -> float:
+        """One step on a batch of the buffer, newer decisions more often; perhaps a candidate after it."""
+        items = list(learning.replay)
+        owed = learning.learner.learned - self.trained
+        self.trained = learning.learner.learned - min(
+            owed - self._settings.train_every, BACKLOG * self._settings.train_every
+        )
+        chosen = self._rng.choice(len(items), size=min(self._settings.batch, len(items)), replace=False)
+        loss = self.distiller.step([items[place] for place in chosen], critic)
+        if self.candidate is None and self.distiller.steps % self._settings.candidate_every_steps == 0:
+            adapter.place(self.lm, CANDIDATE_SLOT, _copied(self.lm, adapter.TRAINING_SLOT))
+            self.candidate = Candidate(
+                learning.learner.learned,
+                critic,
+                self.lm_weight(),
+                self.distiller.steps,
+                now_s,
+                self.held.get("champion", BASE_ALONE),
+            )
+        return loss
+
+    def examine(self, learning: Learning, now_s: float) -> Judgement | None:
+        """One slice of the candidate's measurement; its judgement with the last one."""
+        if self.candidate is None:
+            return None
+        if self._measuring is None:
+            newer = self._newer(learning, self.candidate.number)
+            waited_s = now_s - self.candidate.since_s
+            if len(newer) < JUDGED_NEWER and waited_s < self._settings.candidate_wait_s:
+                return None
+            self._measuring = self._measure(learning, self.candidate, newer[-JUDGED_NEWER:])
+        evidence = next(self._measuring)
+        if evidence is None:
+            return None
+        self._measuring = None
+        return judge_adapter(evidence, self.gate_knobs())
+
+    def examine_foreign(self, directory: Path, learning: Learning, critic: Critic) -> Judgement:
+        """An operator's adapter, at once: it is a rare act. The candidate's slot is free then."""
+        try:
+            tensors = adapter.read(directory, self.wanted, self.lm.device)
+        except (BadEvent, OSError) as error:
+            return corrupt(error if isinstance(error, BadEvent) else BadEvent("files", str(error), "readable files"))
+        adapter.place(self.lm, CANDIDATE_SLOT, tensors)
+        stands = Candidate(learning.learner.learned, critic, self.lm_weight(), 0, 0.0, BASE_ALONE)
+        evidence = next(part for part in self._measure(learning, stands, []) if part is not None)
+        return judge_adapter(evidence, self.gate_knobs())
+
+    def promoted(self, version: str) -> None:
+        """The candidate is the champion now; the old one stays at hand for parity."""
+        if "champion" in self.held:
+            adapter.place(self.lm, FORMER_SLOT, _copied(self.lm, CHAMPION_SLOT))
+            self.held["former"] = self.held["champion"]
+        adapter.place(self.lm, CHAMPION_SLOT, _copied(self.lm, CANDIDATE_SLOT))
+        self.held["champion"] = version
+        self.champion_weight = self.candidate.lm_weight if self.candidate else self.lm_weight()
+        self.candidate, self.refusals = None, 0
+
+    def refused(self) -> None:
+        """The candidate is gone; after several in a row training starts again from the champion."""
+        self.candidate = None
+        self.refusals += 1
+        if self.refusals >= REFUSALS_BEFORE_RESET:
+            self.refusals = 0
+            start = _copied(self.lm, CHAMPION_SLOT) if "champion" in self.held else self._fresh
+            adapter.place(self.lm, adapter.TRAINING_SLOT, start)
+            self.distiller = self.distiller.again()
+
+    def hold_champion(self, version: str, directory: Path, lm_weight: float) -> None:
+        """Take in the champion another life or an operator announced.
+
+        Raises:
+            BadEvent: files that do not fit the base.
+        """
+        tensors = adapter.read(directory, self.wanted, self.lm.device)
+        adapter.place(self.lm, CHAMPION_SLOT, tensors)
+        self.held["champion"], self.champion_weight = version, lm_weight
+
+    def save(self, directory: Path) -> None:
+        """The adapter in training and its optimiser, for a snapshot."""
+        adapter.save(self.lm, adapter.TRAINING_SLOT, directory)
+        save_file(self.distiller.state(), directory / OPTIMISER)
+
+    def restore(self, directory: Path) -> None:
+        """What `save` wrote.
+
+        Raises:
+            BadEvent: another base, or corrupt files.
+        """
+        adapter.place(self.lm, adapter.TRAINING_SLOT, adapter.read(directory, self.wanted, self.lm.device))
+        self.distiller.restore(load_file(directory / OPTIMISER, device=str(self.lm.device)))
+
+    def save_candidate(self, directory: Path) -> None:
+        """The candidate's files, as a version has them."""
+        adapter.save(self.lm, CANDIDATE_SLOT, directory)
+
+    def gate_knobs(self) -> GateKnobs:
+        """The gate's bounds."""
+        return GateKnobs(kl_cap_nats=self._settings.kl_cap_nats, delta=self._settings.value_margin)
+
+    def _measure(self, learning: Learning, candidate: Candidate, newer: list[Replayed]) -> Iterator[Evidence | None]:
+        """Evidence in slices: None until the last."""
+        ours = Contender(self.lm, CANDIDATE_SLOT, self._knobs("candidate", candidate.lm_weight))
+        slot = CHAMPION_SLOT if "champion" in self.held else None
+        theirs = Contender(self.lm, slot, self._knobs(self.held.get("champion", BASE_ALONE), self.champion_weight))
+        known = {item.strategy_id for item in newer}
+        older = [item for item in learning.replay if item.strategy_id not in known][-JUDGED_OLDER:]
+        parity = parity_gaps(self.lm, self._served(learning), self._slot_of, learning.critics)
+        yield None
+        parts: list[Evidence] = []
+        for start in range(0, max(len(newer), 1), SLICE):
+            more = older[len(parts) :: -(-max(len(newer), 1) // SLICE)]
+            chunk = newer[start : start + SLICE]
+            if chunk or more:
+                parts.append(measure(self.lm, ours, theirs, candidate.critic, chunk, more))
+            yield None
+        yield joined(parts, parity)
+
+    def _served(self, learning: Learning) -> list[Replayed]:
+        """Newest served decisions whose versions are still at hand."""
+        found = [
+            item
+            for item in learning.replay
+            if item.policy.acting_arm != "random"
+            and (not item.policy.critic_weight or item.policy.critic in learning.critics)
+            and (not item.policy.lm_weight or item.policy.base == self.base)
+        ]
+        return found[-PARITY_ROWS:]
+
+    def _slot_of(self, version: str) -> str | None:
+        if version == BASE_ALONE:
+            return None
+        for role, slot in (("champion", CHAMPION_SLOT), ("former", FORMER_SLOT)):
+            if self.held.get(role) == version:
+                return slot
+        raise KeyError(version)
+
+    def _knobs(self, version: str, lm_weight: float) -> Knobs:
+        return Knobs(self.base, version, self._settings.temperature, lm_weight)
+
+    @staticmethod
+    def _newer(learning: Learning, number: int) -> list[Replayed]:
+        return [item for item in learning.replay if item.number > number]
+
+
+def _copied(lm: LanguageModel, slot: str) -> dict[str, torch.Tensor]:
+    return {key: parameter.detach().clone() for key, parameter in adapter.parameters(lm, slot).items()}
