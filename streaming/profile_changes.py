@@ -277,4 +277,7 @@ def counted(channels: dict[str, Counts], touch: Touch | None, sign: int) -> dict
     if touch is None or not touch.channel or not (touch.shown or touch.clicked):
         return channels
     old = channels.get(touch.channel, Counts())
-    return channels | {touch.channel: Counts(old.shown + sign, old.clicked + sign * touch.clicked)}
+    new = Counts(old.shown + sign, old.clicked + sign * touch.clicked)
+    if new == Counts():  # a message said to be of two channels left this one
+        return {name: counts for name, counts in channels.items() if name != touch.channel}
+    return channels | {touch.channel: new}
