@@ -31,7 +31,7 @@ def new_base(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        base = LlamaForCausalLM(config)
+        base = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]  # transformers' own lack
         pointer = Pointer(width)
         torch.nn.init.normal_(pointer.point, std=width**-1.0)
         torch.nn.init.normal_(pointer.echo, std=0.1 * width**-0.5)

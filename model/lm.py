@@ -6,6 +6,7 @@ arms (the idea of activated LoRA, arXiv 2504.12397). Only what follows the promp
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.utils import logging as transformers_logging
 
 from model.batch import PromptBatch
 from model.identity import default_base, sha256_of
@@ -49,13 +51,18 @@ class LanguageModel:
         self.dtype: torch.dtype = causal.dtype
         self.pointer = pointer.to(self.device, self.dtype).requires_grad_(requires_grad=False)
         self.name = name
-        self.base_sha256 = sha256_of(causal, tokenizer, pointer)
+
+    @cached_property
+    def base_sha256(self) -> str:
+        """Hash of everything that shapes a log-probability of this base."""
+        return sha256_of(self.causal, self.spelling.tokenizer, self.pointer)
 
     @classmethod
     def load(cls, source: str = "", device: str = "auto") -> "LanguageModel":
         """A base by name or path; empty: the one that ships. Only safetensors are read, and no code of the base's."""
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # its bars would break into logs
         at: str | Path = source or default_base()
-        causal = AutoModelForCausalLM.from_pretrained(
+        causal: Any = AutoModelForCausalLM.from_pretrained(
             at, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
         )
         tokenizer = AutoTokenizer.from_pretrained(at, trust_remote_code=False)
@@ -67,6 +74,10 @@ class LanguageModel:
     @torch.no_grad()
     def encode(self, requests: Sequence[StrategyRequest]) -> PromptBatch:
         """Prompts through the frozen base, adapters off. Padded on the right; padding is never attended to."""
+        return self.read(requests)[0]
+
+    def read(self, requests: Sequence[StrategyRequest]) -> tuple[PromptBatch, Tensor, Tensor]:
+        """The same with its (B, L, D) states and (B, L) tokens, differentiable in the base: pretraining's way in."""
         spelled = [self.spelling.prompt(request) for request in requests]
         lengths = tuple(len(ids) for ids, _ in spelled)
         tokens = np.zeros((len(spelled), max(lengths)), dtype=np.int64)
@@ -76,10 +87,12 @@ class LanguageModel:
             for place, (begin, end) in enumerate(candidates):
                 spans[row, place, begin:end] = True
         cache = DynamicCache()
+        read = torch.from_numpy(tokens).to(self.device)
         with self.use_adapter(None):
-            states = self._prefix(torch.from_numpy(tokens).to(self.device), lengths, cache)
-        memory = torch.stack([torch.stack((layer.keys, layer.values), 1) for layer in cache.layers], 1)
-        return PromptBatch(memory, lengths, pool(states, torch.from_numpy(spans).to(self.device)))
+            states = self._prefix(read, lengths, cache)
+        layers: list[Any] = list(cache.layers)
+        memory = torch.stack([torch.stack((layer.keys, layer.values), 1) for layer in layers], 1)
+        return PromptBatch(memory, lengths, pool(states, torch.from_numpy(spans).to(self.device))), states, read
 
     def _prefix(self, tokens: Tensor, lengths: Sequence[int], cache: DynamicCache) -> Tensor:
         width = tokens.shape[1]
@@ -149,6 +162,10 @@ class LanguageModel:
         pack = Pack(prompts.lengths)
         for row, (request, decision) in enumerate(zip(requests, decisions, strict=True)):
             self.lay_out(pack, row, request, decision)
+        return self.follow(prompts, pack)
+
+    def follow(self, prompts: PromptBatch, pack: Pack) -> Tensor:
+        """(slots, V) log-probabilities of a whole pack below its prompts, in one forward pass."""
         tokens, positions, sees = (torch.from_numpy(part).to(self.device) for part in pack.arrays())
         before = prompts.visible()[:, None].expand(-1, sees.shape[1], -1)
         states = self.forward(

@@ -29,7 +29,7 @@ MAX_WORDS = 8
 TEXT_WORDS = 4
 """Words of a campaign's own text, or of a search query."""
 
-LEVEL_EDGES = (0.02, 0.25, 0.5, 0.75)
+LEVEL_EDGES = (0.04, 0.2, 0.4, 0.7)
 """Shares in [0, 1] → levels 0..4; level 0 is not written."""
 PRICE_EDGES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 """Major units → price levels 0..8."""

@@ -32,7 +32,7 @@ def train(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(texts, trainer)
     ours = (*vocabulary(), *PLACEHOLDERS, END)
     tokenizer.add_tokens([AddedToken(word, normalized=False, special=False) for word in ours])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers' own lack
         tokenizer_object=tokenizer,
         pad_token="<pad>",  # noqa: S106 (a token, not a password)
         eos_token="<eos>",  # noqa: S106
@@ -42,4 +42,6 @@ def train(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
 
 def teacher_token(tokenizer: PreTrainedTokenizerFast, index: int) -> int:
     """The id of the token that names teacher `index`."""
-    return int(tokenizer.convert_tokens_to_ids(f"<t{index}>"))
+    token = tokenizer.convert_tokens_to_ids(f"<t{index}>")
+    assert isinstance(token, int)
+    return token

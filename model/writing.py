@@ -55,36 +55,66 @@ def write(
     return [lm.spelling.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
 
 
+class _Flight:
+    """The texts still being written: their cache, who sees what, and which rows of the batch they are."""
+
+    def __init__(self, lm: LanguageModel, contexts: Sequence[Path]) -> None:
+        """Contexts are padded on the left, so that every text goes on in the same column."""
+        width = max(len(ids) for ids in contexts)
+        self.lm, self.cache, self.rows = lm, DynamicCache(), np.arange(len(contexts))
+        self.tokens = torch.tensor([[0] * (width - len(ids)) + list(ids) for ids in contexts], device=lm.device)
+        lengths = torch.tensor([len(ids) for ids in contexts], device=lm.device)
+        columns = torch.arange(width, device=lm.device)
+        self.real = columns >= width - lengths[:, None]
+        triangle = torch.ones(width, width, dtype=torch.bool, device=lm.device).tril()
+        self.sees = self.real[:, None] & triangle | torch.eye(width, dtype=torch.bool, device=lm.device)
+        self.positions = (self.real.cumsum(1) - 1).clamp_min(0)
+
+    def next_tokens(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """One sampled token per row in flight."""
+        embedded = self.lm.backbone.get_input_embeddings()(self.tokens)
+        states = self.lm.forward(embedded, self.positions, self.sees, self.cache)
+        return _sample(self.lm.causal.get_output_embeddings()(states[:, -1]), rng)
+
+    def go_on(self, sampled: npt.NDArray[np.int64], alive: npt.NDArray[np.bool_]) -> None:
+        """Append the sampled tokens; rows that have ended leave when they are many, since a smaller batch is faster."""
+        self.tokens = torch.from_numpy(sampled).to(self.lm.device)[:, None]
+        self.real = torch.cat((self.real, self.real.new_ones(len(self.rows), 1)), 1)
+        self.positions = self.positions[:, -1:] + 1
+        if alive.sum() <= LEAVE_BELOW * len(alive):
+            kept = torch.from_numpy(np.flatnonzero(alive)).to(self.lm.device)
+            self.cache.batch_select_indices(kept)
+            self.tokens, self.real, self.positions = self.tokens[kept], self.real[kept], self.positions[kept]
+            self.rows = self.rows[alive]
+        self.sees = self.real[:, None]
+
+
+LEAVE_BELOW = 0.7
+"""Share of rows alive below which the others are cut out of the batch."""
+
+
 def _continue(
     lm: LanguageModel, contexts: Sequence[Path], max_tokens: int, rng: np.random.Generator
 ) -> list[list[int]]:
-    """Sampling of the whole batch, one token a step, until every row has ended. Contexts are padded on the left."""
-    width = max(len(ids) for ids in contexts)
-    tokens = torch.tensor([[0] * (width - len(ids)) + list(ids) for ids in contexts], device=lm.device)
-    real = torch.tensor([[False] * (width - len(ids)) + [True] * len(ids) for ids in contexts], device=lm.device)
-    triangle = torch.ones(width, width, dtype=torch.bool, device=lm.device).tril()
-    sees = real[:, None] & triangle | torch.eye(width, dtype=torch.bool, device=lm.device)
-    positions = (real.cumsum(1) - 1).clamp_min(0)
-    cache = DynamicCache()
+    """Sampling of the whole batch, one token a step, until every row has ended."""
+    flight = _Flight(lm, contexts)
     written: list[list[int]] = [[] for _ in contexts]
     ended = np.zeros(len(contexts), dtype=bool)
-    embed, head = lm.backbone.get_input_embeddings(), lm.causal.get_output_embeddings()
-    for step in range(max_tokens):
-        states = lm.forward(embed(tokens), positions, sees, cache)
-        sampled = _sample(head(states[:, -1]), rng)
-        ended |= np.isin(sampled, lm.spelling.ends)
-        for row in np.flatnonzero(~ended):
-            written[row].append(int(sampled[row]))
-        if ended.all() or step == max_tokens - 1:
+    for _ in range(max_tokens):
+        sampled = flight.next_tokens(rng)
+        ended[flight.rows] |= np.isin(sampled, lm.spelling.ends)
+        alive = ~ended[flight.rows]
+        for row, token in zip(flight.rows[alive], sampled[alive], strict=True):
+            written[row].append(int(token))
+        if not alive.any():
             break
-        tokens = torch.from_numpy(sampled).to(lm.device)[:, None]
-        real = torch.cat((real, real.new_ones(len(contexts), 1)), 1)
-        sees, positions = real[:, None], positions[:, -1:] + 1
+        flight.go_on(sampled, alive)
     return written
 
 
 def _sample(logits: torch.Tensor, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """One token per row by inversion of the cumulated probabilities."""
-    weights = torch.softmax(logits.double() / TEMPERATURE, -1).cumsum(-1).cpu().numpy()
+    weights = torch.softmax(logits.float() / TEMPERATURE, -1).cumsum(-1).cpu().numpy()
     draws = rng.random((len(weights), 1)) * weights[:, -1:]
-    return np.minimum((weights < draws).sum(-1), weights.shape[1] - 1).astype(np.int64)
+    tokens: npt.NDArray[np.int64] = (weights < draws).sum(-1).clip(max=weights.shape[1] - 1)
+    return tokens
