@@ -7,7 +7,7 @@ order; what arrives after its window was published becomes a correction.
 
 from msgspec.structs import replace
 
-from streaming.attribution_credit import View, view_of
+from streaming.attribution_credit import View
 from streaming.attribution_facts import echo_of, named, with_echo, with_fact
 from streaming.attribution_keep import bounded_early, forget_ms, needed, pruned
 from streaming.attribution_orders import Catalog, order_of, reversal_of, with_order, with_reversal
@@ -71,7 +71,7 @@ def on_time(state: OpenState, watermark_ms: int, windows: Windows) -> Step:
     due = next_due_ms(state, windows)
     if due is None or due > watermark_ms:
         return Step(state)
-    view = view_of(state, windows)
+    view = View(state, windows)
     rewards: list[Reward] = []
     kept = tuple(_advanced(s, state, view, watermark_ms, windows, rewards) for s in state.strategies)
     return pruned(replace(state, strategies=kept), view, tuple(rewards), watermark_ms, windows)
@@ -101,7 +101,7 @@ def next_due_ms(state: OpenState, windows: Windows) -> int | None:
     """The earliest watermark at which `on_time` has something to do, None when never."""
     if state.empty:
         return None
-    view = view_of(state, windows)
+    view = View(state, windows)
     due = [_due_ms(strategy, view, windows) for strategy in state.strategies]
     due += [echo.at_ms + windows.early_ms for echo in state.early]
     due += [o.at_ms + windows.early_ms for o in state.orders if not needed(o, state.strategies, view)]
@@ -128,7 +128,7 @@ def _corrected(state: OpenState, cause: str, windows: Windows) -> Step:
     """Corrections of what has been published already and now reads otherwise."""
     if not any(s.stage == "closed" for s in state.strategies):
         return Step(state)
-    view = view_of(state, windows)
+    view = View(state, windows)
     rewards: list[Reward] = []
     kept = tuple(
         _recomputed(s, state, view, s.cutoff_ms, cause, windows, rewards) if s.stage == "closed" else s
@@ -195,7 +195,7 @@ def _pending(strategy: OpenStrategy, view: View, windows: Windows) -> tuple[int,
 
 
 def _due_ms(strategy: OpenStrategy, view: View, windows: Windows) -> int:
-    line, _ = view.of(strategy)
+    line = view.timeline(strategy)
     if strategy.stage == "open" and not strategy.ghost:
         return line.responds_ms
     if strategy.stage != "closed":

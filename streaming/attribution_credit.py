@@ -5,6 +5,7 @@ last. The shop's own word (`strategy_id` of the order) comes before both, among 
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Literal
 
 from msgspec import Struct
@@ -92,21 +93,26 @@ def timeline(strategy: OpenStrategy, windows: Windows) -> Timeline:
     )
 
 
-class View(Struct, frozen=True):
-    """What follows from the facts of a state: each strategy's windows and the lines it is credited with."""
+class View:
+    """What follows from the facts of a state: each strategy's windows, and the lines it is credited with."""
 
-    timelines: dict[str, Timeline]
-    credited: dict[str, list[Credited]]
+    def __init__(self, state: OpenState, windows: Windows) -> None:
+        """Windows at once; credit when first asked for, as only closed strategies need it."""
+        self._state, self._windows = state, windows
+        self.timelines = {s.strategy_id: timeline(s, windows) for s in state.strategies}
+
+    @cached_property
+    def credited(self) -> dict[str, list[Credited]]:
+        """Strategy id → its lines."""
+        return credit(self._state, self.timelines, self._windows)
+
+    def timeline(self, strategy: OpenStrategy) -> Timeline:
+        """The strategy's windows."""
+        return self.timelines[strategy.strategy_id]
 
     def of(self, strategy: OpenStrategy) -> tuple[Timeline, list[Credited]]:
         """The strategy's windows and lines."""
         return self.timelines[strategy.strategy_id], self.credited.get(strategy.strategy_id, [])
-
-
-def view_of(state: OpenState, windows: Windows) -> View:
-    """Windows and credit of every strategy of the state."""
-    timelines = {s.strategy_id: timeline(s, windows) for s in state.strategies}
-    return View(timelines, credit(state, timelines, windows))
 
 
 def credit(state: OpenState, timelines: dict[str, Timeline], windows: Windows) -> dict[str, list[Credited]]:

@@ -19,7 +19,11 @@ def forget_ms(strategy: OpenStrategy, view: View, windows: Windows) -> int:
 
 def needed(order: Order, strategies: Iterable[OpenStrategy], view: View) -> bool:
     """Whether a strategy of the state may still count the order."""
-    return any(min(s.issued_ms, view.of(s)[0].opens_ms) <= order.at_ms < view.of(s)[0].latest_ms for s in strategies)
+    for strategy in strategies:
+        line = view.timeline(strategy)
+        if min(strategy.issued_ms, line.opens_ms) <= order.at_ms < line.latest_ms:
+            return True
+    return False
 
 
 def pruned(state: OpenState, view: View, rewards: tuple[Reward, ...], watermark_ms: int, windows: Windows) -> Step:
