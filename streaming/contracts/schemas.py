@@ -122,9 +122,11 @@ def _envelope(name: str, named: dict[str, Schema], ref: str) -> Schema:
 
 
 def _readable(schema: Any) -> Any:
-    """Decimals as numbers or strings, moments as date-times, descriptions without their indentation."""
+    """Decimals as numbers or strings, moments as date-times, whole bounds as integers, descriptions on one line."""
     if isinstance(schema, list):
         return [_readable(each) for each in schema]
+    if isinstance(schema, float) and schema.is_integer():
+        return int(schema)  # typing caches types that are equal, so 0 and 0.0 depend on who was imported first
     if not isinstance(schema, dict):
         return schema
     if schema.get("format") == "decimal":
