@@ -32,7 +32,12 @@ class Answer(NamedTuple):
 
 
 def ask(
-    row: Row, moment: Moment, reference: Reference, now_ms: int, rules: Rules, paused: bool = False,  # noqa: FBT001, FBT002 -- the interface's
+    row: Row,
+    moment: Moment,
+    reference: Reference,
+    now_ms: int,
+    rules: Rules,
+    paused: bool = False,  # noqa: FBT001, FBT002 -- the interface's
 ) -> Answer:
     """The request of a moment, or the reason why there is none.
 
@@ -57,7 +62,9 @@ def ask(
     return Answer(asked, request, None)
 
 
-def _refused(row: Row, moment: Moment, at_ms: int, rules: Rules, *, paused: bool) -> tuple[SuppressionReason, str] | None:
+def _refused(
+    row: Row, moment: Moment, at_ms: int, rules: Rules, *, paused: bool
+) -> tuple[SuppressionReason, str] | None:
     """Reason and detail of the first rule that forbids to ask at all."""
     if row.state != "live":
         return "erased", row.state
@@ -118,7 +125,9 @@ def _noted(asked: Asked, moment: Moment, at_ms: int) -> Asked:
     prices = asked.price_minor
     if moment.trigger == "price_drop":
         prices = {key: value for key, value in prices.items() if key != moment.context["product"]}
-        prices = dict(list(prices.items())[-MAX_PRICES + 1 :]) | {moment.context["product"]: int(moment.context["price_minor"])}
+        prices = dict(list(prices.items())[-MAX_PRICES + 1 :]) | {
+            moment.context["product"]: int(moment.context["price_minor"])
+        }
     return Asked(
         issued_ms=tuple(sorted((*asked.issued_ms, at_ms))[-MAX_ISSUED:]),
         last_ms=asked.last_ms | {moment.trigger: at_ms},

@@ -6,28 +6,20 @@ Texts stay short, because eight candidates share a prompt with the customer.
 from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.codec import to_ms
 from streaming.contracts.strategies import Candidate
-from streaming.features import language_of, relation
-from streaming.profile_parts import Profile
+from streaming.features import Relations
 from streaming.reference import Reference
 from streaming.rules import DAY_MS
 
 TEXT_CHARS = 80
 MAX_ATTRIBUTES = 3
-CATEGORY_SAMPLE = 24
+CATEGORY_SAMPLE = 12
 """Products of a campaign or category whose mean it is told by."""
 
 
-def product_candidate(
-    profile: Profile, product: Product, reference: Reference, now_ms: int, cap_pct: int, query: str = "",
-) -> Candidate:
-    """A product as a candidate.
-
-    Args:
-        cap_pct: largest discount that rules and campaign allow; the margin may allow less.
-        query: what the moment's search was, else the customer's latest is taken.
-    """
+def product_candidate(relations: Relations, product: Product, now_ms: int, cap_pct: int, language: str) -> Candidate:
+    """A product as a candidate; `cap_pct` is the largest discount rules and campaign allow, the margin may allow less."""
     margin = product.price_minor - product.unit_cost_minor
-    facts = (product.category[-1], product.brand, *_attributes(product, language_of(profile)))
+    facts = (product.category[-1], product.brand, *_attributes(product, language))
     return Candidate(
         id=product.product_id,
         what="product",
@@ -39,13 +31,18 @@ def product_candidate(
         margin_minor=margin,
         max_discount_pct=max(0, min(cap_pct, 100 * margin // product.price_minor)),
         age_days=_age_days(product, now_ms),
-        relation=relation(profile, product, now_ms, reference, query),
+        relation=relations.of(product),
     )
 
 
-def campaign_candidate(profile: Profile, campaign: Campaign, reference: Reference, now_ms: int) -> Candidate:
+def campaign_candidate(
+    relations: Relations,
+    campaign: Campaign,
+    reference: Reference,
+    now_ms: int,
+    language: str,
+) -> Candidate:
     """A campaign as a candidate: the mean of what it offers, the text of its creative in the customer's language."""
-    language = language_of(profile)
     creative = next((c for c in campaign.creatives if c.language == language), campaign.creatives[0])
     ids = campaign.product_ids or tuple(p for name in campaign.categories for p in reference.in_category(name))
     products = _known(ids, reference, campaign.currency)
@@ -60,12 +57,16 @@ def campaign_candidate(profile: Profile, campaign: Campaign, reference: Referenc
         margin_minor=_mean([p.price_minor - p.unit_cost_minor for p in products]),
         max_discount_pct=0,
         age_days=round(max(0, now_ms - to_ms(campaign.starts_at)) / DAY_MS, 2),
-        relation=_shared(profile, products, reference, now_ms),
+        relation=_shared(relations, products),
     )
 
 
 def category_candidate(
-    profile: Profile, category: str, reference: Reference, now_ms: int, currency: str,
+    relations: Relations,
+    category: str,
+    reference: Reference,
+    now_ms: int,
+    currency: str,
 ) -> Candidate:
     """A category as a candidate: the mean of its products; its id is its name."""
     products = _known(reference.in_category(category), reference, currency)
@@ -80,7 +81,7 @@ def category_candidate(
         margin_minor=_mean([p.price_minor - p.unit_cost_minor for p in products]),
         max_discount_pct=0,
         age_days=max((_age_days(product, now_ms) for product in products), default=0.0),
-        relation=_shared(profile, products, reference, now_ms),
+        relation=_shared(relations, products),
     )
 
 
@@ -91,11 +92,11 @@ def _known(ids: tuple[str, ...], reference: Reference, currency: str) -> list[Pr
     return [product for product in found if product is not None and product.currency == currency and product.stock > 0]
 
 
-def _shared(profile: Profile, products: list[Product], reference: Reference, now_ms: int) -> dict[str, float]:
+def _shared(relations: Relations, products: list[Product]) -> dict[str, float]:
     """The strongest relation that any of the products has, by name."""
     strongest: dict[str, float] = {}
     for product in products:
-        for name, value in relation(profile, product, now_ms, reference).items():
+        for name, value in relations.of(product).items():
             strongest[name] = max(value, strongest.get(name, 0.0))
     return strongest
 

@@ -17,6 +17,7 @@ from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.codec import to_ms
 from streaming.contracts.ids import stable_seed, stable_unit
 from streaming.contracts.strategies import Candidate, Exclusion, Removed, Slot, SuppressionReason
+from streaming.features import Relations, language_of
 from streaming.offers import Terms, offer, sellable
 from streaming.reference import Reference, category_of
 from streaming.row import Row
@@ -53,15 +54,20 @@ class Scene(Struct, frozen=True):
     rules: Rules
     currency: str
     campaign: Campaign | None
+    relations: Relations
+    language: str
 
 
 def propose(row: Row, moment: Moment, reference: Reference, now_ms: int, rules: Rules) -> Proposal:
     """Candidates, slots and exclusions of a moment, at most 4,096 allowed actions."""
     campaign = reference.campaign(moment.context.get("campaign", ""))
     currency = currency_of(row.profile, rules.currency)
-    scene = Scene(row, moment, reference, now_ms, rules, currency, campaign)
+    relations = Relations(row.profile, now_ms, reference, moment.context.get("query", ""))
+    scene = Scene(row, moment, reference, now_ms, rules, currency, campaign, relations, language_of(row.profile))
     if "campaign" in moment.context and (campaign is None or not _running(campaign, now_ms)):
-        return Proposal((), removed=(Removed("campaign", moment.context["campaign"], "not_running"),), blocked="no_candidates")
+        return Proposal(
+            (), removed=(Removed("campaign", moment.context["campaign"], "not_running"),), blocked="no_candidates"
+        )
     terms = Terms(row.profile, now_ms, rules, moment.trigger == "dormant_customer", campaign)
     chosen, removed = _chosen(scene, terms)
     if not chosen:
@@ -141,7 +147,9 @@ def _ads(scene: Scene) -> tuple[tuple[Candidate, ...], tuple[Removed, ...]]:
     for campaign in running:
         why = _why_no_ad(scene, campaign)
         if why is None:
-            candidates.append(campaign_candidate(scene.row.profile, campaign, scene.reference, scene.now_ms))
+            candidates.append(
+                campaign_candidate(scene.relations, campaign, scene.reference, scene.now_ms, scene.language)
+            )
         else:
             removed.append(Removed("campaign", campaign.campaign_id, why))
     return _shuffled(scene, candidates)[: LIMITS["ad"]], tuple(removed[:MAX_TOLD])
@@ -167,8 +175,12 @@ def _rankings(scene: Scene) -> tuple[tuple[Candidate, ...], tuple[Removed, ...]]
     if wanted:
         grouped = {wanted: grouped[wanted]} if wanted in grouped else {}
     names = list(grouped)[:MAX_CATEGORIES]
-    pinned = list(itertools.islice((p for turn in itertools.zip_longest(*(grouped[n] for n in names)) for p in turn if p), LIMITS["ranking"]))
-    categories = [category_candidate(scene.row.profile, n, scene.reference, scene.now_ms, scene.currency) for n in names]
+    pinned = list(
+        itertools.islice(
+            (p for turn in itertools.zip_longest(*(grouped[n] for n in names)) for p in turn if p), LIMITS["ranking"]
+        )
+    )
+    categories = [category_candidate(scene.relations, n, scene.reference, scene.now_ms, scene.currency) for n in names]
     tops = [_candidate(scene, product) for product in pinned if product.product_id not in grouped]
     covered = {name for name in names if any(name in top.category for top in tops)}
     return _shuffled(scene, [c for c in categories if c.id in covered] + tops), removed
@@ -178,8 +190,7 @@ def _candidate(scene: Scene, product: Product) -> Candidate:
     cap = scene.rules.max_discount_pct
     if scene.campaign is not None:
         cap = min(cap, scene.campaign.max_discount_pct)
-    query = scene.moment.context.get("query", "")
-    return product_candidate(scene.row.profile, product, scene.reference, scene.now_ms, cap, query)
+    return product_candidate(scene.relations, product, scene.now_ms, cap, scene.language)
 
 
 def _shuffled(scene: Scene, candidates: list[Candidate]) -> tuple[Candidate, ...]:

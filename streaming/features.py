@@ -24,6 +24,8 @@ PRIOR_SHOWN, PRIOR_CLICKED = 20.0, 1.0
 """A click rate is told as if this many more had been shown and clicked: one click of one is no certainty."""
 BOUGHT_HALF_LIFE_DAYS = 30.0
 VIEWED_HALF_LIFE_DAYS = 3.0
+LEAST = 0.0005
+"""Least relation that is told: less rounds to nothing."""
 KNOWN_WEIGHT = 0.25
 """Least decayed weight of a mean that is told: about one purchase two months ago."""
 ACTIVE_DAYS, LAPSING_DAYS, NEW_DAYS = 14.0, 30.0, 7.0
@@ -60,25 +62,46 @@ def strongest(sums: dict[str, float]) -> dict[str, float]:
     return {key: round(sums[key] / total, 4) for key in top if sums[key] / total >= MIN_SHARE}
 
 
-def relation(
-    profile: Profile, product: Product, now_ms: int, reference: Reference, query: str = "",
-) -> dict[str, float]:
-    """How a product relates to the customer, each in [0, 1]; what is 0 is left out."""
-    product_id = product.product_id
-    bought = profile.bought.get(product_id)
-    looks = [view.stamp.at_ms for view in profile.views if view.product_id == product_id]
-    found = {
-        "category_affinity": _share(profile.categories, category_of(product)),
-        "brand_affinity": _share(profile.brands, product.brand),
-        "bought": _halved(bought.stamp.at_ms, now_ms, BOUGHT_HALF_LIFE_DAYS) if bought else 0.0,
-        "viewed": _halved(max(looks), now_ms, VIEWED_HALF_LIFE_DAYS) if looks else 0.0,
-        "wished": float(product_id in profile.wishlist),
-        "in_cart": float(product_id in read.live_cart(profile)),
-        "searched": _searched(profile, product_id, now_ms, reference, query),
-        "price_fit": _price_fit(profile, product, reference, now_ms),
-        "popularity": reference.popularity(product_id),
-    }
-    return {name: round(value, 3) for name, value in found.items() if value >= 0.0005}  # noqa: PLR2004 -- rounds to 0
+class Relations:
+    """How products relate to one customer at one time; what all products share is read once."""
+
+    def __init__(self, profile: Profile, now_ms: int, reference: Reference, query: str = "") -> None:
+        """Read the profile; `query` is what the moment's search was, else the latest of the day is taken."""
+        self._profile, self._now_ms, self._reference = profile, now_ms, reference
+        self._cart = read.live_cart(profile)
+        self._looks = {view.product_id: view.stamp.at_ms for view in profile.views}
+        self._of_categories = sum(profile.categories.values())
+        self._of_brands = sum(profile.brands.values())
+        self._level = mean_of(profile.price_level, now_ms)
+        latest = profile.searches[-1] if profile.searches else None
+        if not query and latest is not None and 0 <= now_ms - latest.stamp.at_ms < DAY_MS:
+            query = latest.query
+        self._words = words_of(query)
+
+    def of(self, product: Product) -> dict[str, float]:
+        """Relation → value in [0, 1]; what is 0 is left out."""
+        key, profile, now_ms = product.product_id, self._profile, self._now_ms
+        bought, looked_ms = profile.bought.get(key), self._looks.get(key)
+        found = {
+            "category_affinity": profile.categories.get(category_of(product), 0.0) / (self._of_categories or 1.0),
+            "brand_affinity": profile.brands.get(product.brand, 0.0) / (self._of_brands or 1.0),
+            "bought": _halved(bought.stamp.at_ms, now_ms, BOUGHT_HALF_LIFE_DAYS) if bought else 0.0,
+            "viewed": _halved(looked_ms, now_ms, VIEWED_HALF_LIFE_DAYS) if looked_ms is not None else 0.0,
+            "wished": float(key in profile.wishlist),
+            "in_cart": float(key in self._cart),
+            "searched": self._searched(key),
+            "price_fit": self._price_fit(product),
+            "popularity": self._reference.popularity(key),
+        }
+        return {name: round(min(value, 1.0), 3) for name, value in found.items() if value >= LEAST}
+
+    def _searched(self, product_id: str) -> float:
+        text = self._reference.index.text_of.get(product_id, frozenset()) if self._words else frozenset()
+        return len(self._words & text) / len(self._words) if self._words else 0.0
+
+    def _price_fit(self, product: Product) -> float:
+        level = None if self._level is None else level_of(product, self._reference)
+        return 0.0 if self._level is None or level is None else float(2.0 ** (-abs(level - self._level)))
 
 
 def mean_of(tally: Tally, now_ms: int) -> float | None:
@@ -166,23 +189,5 @@ def _click_rate(profile: Profile, channel: str) -> float:
     return round((counts.clicked + PRIOR_CLICKED) / (max(counts.shown, counts.clicked) + PRIOR_SHOWN), 4)
 
 
-def _share(sums: dict[str, float], key: str) -> float:
-    mine = sums.get(key, 0.0)
-    return mine / sum(sums.values()) if mine > 0 else 0.0
-
-
 def _halved(at_ms: int, now_ms: int, half_life_days: float) -> float:
     return float(2.0 ** (-max(0, now_ms - at_ms) / DAY_MS / half_life_days))
-
-
-def _searched(profile: Profile, product_id: str, now_ms: int, reference: Reference, query: str) -> float:
-    latest = profile.searches[-1] if profile.searches else None
-    if not query and latest is not None and 0 <= now_ms - latest.stamp.at_ms < DAY_MS:
-        query = latest.query
-    words = words_of(query)
-    return len(words & reference.index.text_of.get(product_id, frozenset())) / len(words) if words else 0.0
-
-
-def _price_fit(profile: Profile, product: Product, reference: Reference, now_ms: int) -> float:
-    wanted, level = mean_of(profile.price_level, now_ms), level_of(product, reference)
-    return 0.0 if wanted is None or level is None else float(2.0 ** (-abs(level - wanted)))

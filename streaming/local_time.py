@@ -34,11 +34,12 @@ def is_quiet(hour: int, rules: Rules) -> bool:
 def after_quiet(profile: Profile, at_ms: int, rules: Rules) -> int:
     """The time itself, or the end of the quiet hours it lies in, milliseconds."""
     then = local(profile, at_ms)
-    for _ in range(24):
-        if not is_quiet(then.hour, rules):
-            return max(at_ms, round(then.timestamp() * 1000))
-        then = (then + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
-    return at_ms
+    if not is_quiet(then.hour, rules):
+        return at_ms
+    ends = then.replace(hour=rules.quiet_end_hour, minute=0, second=0, microsecond=0)
+    if ends <= then:
+        ends += timedelta(days=1)
+    return round(ends.timestamp() * 1000)
 
 
 def quiet_send_times(rules: Rules) -> tuple[str, ...]:

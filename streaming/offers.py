@@ -165,7 +165,9 @@ def _durations(terms: Terms) -> dict[str, str]:
 
 
 def _discount_rules(
-    candidates: tuple[Candidate, ...], values: dict[str, tuple[str, ...]], terms: Terms,
+    candidates: tuple[Candidate, ...],
+    values: dict[str, tuple[str, ...]],
+    terms: Terms,
 ) -> tuple[Exclusion, ...]:
     """Zero goes with every offer but a percentage; no product's discount exceeds its cap; no dead end is left."""
     above_zero = tuple(level for level in values["discount"] if level != "0")
@@ -173,7 +175,9 @@ def _discount_rules(
     if "percent_off" in values["offer_type"]:
         rules.append(Exclusion("offer_type", "percent_off", "discount", ("0",)))
     if above_zero:
-        rules += [Exclusion("offer_type", v, "discount", above_zero) for v in values["offer_type"] if v != "percent_off"]
+        rules += [
+            Exclusion("offer_type", v, "discount", above_zero) for v in values["offer_type"] if v != "percent_off"
+        ]
     for candidate in candidates:
         over = tuple(level for level in above_zero if int(level) > candidate.max_discount_pct)
         if over:

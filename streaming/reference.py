@@ -14,6 +14,9 @@ from streaming.contracts.codec import to_ms
 from streaming.contracts.money import exponent
 
 _WORD = re.compile(r"\w+")
+MAX_QUERY_CHARS = 200
+COMPARED = 100
+"""Products of one word that a search compares."""
 
 
 def category_of(product: Product) -> str:
@@ -111,18 +114,30 @@ class Reference:
         """Median price of a category in a currency, minor units; None where there is none."""
         key = (category, currency)
         if key not in self._medians:
-            prices = [self.products[p].price_minor for p in self.in_category(category) if self.products[p].currency == currency]
+            prices = [
+                self.products[p].price_minor
+                for p in self.in_category(category)
+                if self.products[p].currency == currency
+            ]
             self._medians[key] = int(statistics.median_low(prices)) if prices else None
         return self._medians[key]
 
     def search(self, query: str, limit: int) -> tuple[str, ...]:
-        """Ids of the products that share the most words with a query, rarer words first among equals."""
-        scores: dict[str, float] = defaultdict(float)
-        for word in sorted(words_of(query[:300])):
-            found = self.index.words.get(word, ())
-            for product_id in found:
-                scores[product_id] += 1.0 + 1.0 / len(found)
-        return tuple(sorted(scores, key=lambda product_id: (-scores[product_id], product_id))[:limit])
+        """Ids of products that share the most words with a query, among those that have its rarest word.
+
+        Of a word that very many products have an even sample is compared, so that no query costs a pass over the shop.
+        """
+        words = words_of(query[:MAX_QUERY_CHARS])
+        lists = sorted(
+            (found for word in words if (found := self.index.words.get(word))), key=lambda ids: (len(ids), ids[0])
+        )
+        scores: dict[str, int] = {}
+        for ids in lists:
+            if len(scores) >= limit:
+                break
+            for product_id in ids[:: max(1, len(ids) // COMPARED)]:
+                scores[product_id] = -len(words & self.index.text_of[product_id])
+        return tuple(sorted(scores, key=lambda product_id: (scores[product_id], product_id))[:limit])
 
     def with_product(self, product_id: str, product: Product | None) -> "Reference":
         """The snapshot after one record of `shop.catalog`; None (a tombstone) removes the product."""

@@ -21,7 +21,11 @@ REBUY_AFTER_MS = 5 * DAY_MS
 
 
 def sources(
-    profile: Profile, moment: Moment, reference: Reference, campaign: Campaign | None, now_ms: int,
+    profile: Profile,
+    moment: Moment,
+    reference: Reference,
+    campaign: Campaign | None,
+    now_ms: int,
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Product ids that the moment names, and lists of others, best first.
 
@@ -58,7 +62,11 @@ def of_campaign(campaign: Campaign, reference: Reference, seed: str) -> tuple[st
 
 
 def _of_customer(
-    profile: Profile, reference: Reference, seed: str, cart: tuple[str, ...], now_ms: int,
+    profile: Profile,
+    reference: Reference,
+    seed: str,
+    cart: tuple[str, ...],
+    now_ms: int,
 ) -> list[tuple[str, ...]]:
     looked_at = tuple(dict.fromkeys(view.product_id for view in reversed(profile.views)))[:PER_SOURCE]
     wished = tuple(sorted(profile.wishlist, key=lambda key: profile.wishlist[key].stamp, reverse=True))[:PER_SOURCE]

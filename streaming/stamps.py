@@ -118,5 +118,3 @@ def add_all(one: dict[str, float], other: dict[str, float], limit: int) -> dict[
     for key, amount in other.items():
         one = add(one, key, amount, limit)
     return one
-
-

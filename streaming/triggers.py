@@ -3,7 +3,6 @@
 Timers of silence are a function of the profile and of what has fired, so that any order of events sets the same ones.
 """
 
-
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -25,7 +24,12 @@ SILENCES: frozenset[str] = frozenset({"cart_abandoned", "search_without_click", 
 """Timers that follow from the profile; the others are kept in the row until they fire."""
 MAX_CAMPAIGNS = 32
 """Campaign starts remembered per customer."""
-SESSION_KINDS: tuple[tuple[float, Kind], ...] = ((0.40, "recommendation"), (0.65, "ranking"), (0.85, "ad"), (1.0, "promotion"))
+SESSION_KINDS: tuple[tuple[float, Kind], ...] = (
+    (0.40, "recommendation"),
+    (0.65, "ranking"),
+    (0.85, "ad"),
+    (1.0, "promotion"),
+)
 """Upper end of a stable hash → what a session starts with: every kind is often asked for."""
 
 
@@ -64,7 +68,9 @@ def on_due(row: Row, due: Due, now_ms: int, rules: Rules) -> tuple[Row, tuple[Mo
     """The row without a timer, and the moments it makes; none where the row no longer has it, or not yet."""
     if due not in row.due or due.at_ms > now_ms:
         return row, ()
-    fired = replace(row.asked, fired=row.asked.fired | {due.trigger: max(due.at_ms, row.asked.fired.get(due.trigger, 0))})
+    fired = replace(
+        row.asked, fired=row.asked.fired | {due.trigger: max(due.at_ms, row.asked.fired.get(due.trigger, 0))}
+    )
     left = replace(row, asked=fired, due=tuple(other for other in row.due if other != due))
     kind, instead = _kind_of(due)
     moment = Moment(due.trigger, kind, due.cause, due.at_ms, due.context, instead)
@@ -133,7 +139,11 @@ def _silences(row: Row, rules: Rules) -> list[Due]:
     cart = read.live_cart(profile)
     if cart:
         last_ms = max(line.stamp.at_ms for line in cart.values())
-        timers.append(_silence("cart_abandoned", max(last_ms, read.open_checkout_ms(profile) or 0) + rules.cart_abandoned_after_ms))
+        timers.append(
+            _silence(
+                "cart_abandoned", max(last_ms, read.open_checkout_ms(profile) or 0) + rules.cart_abandoned_after_ms
+            )
+        )
     if profile.searches and not read.clicked_after(profile, profile.searches[-1]):
         search = profile.searches[-1]
         context = {"query": search.query}
@@ -180,13 +190,21 @@ def _interest(before: Row, after: Row, event: Event, rules: Rules) -> list[Momen
     assert isinstance(event.properties, ProductProperties)
     product_id = event.properties.product_id
     session = current(after.profile.sessions, event.at_ms)
-    views = read.session_views(after.profile, session)
-    category = next((view.category for view in views if view.product_id == product_id), "")
-    count = sum(view.category == category for view in views)
-    was = sum(view.category == category for view in read.session_views(before.profile, session))
-    if not category or not was < rules.interest_views <= count:
+    category = next((view.category for view in reversed(after.profile.views) if view.product_id == product_id), "")
+    if session is None or not category:
         return []
-    return [Moment("category_interest", "ranking", event.message_id, event.at_ms, {"category": category}, "recommendation")]
+    count, was = (_looked_at(row, category, session.start_ms, session.end_ms) for row in (after, before))
+    if not was < rules.interest_views <= count:
+        return []
+    return [
+        Moment("category_interest", "ranking", event.message_id, event.at_ms, {"category": category}, "recommendation")
+    ]
+
+
+def _looked_at(row: Row, category: str, start_ms: int, end_ms: int) -> int:
+    """Products of a category looked at within a time."""
+    views = (view for view in row.profile.views if view.category == category)
+    return len({view.product_id for view in views if start_ms <= view.stamp.at_ms <= end_ms})
 
 
 def _requested(event: Event) -> list[Moment]:

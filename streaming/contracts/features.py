@@ -27,21 +27,30 @@ NEVER_DAYS = 9999.0
 """Stands for "never happened" in every number of days since."""
 
 NUMBERS: dict[str, NumberSpec] = {
-    "recency_days": NumberSpec("days since the session before the current one ended", (1.0, 7.0, 30.0, 180.0), NEVER_DAYS),
+    "recency_days": NumberSpec(
+        "days since the session before the current one ended", (1.0, 7.0, 30.0, 180.0), NEVER_DAYS
+    ),
     "tenure_days": NumberSpec("days since the first event", (1.0, 30.0, 180.0)),
     "days_since_order": NumberSpec("days since the latest order", (3.0, 14.0, 60.0, 365.0), NEVER_DAYS),
     "orders_90d": NumberSpec("orders completed within 90 days, cancelled ones excepted", (1.0, 2.0, 4.0, 8.0)),
     "orders_total": NumberSpec("orders completed, ever", (1.0, 3.0, 10.0, 30.0)),
-    "spend_90d_major": NumberSpec("paid within 90 days less refunds, major units of the currency", (1.0, 20.0, 80.0, 250.0)),
+    "spend_90d_major": NumberSpec(
+        "paid within 90 days less refunds, major units of the currency", (1.0, 20.0, 80.0, 250.0)
+    ),
     "order_value_major": NumberSpec("mean paid per order, ever, major units of the currency", (1.0, 5.0, 15.0, 50.0)),
-    "refund_share": NumberSpec("share of the last orders refunded or cancelled, in part or whole, in [0, 1]", (0.01, 0.2)),
+    "refund_share": NumberSpec(
+        "share of the last orders refunded or cancelled, in part or whole, in [0, 1]", (0.01, 0.2)
+    ),
     "discount_share": NumberSpec("decayed share of units bought at a discount, in [0, 1]", (0.1, 0.3, 0.6)),
     "price_level": NumberSpec(
-        "decayed mean of log2(price / median of the category) over what was bought and looked at", (-0.5, -0.1, 0.1, 0.5),
+        "decayed mean of log2(price / median of the category) over what was bought and looked at",
+        (-0.5, -0.1, 0.1, 0.5),
     ),
     "cart_items": NumberSpec("units in the cart", (1.0, 3.0, 8.0)),
     "cart_value_major": NumberSpec("cart at the prices seen, major units of the currency", (1.0, 10.0, 40.0)),
-    "checkout_age_hours": NumberSpec("hours since a checkout that no order followed was begun", (1.0, 24.0, 168.0), NEVER_DAYS),
+    "checkout_age_hours": NumberSpec(
+        "hours since a checkout that no order followed was begun", (1.0, 24.0, 168.0), NEVER_DAYS
+    ),
     "wishlist_items": NumberSpec("products wished for and not bought since", (1.0, 4.0)),
     "session_views": NumberSpec("products looked at within the current session", (1.0, 3.0, 8.0)),
     "session_minutes": NumberSpec("length of the current session so far, minutes", (1.0, 5.0, 20.0)),

@@ -105,7 +105,9 @@ def search(query: str, at_ms: int = NOON_MS) -> Event:
     return event("Products Searched", SearchProperties(query), at_ms)
 
 
-def order(order_id: str, lines: dict[int, str], at_ms: int = NOON_MS, *, currency: str = "USD", off: str | None = None) -> Event:
+def order(
+    order_id: str, lines: dict[int, str], at_ms: int = NOON_MS, *, currency: str = "USD", off: str | None = None
+) -> Event:
     """Order Completed: product number → price of one unit."""
     discount = Decimal(off) if off else None
     bought = tuple(Line(f"p{number}", 1, Decimal(price), discount) for number, price in lines.items())
@@ -170,7 +172,9 @@ def run(*events: Event, arm: str = "fused", row: Row | None = None, rules: Rules
     row = row or Row("u1", arm)  # type: ignore[arg-type]
     moments: list[Moment] = []
     for one in events:
-        after = Row(**{name: getattr(row, name) for name in row.__struct_fields__} | {"profile": fold(row.profile, one, SHOP)})
+        after = Row(
+            **{name: getattr(row, name) for name in row.__struct_fields__} | {"profile": fold(row.profile, one, SHOP)}
+        )
         row, found = on_event(row, after, one, one.at_ms, rules)
         moments += found
     return row, moments

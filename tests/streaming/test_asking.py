@@ -27,7 +27,9 @@ from tests.streaming.test_profile import histories
 NIGHT_MS = to_ms(datetime(2026, 3, 2, 23, 0, tzinfo=UTC))
 
 
-def moment(kind: str = "recommendation", trigger: str = "session_start", at_ms: int = NOON_MS, **context: str) -> Moment:
+def moment(
+    kind: str = "recommendation", trigger: str = "session_start", at_ms: int = NOON_MS, **context: str
+) -> Moment:
     """A moment of a kind."""
     return Moment(trigger, kind, "cause", at_ms, context)  # type: ignore[arg-type]
 
@@ -68,7 +70,9 @@ def test_caps_count_the_local_day() -> None:
         row = answer.row
     assert reason(asked(row, moment(trigger="decision_requested"))) == "daily_cap"
     assert reason(asked(row, moment(trigger="decision_requested", at_ms=NOON_MS + 12 * HOUR_MS))) is None
-    tokyo = replace(row, profile=shop.folded(shop.viewed(1, context=Context(timezone="Asia/Tokyo")), profile=row.profile))
+    tokyo = replace(
+        row, profile=shop.folded(shop.viewed(1, context=Context(timezone="Asia/Tokyo")), profile=row.profile)
+    )
     assert reason(asked(tokyo, moment(trigger="decision_requested", at_ms=NOON_MS + 3 * HOUR_MS))) is None
 
 
@@ -103,7 +107,9 @@ def test_channels_need_consent() -> None:
     request = asked(row_of(shop.viewed(1)), moment()).request
     assert request is not None
     assert values(request, "channel") == ("onsite",)
-    assert {(r.value, r.reason) for r in request.removed if r.slot == "channel"} == {(c, "no_consent") for c in OUTBOUND}
+    assert {(r.value, r.reason) for r in request.removed if r.slot == "channel"} == {
+        (c, "no_consent") for c in OUTBOUND
+    }
 
 
 def test_who_is_away_and_gave_no_consent_cannot_be_reached() -> None:
@@ -168,9 +174,14 @@ def test_what_may_not_be_sold_is_no_candidate() -> None:
 
 def test_candidates_come_from_what_the_moment_is_about() -> None:
     """The cart, the search's results, the category and the campaign's products are what is proposed."""
-    row = row_of(shop.told(email=True), shop.about("Product Added", 9, NOON_MS), shop.about("Product Added", 14, NOON_MS + 1))
+    row = row_of(
+        shop.told(email=True), shop.about("Product Added", 9, NOON_MS), shop.about("Product Added", 14, NOON_MS + 1)
+    )
     assert {"p9", "p14"} <= ids(asked(row, moment("promotion", "cart_abandoned")))
-    assert any(f"p{n}" in ids(asked(row, moment("recommendation", "search_without_click", query="lamps"))) for n in range(2, 40, 4))
+    assert any(
+        f"p{n}" in ids(asked(row, moment("recommendation", "search_without_click", query="lamps")))
+        for n in range(2, 40, 4)
+    )
     ranking = asked(row, moment("ranking", "category_interest", category="tea")).request
     assert ranking is not None
     assert values(ranking, "category") == ("tea",)
@@ -205,7 +216,9 @@ def test_the_same_moment_asks_the_same() -> None:
 
 def test_texts_are_short() -> None:
     """No candidate's text exceeds 80 characters, and Chinese readers get Chinese attributes."""
-    row = replace(CUSTOMER, profile=shop.folded(shop.viewed(2, context=Context(locale="zh-CN")), profile=CUSTOMER.profile))
+    row = replace(
+        CUSTOMER, profile=shop.folded(shop.viewed(2, context=Context(locale="zh-CN")), profile=CUSTOMER.profile)
+    )
     request = asked(row, moment()).request
     assert request is not None
     assert request.language == "zh"
@@ -233,7 +246,9 @@ def decisions(request: StrategyRequest) -> list[dict[str, str]]:
 def moments(draw: st.DrawFn) -> Moment:
     """Moments of any trigger and kind."""
     kind = draw(st.sampled_from(KIND_NAMES))
-    trigger = draw(st.sampled_from(["session_start", "cart_abandoned", "dormant_customer", "decision_requested", "campaign_start"]))
+    trigger = draw(
+        st.sampled_from(["session_start", "cart_abandoned", "dormant_customer", "decision_requested", "campaign_start"])
+    )
     context = {"campaign": "c3" if kind == "promotion" else "c1"} if trigger == "campaign_start" else {}
     if trigger == "decision_requested":
         context = draw(st.sampled_from([{}, {"category": "tea"}, {"query": "fine coffee"}]))
@@ -254,14 +269,19 @@ def shops(draw: st.DrawFn) -> Reference:
     bounds = {"min_discount_pct": low, "max_discount_pct": rng.choice([low, 30, 100])}
     ends = datetime(2026, 3, rng.randrange(4, 28), tzinfo=UTC)
     offers = tuple(rng.sample(["percent_off", "free_shipping", "bundle"], rng.randrange(4)))
-    promotion = shop.campaign("c3", "promotion", offer_types=offers, ends_at=ends, channels=rng.choice([(), ("email",)]), **bounds)
+    promotion = shop.campaign(
+        "c3", "promotion", offer_types=offers, ends_at=ends, channels=rng.choice([(), ("email",)]), **bounds
+    )
     return snapshot(products, [shop.campaign("c1"), promotion])
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(histories(), moments(), shops(), st.sampled_from([10, 30, 100]))
 def test_what_must_never_happen_has_probability_zero(
-    events: list[Event], what: Moment, reference: Reference, cap: int,
+    events: list[Event],
+    what: Moment,
+    reference: Reference,
+    cap: int,
 ) -> None:
     """Law 6 over every allowed action: stock, margin, caps, campaign bounds, consent, quiet hours, and no dead end."""
     rules = Rules(max_discount_pct=cap)

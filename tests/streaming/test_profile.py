@@ -170,7 +170,9 @@ def test_a_late_add_does_not_refill_an_emptied_cart() -> None:
 def test_channels_count_once_per_strategy_whatever_comes_first() -> None:
     """Two views and a click of one strategy are one shown and one clicked message of its channel."""
     strategy = told_strategies()[0]
-    events = [shop.promotion("Promotion Viewed", "s1", NOON_MS + at) for at in (1, 2)] + [shop.promotion("Promotion Clicked", "s1")]
+    events = [shop.promotion("Promotion Viewed", "s1", NOON_MS + at) for at in (1, 2)] + [
+        shop.promotion("Promotion Clicked", "s1")
+    ]
     before = folded(*events, profile=fold_strategy(EMPTY, strategy))
     after = fold_strategy(folded(*events), strategy)
     assert before.channels == after.channels == {"email": Counts(1, 1)}

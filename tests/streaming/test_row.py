@@ -95,7 +95,12 @@ def test_an_erased_customer_keeps_only_guards() -> None:
 def test_a_row_is_compact() -> None:
     """A busy customer's row stays below 16 kB: hundreds of thousands fit in a small Redis."""
     rng = random.Random(1)
-    events = [shop.about("Product Added" if at % 3 else "Product Viewed", rng.randrange(40), shop.NOON_MS + at * 60_000, price="2.00") for at in range(600)]
+    events = [
+        shop.about(
+            "Product Added" if at % 3 else "Product Viewed", rng.randrange(40), shop.NOON_MS + at * 60_000, price="2.00"
+        )
+        for at in range(600)
+    ]
     row = shop.row_of(*events)
     for event in events:
         row = remember(row, event.message_id, Rules())

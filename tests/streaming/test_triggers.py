@@ -43,7 +43,9 @@ def test_a_late_event_starts_no_session() -> None:
 def test_sessions_ask_for_every_kind() -> None:
     """Over many sessions each of the four kinds comes often."""
     kinds = [run(shop.viewed(1, message_id=f"m{at}"))[1][0].kind for at in range(400)]
-    assert {kind: kinds.count(kind) > 40 for kind in set(kinds)} == dict.fromkeys(("recommendation", "ranking", "ad", "promotion"), True)
+    assert {kind: kinds.count(kind) > 40 for kind in set(kinds)} == dict.fromkeys(
+        ("recommendation", "ranking", "ad", "promotion"), True
+    )
 
 
 def test_interest_is_the_third_product_of_a_category() -> None:
@@ -59,7 +61,9 @@ def test_interest_is_the_third_product_of_a_category() -> None:
 def test_a_decision_can_be_requested() -> None:
     """Decision Requested asks for the kind it names, with its category and query."""
     _, moments = run(shop.asked_for("ad", category="tea", query="green"))
-    assert [(m.trigger, m.kind, m.context) for m in moments] == [("decision_requested", "ad", {"category": "tea", "query": "green"})]
+    assert [(m.trigger, m.kind, m.context) for m in moments] == [
+        ("decision_requested", "ad", {"category": "tea", "query": "green"})
+    ]
 
 
 def test_an_abandoned_cart_is_due_an_hour_after_its_last_change() -> None:
@@ -96,7 +100,9 @@ def test_a_timer_fires_once() -> None:
     assert due is not None
     assert on_due(row, due, due.at_ms - 1, RULES) == (row, ())
     fired, moments = on_due(row, due, due.at_ms, RULES)
-    assert [(m.trigger, m.kind, m.cause) for m in moments] == [("cart_abandoned", "promotion", "2026-03-02T13:00:00+00:00")]
+    assert [(m.trigger, m.kind, m.cause) for m in moments] == [
+        ("cart_abandoned", "promotion", "2026-03-02T13:00:00+00:00")
+    ]
     assert timer(fired, "cart_abandoned") is None
     assert on_due(fired, due, due.at_ms, RULES) == (fired, ())
     again, _ = run(shop.about("Product Added", 2, NOON_MS + 2 * HOUR_MS), row=fired)
