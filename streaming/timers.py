@@ -59,9 +59,9 @@ class Timers:
         """Fire and tell whatever is owed of these partitions."""
         for partition in partitions:
             await self._processor.load([partition])
-            await self._fire(partition, 1)
+            await self._fire(partition, 0)
             for topic in CLOCKED:
-                await self._tell(topic, partition, 1)
+                await self._tell(topic, partition, 0)
 
     async def follow_wall(self, idle: Iterable[tuple[str, int]], wall_ms: int) -> None:
         """Live mode: partitions that were read to an end asked at this wall time follow the wall."""
@@ -81,7 +81,7 @@ class Timers:
 
     @property
     def _step_ms(self) -> int:
-        return LIVE_STEP_MS if self._processor.layout.clock.mode == "live" else 1
+        return LIVE_STEP_MS if self._processor.layout.clock.mode == "live" else 0
 
     def horizon_ms(self, partition: int) -> int | None:
         """The lowest watermark of the inputs; None until all have been heard."""
@@ -89,6 +89,10 @@ class Timers:
         return lowest([home.watermark_ms(topic, partition) for topic in CLOCKED])
 
     async def _fire(self, partition: int, step_ms: int) -> None:
+        """Fire, unless the horizon has moved by less than the step; a step of nothing always looks.
+
+        A merge or a late event may set a due time that the horizon has passed already.
+        """
         horizon_ms = self.horizon_ms(partition)
         last_ms = self._fired_ms.get(partition)
         if horizon_ms is None or (last_ms is not None and horizon_ms < last_ms + step_ms):
@@ -132,7 +136,7 @@ class Timers:
             return
         offset = home.sealed(topic, partition)
         told = self._told.get((topic, partition))
-        if told is not None and (told == (watermark_ms, offset) or watermark_ms < told[0] + step_ms - 1):
+        if told is not None and (told == (watermark_ms, offset) or watermark_ms < told[0] + step_ms):
             return
         progress = Progress(topic, partition, instant(watermark_ms), offset)
         await self._processor.outbox.send([Publish(PROGRESS.name, f"{topic}/{partition}".encode(), encode(progress))])
