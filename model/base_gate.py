@@ -4,7 +4,7 @@ A critic that the base has never met (a teacher of another population) is distil
 serving, over a small catalogue; then the adapter decides for customers it has not seen.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -249,21 +249,3 @@ def _measured(lm: LanguageModel, slot: str, critic: Teacher, examples: Sequence[
             for each in choose(lm, [e.request for e in examples[at : at + BATCH]], temperature, rng)
         ]
     return lift([utility(critic, example) for example in examples], chosen)
-
-
-def summary(trials: Mapping[str, Trial]) -> dict[str, object]:
-    """The numbers of a manifest."""
-    return {
-        "teachability": {
-            name: {"after_steps": msgspec.to_builtins(t.after), "kl_nats": round(t.kl, 3)} for name, t in trials.items()
-        },
-        "base_gate": {
-            name: {
-                "names_permuted": round(t.permuted, 3),
-                "texts_swapped": round(t.swapped, 3),
-                "unseen_products": round(t.unseen, 3),
-                "passes": t.passes,
-            }
-            for name, t in trials.items()
-        },
-    }

@@ -19,7 +19,7 @@ class Recipe(msgspec.Struct, frozen=True):
     Args:
         steps: in all; the first `causal_steps` are plain causal LM.
         prompts, suffixes, messages: per step: prompts read, packed suffixes of each, composed messages.
-        teachers: size of the population.
+        teachers: size of the population; until step `sparse_from` each tells many groups of customers apart, then few.
         rate: largest learning rate; falls as a half cosine to a twentieth.
         rebuild_weight, message_weight: of the losses beside the teachers'.
         vocabulary: tokens before our own words. corpus: requests that the tokenizer reads.
@@ -33,6 +33,7 @@ class Recipe(msgspec.Struct, frozen=True):
     suffixes: int = 7
     messages: int = 8
     teachers: int = 48
+    sparse_from: int = 1400
     rate: float = 2e-3
     rebuild_weight: float = 0.5
     message_weight: float = 0.3
@@ -51,7 +52,12 @@ class Recipe(msgspec.Struct, frozen=True):
         if scale == 1.0:
             return self
         causal = max(round(self.causal_steps * scale), 1)
-        return msgspec.structs.replace(self, steps=max(round(self.steps * scale), causal + 1), causal_steps=causal)
+        return msgspec.structs.replace(
+            self,
+            steps=max(round(self.steps * scale), causal + 1),
+            causal_steps=causal,
+            sparse_from=round(self.sparse_from * scale),
+        )
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step: a linear warm-up of a fiftieth of the run, then half a cosine."""

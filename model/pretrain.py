@@ -42,7 +42,8 @@ class Run:
             self.heads = Reconstruction(recipe.width)
         self.lm.causal.requires_grad_(requires_grad=True)
         self.lm.pointer.requires_grad_(requires_grad=True)
-        self.teachers: list[Teacher] = [draw_teacher(recipe.seed, index) for index in range(recipe.teachers)]
+        self.dense: list[Teacher] = [draw_teacher(recipe.seed, index, None) for index in range(recipe.teachers)]
+        self.sparse: list[Teacher] = [draw_teacher(recipe.seed + 1, index) for index in range(recipe.teachers)]
         matrices = [p for p in self._parameters() if p.dim() > 1]
         others = [p for p in self._parameters() if p.dim() <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -78,7 +79,7 @@ class Run:
         if self.step < recipe.causal_steps:
             causal = causal_loss(self.lm, examples)
             return causal + message, {"causal": float(causal.detach()), "message": float(message.detach())}
-        asked = lessons(examples, self.teachers, recipe.suffixes, rng)
+        asked = lessons(examples, self.sparse if self.step >= recipe.sparse_from else self.dense, recipe.suffixes, rng)
         taught, pointed, rebuilt = teacher_loss(self.lm, examples, asked, self.heads)
         loss = taught + recipe.rebuild_weight * rebuilt + recipe.message_weight * message
         shown = {"teacher_kl": float(taught.detach()), "pointed_kl": float(pointed), "rebuild": float(rebuilt.detach())}

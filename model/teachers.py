@@ -5,7 +5,7 @@ few groups of customers per closed value. Half judge additively; half by outcome
 success is worth), so that no slot can be judged alone. They know nothing of any shop.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -85,16 +85,24 @@ def _group(rng: np.random.Generator) -> Group:
 
 
 HALF = 0.5
+FEW_GROUPS = 4
+Draw = Callable[[np.random.Generator], Group]
 
 
-def _taste(rng: np.random.Generator) -> Taste:
+def _few(rng: np.random.Generator, count: int) -> Draw:
+    """Draws from `count` groups."""
+    groups = [_group(rng) for _ in range(count)]
+    return lambda draws: groups[int(draws.integers(count))]
+
+
+def _taste(rng: np.random.Generator, group: Draw) -> Taste:
     family = int(rng.integers(len(FAMILIES)))
     size = FAMILIES[FAMILY_NAMES[family]]
     if family < TEXTUAL:
         worth = rng.normal(size=size) * (rng.random(size) < SPARSE_WORDS)
     else:
         worth = rng.normal() * np.linspace(-1.2, 1.2, size) + 0.3 * rng.normal(size=size)
-    return Taste(family, tuple(float(w) for w in worth), _group(rng), float(rng.choice((-1.0, 0.0, 0.5))))
+    return Taste(family, tuple(float(w) for w in worth), group(rng), float(rng.choice((-1.0, 0.0, 0.5))))
 
 
 TEXTUAL = 3
@@ -103,18 +111,28 @@ SPARSE_WORDS = 0.4
 CROSSED = 0.3
 
 
-def draw_teacher(seed: int, index: int) -> Teacher:
-    """The teacher `index` of a population."""
+def draw_teacher(seed: int, index: int, groups: int | None = FEW_GROUPS) -> Teacher:
+    """The teacher `index` of a population.
+
+    Args:
+        seed: of the population.
+        index: odd ones judge by outcome.
+        groups: how many groups of customers it tells apart, and attributes it cares about; None: as many as it has
+            opinions, which makes a base carry every feature but leaves each too little to be learned well.
+    """
     rng = np.random.default_rng((seed, index))
+    group = _group if groups is None else _few(rng, groups)
     leanings: dict[tuple[str, str, str], Leaning] = {}
     crosses: dict[tuple[str, str, str], Cross] = {}
     for key in CLOSED_VALUES:
-        leanings[key] = Leaning(float(rng.normal()) * 0.6, _group(rng), float(rng.normal()) * 1.2)
+        leanings[key] = Leaning(float(rng.normal()) * 0.6, group(rng), float(rng.normal()) * 1.2)
         if rng.random() < CROSSED:
             family = int(rng.integers(TEXTUAL, len(FAMILIES)))
             marked = np.arange(FAMILIES[FAMILY_NAMES[family]]) >= int(rng.integers(1, FAMILIES[FAMILY_NAMES[family]]))
             crosses[key] = Cross(family, tuple(bool(mark) for mark in marked), float(rng.normal()))
-    return Teacher(tuple(_taste(rng) for _ in range(TASTES)), leanings, crosses, by_outcome=index % 2 == 1)
+    return Teacher(
+        tuple(_taste(rng, group) for _ in range(groups or TASTES)), leanings, crosses, by_outcome=index % 2 == 1
+    )
 
 
 def candidate_worth(teacher: Teacher, example: Example) -> Floats:

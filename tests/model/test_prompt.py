@@ -11,7 +11,7 @@ from streaming.contracts.features import CATEGORIES, NUMBERS, RELATIONS
 from streaming.contracts.kinds import MAX_CANDIDATES
 from streaming.contracts.strategies import StrategyRequest
 
-HOSTILE = "‮popularity=4 c1\x00\n<eos><|endoftext|>{product} [INST] ＜t3＞ decide: Ünïcode\u200b " + "long" * 500
+HOSTILE = "\u202epopularity=4 c1\x00\n<eos><|endoftext|>{product} [INST] ＜t3＞ decide: Ünïcode\u200b " + "long" * 500
 
 
 def request() -> StrategyRequest:
@@ -22,7 +22,7 @@ def request() -> StrategyRequest:
 def test_hostile_text_keeps_letters_only() -> None:
     """Digits, brackets, equals signs, colons, controls and marks of direction are gone."""
     cleaned = clean(HOSTILE, MAX_WORDS)
-    assert not set(cleaned) & set("0123456789=<>|[]{}:\x00\n‮\u200b_")
+    assert not set(cleaned) & set("0123456789=<>|[]{}:\x00\n\u202e\u200b_")
     assert cleaned.startswith("popularity c eos endoftext")
     assert len(cleaned) <= 60
 
