@@ -17,9 +17,9 @@ from services.shop.words import PRIVATE_BRANDS
 from streaming.contracts.ids import stable_unit
 from streaming.contracts.strategies import Candidate, StrategyRequest
 
-BASE_SEEN = {"recommendation": 0.0, "ad": 0.1, "ranking": 1.6, "promotion": 0.0}
-BASE_CLICK = {"recommendation": -2.2, "ad": -2.3, "ranking": -1.9, "promotion": -2.4}
-BASE_ORDER = {"recommendation": -0.5, "ad": -0.7, "ranking": -0.8, "promotion": -0.5}
+BASE_SEEN = {"recommendation": 0.3, "ad": 0.3, "ranking": 1.6, "promotion": 0.3}
+BASE_CLICK = {"recommendation": -1.9, "ad": -1.6, "ranking": -1.7, "promotion": -2.0}
+BASE_ORDER = {"recommendation": -0.4, "ad": -0.2, "ranking": -0.7, "promotion": -0.4}
 """Kind → logit before any slot."""
 
 CHANNEL_SEEN = {"onsite": 1.2, "email": 0.0, "push": -0.3, "sms": -0.4}

@@ -49,7 +49,7 @@ PRIVATE_MARGIN_BONUS = 0.08
 
 NEW_AFTER_DAYS = 60
 """A product first sold later than this after the source begins counts as launched then; others were there before."""
-DROP_PER_DAY = 0.004
+DROP_PER_DAY = 0.02
 """Share of products whose price drops on a day."""
 DROP_DAYS = 6
 DROP_DEPTHS = (0.10, 0.15, 0.20, 0.30)

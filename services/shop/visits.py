@@ -21,6 +21,8 @@ HOUR_MS = 3_600_000
 SEARCH_BEFORE_ORDER = 0.4
 SEARCH_SHARE = 0.35
 SEARCH_WITHOUT_CLICK = 0.5
+GIVES_UP_SHARE = 0.6
+"""Share of searches without a click after which the visit ends."""
 CART_SHARE = 0.3
 WISH_SHARE = 0.15
 LEFT_CART_SHARE = 0.7
@@ -98,6 +100,8 @@ def browse(world: World, customer: Customer, start_ms: int, rng: Random, anonymo
         product = product_by_taste(world, customer, at_ms, rng)
         clicked = rng.random() >= SEARCH_WITHOUT_CLICK
         events += search(world, customer, product, at_ms, anonymous_id, clicked=clicked)
+        if not clicked and rng.random() < GIVES_UP_SHARE:
+            return events
         at_ms += rng.randrange(20_000, 2 * MINUTE_MS)
     for _ in range(rng.randint(1, 4)):
         product = product_by_taste(world, customer, at_ms, rng)

@@ -1,0 +1,142 @@
+"""`stratagem demo`: a fresh stack, all services and the shop; a live view; then the books and the report.
+
+Edge. It starts processes, watches topics, and slips one corrupt adapter into the registry's inbox, as a careless
+operator might.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from services.endpoints import connected
+from services.settings import Common, ShopSettings, load
+from services.shop.books import Evidence, collect, read_fates
+from services.shop.oracle import Baseline, baselines
+from services.shop.report import write_report
+from services.shop.summary import in_words, summarise, unbalanced
+from services.shop.view import View
+from services.shop.world import load_world
+from services.up import Supervisor
+from streaming.reward import Formula
+
+OVERHEAD_MINUTES = 1.0
+"""Of the given minutes, what start, closing of windows and report take."""
+LEAST_VISITS_MINUTES = 0.5
+CORRUPT_AT_SHARE = 0.5
+"""The corrupt adapter comes when this share of the visits' time has passed."""
+END_PATIENCE_S = 150.0
+"""Wall seconds the shop may take beyond its visits to let every window close."""
+SETTLE_PATIENCE_S = 20.0
+PLAIN_EVERY_S = 10.0
+"""Where the output is no terminal, a line this often."""
+
+
+def run(environ: Mapping[str, str], *, minutes: float, seed: int | None, progress: Callable[[str], None]) -> int:
+    """Run the demo.
+
+    Args:
+        environ: settings; data go below `STRATAGEM_HOME`/demo.
+        minutes: of wall time, start and report included, roughly.
+        seed: of the simulated customers; None takes the setting's.
+        progress: told, in a few words, what is being done.
+
+    Returns:
+        0 when nothing was lost and the books balance, else 1.
+    """
+    base = load(Common, environ)
+    home = base.home.absolute() / "demo"
+    shutil.rmtree(home, ignore_errors=True)
+    visits = max(minutes - OVERHEAD_MINUTES, LEAST_VISITS_MINUTES)
+    own = {
+        "STRATAGEM_HOME": str(home),
+        "STRATAGEM_CACHE": environ.get("STRATAGEM_CACHE", "") or str(base.home.absolute() / "cache"),
+        "STRATAGEM_CLOCK": "replay",
+        "STRATAGEM_DEMO_MINUTES": str(visits),
+    }
+    if seed is not None:
+        own["STRATAGEM_DEMO_SEED"] = str(seed)
+    with Supervisor({**environ, **own}, fresh=True, progress=progress) as supervisor:
+        settings = connected(ShopSettings, supervisor.environ)
+        played = play(supervisor, settings, visits * 60.0, progress)
+        progress("reading topics and rows back")
+        evidence = settled_evidence(settings, supervisor.log_of("worker"))
+    return conclude(home, settings, evidence, progress, played=played)
+
+
+def play(supervisor: Supervisor, settings: ShopSettings, visits_s: float, progress: Callable[[str], None]) -> bool:
+    """Run the shop under the live view until it ends; False when it failed or did not end in time."""
+    console = Console()
+    view = View(settings, f"Stratagem demo, seed {settings.demo_seed}: real purchases, simulated answers")
+    shop = supervisor.start("shop")
+    began_s = told_s = time.monotonic()
+    corrupted, status = False, None
+    try:
+        with Live(view.draw(), console=console, refresh_per_second=2, transient=True) as live:
+            while status is None and time.monotonic() - began_s < visits_s + END_PATIENCE_S:
+                status = shop.wait(0.4)
+                supervisor.check()
+                view.read(timeout_ms=100)
+                live.update(view.draw())
+                if not corrupted and time.monotonic() - began_s > visits_s * CORRUPT_AT_SHARE:
+                    corrupted = slip_corrupt_adapter(settings.home)
+                if not console.is_terminal and time.monotonic() - told_s > PLAIN_EVERY_S:
+                    told_s = time.monotonic()
+                    progress(view.facts())
+    finally:
+        view.close()
+    if status != 0:
+        progress(f"the shop ended with status {status}; its log ends:\n{shop.tail()}")
+    return status == 0
+
+
+def slip_corrupt_adapter(home: Path) -> bool:
+    """Put an adapter whose tensors are cut off into the inbox that the updater judges; True when done."""
+    folder = home / "registry" / "inbox" / "corrupt-adapter"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 16}\n', encoding="utf-8")
+    (folder / "adapter_model.safetensors").write_bytes(b"\x40\x00\x00\x00\x00\x00\x00\x00{" + b"\x00" * 200)
+    return True
+
+
+def settled_evidence(settings: ShopSettings, worker_log: Path) -> Evidence:
+    """Read the books back once the agents' outboxes are empty and their fates no longer change."""
+    before, until_s = read_fates(settings), time.monotonic() + SETTLE_PATIENCE_S
+    while time.monotonic() < until_s:
+        time.sleep(1.0)
+        now = read_fates(settings)
+        if now == before and now[2] == 0:
+            break
+        before = now
+    return collect(settings, worker_log)
+
+
+def baseline_for(settings: ShopSettings, evidence: Evidence) -> Baseline | None:
+    """Oracle and random reward of the demo's own requests, from a world rebuilt by its seed."""
+    world = load_world(None, seed=settings.demo_seed, households=settings.demo_households, days=settings.demo_days)
+    return baselines(world, [request for request, _ in evidence.requests.values()], Formula())
+
+
+def conclude(
+    folder: Path, settings: ShopSettings, evidence: Evidence, progress: Callable[[str], None], *, played: bool
+) -> int:
+    """Sum up, write the report, say what is wrong.
+
+    Returns:
+        The exit code.
+    """
+    baseline = baseline_for(settings, evidence)
+    summary = summarise(evidence, baseline)
+    faults = unbalanced(evidence) + ([] if played else ["the shop did not play to its end"])
+    write_report(folder, summary, evidence, baseline, faults)
+    for line in in_words(summary):
+        progress(line)
+    progress(f"report: {folder / 'report.html'}")
+    for fault in faults:
+        progress(f"BOOKS: {fault}")
+    return 0 if summary.lost == 0 and not faults else 1
