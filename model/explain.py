@@ -1,6 +1,7 @@
 """Why this decision: measured effects of features, the alternatives, and what rules removed. Pure.
 
-The effect of a feature on a slot is measured, not guessed: the critic values the decision and the decision with that slot's
+Which features are worth measuring is seen from the critic's weights at once (its scores are linear in the customer's
+features); their effect on a slot is then measured, not guessed: the critic values the decision and the decision with that slot's
 strongest alternative once more without the feature. The change of log p(chosen value), taken among these two with the
 other slots as chosen and scaled by the critic's share of the decision, is the effect. Positive: the feature spoke for the
 choice. Where the critic had no share (arms lm and random) nothing is claimed.
@@ -12,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from model.critic_features import REGION_STARTS, TEXT_CROSS, Encoded, encode
 from model.policy import Decided
 from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.strategies import (
@@ -25,8 +27,10 @@ from streaming.contracts.strategies import (
     candidate_by_id,
 )
 
-MAX_MEASURED = 5
-"""Features tried per decision; each costs one valuation of at most 2 ** slots actions."""
+MEASURED_OF_CUSTOMER = 2
+"""Features of the customer that are tried per decision, beside a relation and the channel's response."""
+MAX_MEASURED = MEASURED_OF_CUSTOMER + 2
+"""Each costs one valuation of at most 2 ** slots actions."""
 MAX_EFFECTS = 5
 MAX_ALTERNATIVES = 2
 """Other values named per slot, most probable first."""
@@ -36,16 +40,19 @@ Values = Callable[[StrategyRequest], npt.NDArray[np.floating]]
 """The critic's posterior mean over a request's grid, (*shape), units of reward."""
 
 
-def explain(request: StrategyRequest, decided: Decided, values: Values) -> Explanation:
+def explain(
+    request: StrategyRequest, decided: Decided, values: Values, weights: npt.NDArray[np.floating]
+) -> Explanation:
     """Explain one decision.
 
     Args:
         request: what was asked.
         decided: what was answered, with the slots' distributions.
         values: of the critic that decided; called `MAX_MEASURED` + 1 times at most.
+        weights: (DIMENSIONS,) of that critic, to choose what is measured.
     """
     return Explanation(
-        effects=_effects(request, decided, values) if decided.record.critic_weight > 0 else (),
+        effects=_effects(request, decided, values, weights) if decided.record.critic_weight > 0 else (),
         alternatives=tuple(_alternatives(request, decided)),
         removed=request.removed,
     )
@@ -59,13 +66,15 @@ def _alternatives(request: StrategyRequest, decided: Decided) -> Iterator[Altern
             yield Alternative(slot.name, slot.values[i], min(1.0, float(distribution.marginal[i])))
 
 
-def _effects(request: StrategyRequest, decided: Decided, values: Values) -> tuple[Effect, ...]:
+def _effects(
+    request: StrategyRequest, decided: Decided, values: Values, weights: npt.NDArray[np.floating]
+) -> tuple[Effect, ...]:
     contrast = _contrast(request, decided)
     scale = decided.record.critic_weight / decided.record.beta
     open_slots = [axis for axis, slot in enumerate(contrast.slots) if len(slot.values) > 1]
     before = _log_chances(values(contrast), open_slots, scale)
     found = []
-    for name, without in _variants(contrast):
+    for name, without in _variants(contrast, weights):
         after = _log_chances(values(without), open_slots, scale)
         for axis, nats in zip(open_slots, before - after, strict=True):
             found.append(Effect(name, contrast.slots[axis].name, round(float(nats), 4)))
@@ -100,13 +109,10 @@ def _log_chances(values: npt.NDArray[np.floating], open_slots: list[int], scale:
     return -np.logaddexp(0.0, np.array(gaps, np.float64))
 
 
-def _variants(request: StrategyRequest) -> Iterator[tuple[str, StrategyRequest]]:
-    """The request without one feature, for the features most likely to matter.
-
-    How the customer relates to the candidates comes first, then the channel, tastes, the moment, the strongest numbers.
-    """
-    names = [*_related(request.candidates), *_of_customer(request)]
-    for group, name in names[:MAX_MEASURED]:
+def _variants(request: StrategyRequest, weights: npt.NDArray[np.floating]) -> Iterator[tuple[str, StrategyRequest]]:
+    """The contrast without one feature, for the features most likely to matter."""
+    names = [*_of_customer(request, weights), *_related(request.candidates), *_of_channel(request)]
+    for group, name in names:
         if group == "relation":
             candidates = tuple(
                 msgspec.structs.replace(candidate, relation=_without(candidate.relation, name))
@@ -121,24 +127,46 @@ def _variants(request: StrategyRequest) -> Iterator[tuple[str, StrategyRequest]]
             yield label, msgspec.structs.replace(request, features=features)
 
 
+def _of_customer(request: StrategyRequest, weights: npt.NDArray[np.floating]) -> list[tuple[str, str]]:
+    """The customer's features whose crosses with chosen and alternative differ most, over all slots.
+
+    A row of the critic's features ends with its crosses, the customer's features running fastest, in the order:
+    trigger, language, categories, numbers, category affinities.
+    """
+    features = request.features
+    names = [("categories", name) for name in features.categories] + [("numbers", name) for name in features.numbers]
+    names += [("category_affinity", name) for name in features.category_affinity]
+    encoded, atoms = encode(request), 2 + len(names)
+    gaps = np.zeros(atoms)
+    for rows in encoded.rows:
+        if len(rows) > 1:
+            gaps += np.abs(_by_atom(encoded, rows[0], weights, atoms) - _by_atom(encoded, rows[1], weights, atoms))
+    ranked = np.argsort(-gaps[2:], kind="stable")
+    return [names[int(place)] for place in ranked[:MEASURED_OF_CUSTOMER]]
+
+
+def _by_atom(encoded: Encoded, row: int, weights: npt.NDArray[np.floating], atoms: int) -> npt.NDArray[np.float64]:
+    """(atoms,) what each of the customer's features adds to a value's score."""
+    span = slice(encoded.indptr[row], encoded.indptr[row + 1])
+    index, data = encoded.indices[span], encoded.data[span]
+    crossed = index >= REGION_STARTS[TEXT_CROSS]
+    parts = weights[index[crossed]] * data[crossed]
+    total: npt.NDArray[np.float64] = parts.reshape(-1, atoms).sum(axis=0)
+    return total
+
+
 def _related(candidates: tuple[Candidate, ...]) -> list[tuple[str, str]]:
-    """Relations of the chosen candidate against the alternative, widest gap first, two at most."""
+    """The relation in which the chosen candidate differs most from the alternative."""
     first, other = candidates[0].relation, candidates[1].relation if len(candidates) > 1 else {}
     gap = {name: abs(share - other.get(name, 0.0)) for name, share in first.items()}
     ranked = sorted((name for name in gap if gap[name] > 0.0), key=lambda name: (-gap[name], name))
-    return [("relation", name) for name in ranked[:2]]
+    return [("relation", name) for name in ranked[:1]]
 
 
-def _of_customer(request: StrategyRequest) -> Iterator[tuple[str, str]]:
-    features = request.features
-    channels = {value for slot in request.slots if slot.name == "channel" for value in slot.values}
-    for channel in sorted(channels & features.channel_response.keys())[:1]:
-        yield "channel_response", channel
-    if shares := features.category_affinity:
-        yield "category_affinity", max(sorted(shares), key=lambda name: shares[name])
-    yield from (("categories", name) for name in ("lifecycle", "daypart") if name in features.categories)
-    numbers = features.numbers
-    yield from (("numbers", name) for name in sorted(numbers, key=lambda name: (-abs(numbers[name]), name)))
+def _of_channel(request: StrategyRequest) -> list[tuple[str, str]]:
+    """How the customer answers on the chosen channel."""
+    channels = [slot.values[0] for slot in request.slots if slot.name == "channel"]
+    return [("channel_response", name) for name in channels if name in request.features.channel_response]
 
 
 def _without(shares: dict[str, float], name: str) -> dict[str, float]:

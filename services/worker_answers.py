@@ -9,6 +9,7 @@ from model.explain import explain
 from model.lm import LanguageModel
 from model.message import finish
 from model.policy import Decided, decide
+from model.texts import TextPool
 from model.validity import valid_until
 from services.metrics import TOKENS
 from services.worker_intake import Ask
@@ -35,6 +36,7 @@ class Answerer:
             seed: with the request's id it seeds a request's decision, so that a repeat decides alike.
         """
         self._lm, self.table = lm, table
+        self._texts = TextPool(lm)
         self._temperature, self._seed = temperature, seed
 
     def answer(self, asks: Sequence[Ask]) -> list[Strategy]:
@@ -67,7 +69,7 @@ class Answerer:
             session = self._lm.session(prompts, requests)
             decided = self._decide(asks, version, session)
         rng = np.random.default_rng(stable_seed("message", asks[0].request.request_id, str(self._seed)))
-        texts = session.write(MAX_MESSAGE_TOKENS, rng)
+        texts = self._texts.texts(requests, [one.decision for one in decided], MAX_MESSAGE_TOKENS, rng)
         return [self._strategy(ask, one, text) for ask, one, text in zip(asks, decided, texts, strict=True)]
 
     def _decide(self, asks: Sequence[Ask], version: str, session: object) -> list[Decided]:
@@ -82,6 +84,8 @@ class Answerer:
 
     def _strategy(self, ask: Ask, decided: Decided, raw: str) -> Strategy:
         message, checks = finish(raw, ask.request, decided.decision)
+        if message.source == "model":
+            self._texts.keep(ask.request, decided.decision, raw)
         return Strategy(
             strategy_id=ask.strategy_id,
             request_id=ask.request.request_id,
@@ -94,7 +98,7 @@ class Answerer:
             policy=decided.record,
             propensity=decided.propensity,
             slot_propensities=decided.slot_propensities,
-            explanation=explain(ask.request, decided, self.table.mean_values),
+            explanation=explain(ask.request, decided, self.table.mean_values, self.table.weights),
             checks=checks,
             request=ask.request,
         )

@@ -115,8 +115,9 @@ class Batch:
         now_s = time.time()
         for ask, answer in answers:
             _count(answer)
-            waited_s = max(0.0, now_s - ask.record.timestamp_ms / 1000)
-            metrics.REQUEST_TO_STRATEGY.labels(ask.request.kind).observe(waited_s)
+            if not answer.startswith(_SUPPRESSED):
+                waited_s = max(0.0, now_s - ask.record.timestamp_ms / 1000)
+                metrics.REQUEST_TO_STRATEGY.labels(ask.request.kind).observe(waited_s)
 
     def _letters(self, letters: Sequence[tuple[Publish, str]]) -> None:
         if letters:

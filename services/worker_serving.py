@@ -64,6 +64,7 @@ class ServingTable:
         self._serving: Serving | None = None
         self.critic = critic
         self._mean = _mean_only(critic)
+        self.weights = _mean_weights(critic)
 
     @property
     def champion(self) -> str:
@@ -107,6 +108,7 @@ class ServingTable:
         self._roles, self._serving = roles, change.serving
         if change.critic is not None:
             self.critic, self._mean = change.critic, _mean_only(change.critic)
+            self.weights = _mean_weights(change.critic)
         return Swapped(tuple(placed), stall_s)
 
     def _role(self, role: str, change: Change) -> str:
@@ -129,3 +131,9 @@ class ServingTable:
 def _mean_only(critic: Critic) -> Critic:
     weights = {name: rows[:1] for name, rows in critic.weights.items()}
     return replace(critic, weights=weights, facts=msgspec.structs.replace(critic.facts, heads=0))
+
+
+def _mean_weights(critic: Critic) -> npt.NDArray[np.floating]:
+    """(DIMENSIONS,) of what decides most: being seen, clicked and ordered; to choose what an explanation measures."""
+    total: npt.NDArray[np.floating] = sum(critic.weights[name][0] for name in ("shown", "clicked", "ordered"))
+    return total
