@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct, field
 
 from streaming.contracts.errors import BadEvent
-from streaming.contracts.events import EVENTS, MONEY_FIELDS, Context, Event, Id, Line, Properties
+from streaming.contracts.events import EVENTS, MONEY_FIELDS, Context, Event, Id, Line, OrderProperties, Properties
 from streaming.contracts.money import to_minor
 
 T = TypeVar("T")
@@ -127,6 +127,10 @@ def _check_money(properties: Properties) -> None:
             amount = getattr(line, name)
             if amount is not None:
                 to_minor(amount, currency or "USD", f"properties.products[{index}].{name}")
+            elif name == "price" and isinstance(properties, OrderProperties):
+                raise BadEvent(
+                    f"properties.products[{index}].price", None, "the price of one unit in every line of an order"
+                )
 
 
 def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes, root: str) -> T:
