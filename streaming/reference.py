@@ -34,12 +34,13 @@ class Index:
 
     def __init__(self, products: Mapping[str, Product]) -> None:
         """Index products, each list in the order of their ids."""
+        self.ids: tuple[str, ...] = tuple(sorted(products))
         self.categories: dict[str, tuple[str, ...]] = {}
         self.brands: dict[str, tuple[str, ...]] = {}
         self.words: dict[str, tuple[str, ...]] = {}
         self.text_of: dict[str, frozenset[str]] = {}
         grouped: tuple[dict[str, list[str]], ...] = (defaultdict(list), defaultdict(list), defaultdict(list))
-        for product_id in sorted(products):
+        for product_id in self.ids:
             product = products[product_id]
             grouped[0][category_of(product)].append(product_id)
             grouped[1][product.brand].append(product_id)
@@ -50,26 +51,42 @@ class Index:
         self.categories, self.brands, self.words = ({k: tuple(v) for k, v in group.items()} for group in grouped)
 
 
+class Popularity:
+    """Ranks of products by orders, and their order; shared by snapshots."""
+
+    def __init__(self, rank: Mapping[str, float]) -> None:
+        """Keep the ranks, product id → (0, 1]."""
+        self.rank = rank
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Ids, the most popular first."""
+        return tuple(sorted(self.rank, key=lambda product_id: (-self.rank[product_id], product_id)))
+
+
+UNKNOWN = Popularity({})
+
+
 class Reference:
     """All products and campaigns known now.
 
     Args:
         products: product id → record.
         campaigns: campaign id → record.
-        popularity: product id → rank in [0, 1] by orders, 1 the most ordered; products not in it have 0.
+        popularity: of products by orders; those not in it have 0.
     """
 
     def __init__(
         self,
         products: Mapping[str, Product] | None = None,
         campaigns: Mapping[str, Campaign] | None = None,
-        popularity: Mapping[str, float] | None = None,
+        popularity: Popularity = UNKNOWN,
         index: Index | None = None,
     ) -> None:
         """Keep the maps (never changed afterwards); `index` is shared by snapshots it fits."""
         self.products: Mapping[str, Product] = products or {}
         self.campaigns: Mapping[str, Campaign] = campaigns or {}
-        self._popularity: Mapping[str, float] = popularity or {}
+        self._popularity = popularity
         self._index = index
         self._medians: dict[tuple[str, str], int | None] = {}
 
@@ -78,16 +95,15 @@ class Reference:
         """Made when first asked for, so that reading a catalog record by record costs one index."""
         return self._index or Index(self.products)
 
-    @cached_property
+    @property
     def product_ids(self) -> tuple[str, ...]:
         """Every product id, sorted."""
-        return tuple(sorted(self.products))
+        return self.index.ids
 
-    @cached_property
+    @property
     def popular(self) -> tuple[str, ...]:
         """Ids of products with a known popularity, the most popular first."""
-        known = [product_id for product_id in self._popularity if product_id in self.products]
-        return tuple(sorted(known, key=lambda product_id: (-self._popularity[product_id], product_id)))
+        return self._popularity.order
 
     def product(self, product_id: str) -> Product | None:
         """The product, or None where it is unknown (or not known yet)."""
@@ -103,7 +119,7 @@ class Reference:
 
     def popularity(self, product_id: str) -> float:
         """Rank in [0, 1] by orders; 0 where unknown."""
-        return self._popularity.get(product_id, 0.0)
+        return self._popularity.rank.get(product_id, 0.0)
 
     def active_campaigns(self, at_ms: int, kind: str) -> tuple[Campaign, ...]:
         """Campaigns of a kind that run at a time, by id."""
@@ -158,7 +174,7 @@ class Reference:
 
     def with_popularity(self, orders: Mapping[str, float]) -> "Reference":
         """The snapshot with popularity as the rank by a (decayed) count of orders per product."""
-        return Reference(self.products, self.campaigns, ranks(orders), self.__dict__.get("index"))
+        return Reference(self.products, self.campaigns, Popularity(ranks(orders)), self.__dict__.get("index"))
 
 
 def ranks(counts: Mapping[str, float]) -> dict[str, float]:

@@ -62,8 +62,8 @@ def test_search_prefers_more_words() -> None:
 def test_popularity_is_a_rank() -> None:
     """Counts become ranks in (0, 1]; equals share one, zero has none."""
     assert ranks({"a": 10, "b": 5, "c": 5, "d": 0}) == {"a": 1.0, "b": 0.5, "c": 0.5}
-    known = SHOP.with_popularity({"p1": 3, "gone": 9})
-    assert known.popular == ("p1",)
+    known = SHOP.with_popularity({"p1": 3, "p5": 9})
+    assert known.popular == known.with_product("p1", shop.product(1, price_minor=1)).popular == ("p5", "p1")
     assert known.popularity("p2") == 0
 
 
