@@ -43,7 +43,9 @@ class LinTS:
         for row in range(len(dense)):
             part = slice(encoded.indptr[row], encoded.indptr[row + 1])
             np.add.at(dense[row], encoded.indices[part] % LINTS_FEATURES, encoded.data[part])
-        return [dense[rows.start : rows.stop] + (dense[0] if place == 0 else 0) for place, rows in enumerate(encoded.rows)]
+        return [
+            dense[rows.start : rows.stop] + (dense[0] if place == 0 else 0) for place, rows in enumerate(encoded.rows)
+        ]
 
     def values(self, request: StrategyRequest) -> np.ndarray:
         """One Thompson draw over the grid."""
@@ -70,7 +72,9 @@ class LinTS:
             self.mean = self.half @ (self.half.T @ self.moment)
 
 
-def run(seed: int, events: int, knobs: LearnerKnobs, arm: str, candidates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def run(
+    seed: int, events: int, knobs: LearnerKnobs, arm: str, candidates: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """One arm from nothing. Returns chosen, random and oracle values per event, and CPU seconds of learning."""
     world = Simulation(seed, candidates=candidates)
     learner = CriticLearner(knobs, world.formula)
@@ -122,11 +126,15 @@ def main() -> None:
             chosen, uniform, best, spent_s = run(seed, options.events, knobs, arm, options.candidates)
             edges = range(0, options.events, 1000)
             lifts = [
-                (chosen[a : a + 1000] - uniform[a : a + 1000]).mean() / (best[a : a + 1000] - uniform[a : a + 1000]).mean()
+                (chosen[a : a + 1000] - uniform[a : a + 1000]).mean()
+                / (best[a : a + 1000] - uniform[a : a + 1000]).mean()
                 for a in edges
             ]
             shown = " ".join(f"{lift:5.2f}" for lift in lifts)
-            print(f"{arm:8s} seed {seed}: {shown}   random {uniform.mean():.4f} oracle {best.mean():.4f} {spent_s:.1f} s", flush=True)
+            print(
+                f"{arm:8s} seed {seed}: {shown}   random {uniform.mean():.4f} oracle {best.mean():.4f} {spent_s:.1f} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

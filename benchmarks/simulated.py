@@ -64,7 +64,9 @@ class Simulation:
             if name in grammar.candidate_slots:
                 slots.append(Slot(name, ids["product" if name == "pinned_product" else name]))
             elif name == "channel":
-                slots.append(Slot(name, tuple(c for c in grammar.closed[name] if c == "onsite" or c in customer.consent)))
+                slots.append(
+                    Slot(name, tuple(c for c in grammar.closed[name] if c == "onsite" or c in customer.consent))
+                )
             elif name == "discount":
                 slots.append(Slot(name, ("0", "10", "20", "30")))
             else:
@@ -106,7 +108,8 @@ class Simulation:
         if kind == "ranking":
             heads = {candidate.category[1]: candidate for candidate in found}
             named = tuple(
-                structs.replace(c, id=label, what="category", name=label, brand="", text=label) for label, c in heads.items()
+                structs.replace(c, id=label, what="category", name=label, brand="", text=label)
+                for label, c in heads.items()
             )
             return named + found
         return found
@@ -117,13 +120,24 @@ class Simulation:
         relation = {
             "category_affinity": float(np.clip(0.05 * np.exp(taste + rng.gauss(0, 0.4)), 0, 1)),
             "bought": 0.7 if product.product_id in customer.bought and rng.random() < 0.8 else 0.0,
-            "price_fit": float(np.clip(1 - abs(level + 0.3 * customer.taste.price_sensitivity + rng.gauss(0, 0.2)), 0, 1)),
+            "price_fit": float(
+                np.clip(1 - abs(level + 0.3 * customer.taste.price_sensitivity + rng.gauss(0, 0.2)), 0, 1)
+            ),
             "popularity": self.world.shelf.popularity.get(product.product_id, 0.0),
         }
         margin = product.price_minor - product.unit_cost_minor
         return Candidate(
-            product.product_id, "product", product.name, product.category, product.brand, product.description,
-            product.price_minor, margin, 30, 100.0, relation,
+            product.product_id,
+            "product",
+            product.name,
+            product.category,
+            product.brand,
+            product.description,
+            product.price_minor,
+            margin,
+            30,
+            100.0,
+            relation,
         )
 
     def _campaign(self, customer: Customer, campaign_id: str, rng: Random) -> Candidate:
@@ -132,8 +146,17 @@ class Simulation:
         taste = sum(s * customer.taste.by_category.get(c, customer.taste.other_category) for c, s in shares.items())
         relation = {"category_affinity": float(np.clip(0.05 * np.exp(taste + rng.gauss(0, 0.3)), 0, 1))}
         return Candidate(
-            campaign_id, "campaign", campaign.name, tuple(campaign.categories[:2]), "", campaign.creatives[0].body,
-            400, 150, 30, 30.0, relation,
+            campaign_id,
+            "campaign",
+            campaign.name,
+            tuple(campaign.categories[:2]),
+            "",
+            campaign.creatives[0].body,
+            400,
+            150,
+            30,
+            30.0,
+            relation,
         )
 
     def chances(self, customer: Customer, request: StrategyRequest) -> dict[str, Floats]:
@@ -145,7 +168,11 @@ class Simulation:
         base = base_effect(customer, request.kind)
         effects = effects_of(customer, self.world.shelf, request)
         shape = [len(slot.values) for slot in request.slots]
-        logits = {"seen": np.full(shape, base.seen), "click": np.full(shape, base.click), "order": np.full(shape, base.order)}
+        logits = {
+            "seen": np.full(shape, base.seen),
+            "click": np.full(shape, base.click),
+            "order": np.full(shape, base.order),
+        }
         left, refunded = np.zeros(shape), np.full(shape, 0.02)
         for axis, slot in enumerate(request.slots):
             along = [1] * len(shape)
@@ -167,8 +194,14 @@ class Simulation:
         margin = ordered * self.formula.margin_grid(request) * max(customer.taste.units_per_line, 1.0)
         left = chance["seen"] * chance["left"]
         parts = self.formula.components(
-            clicked=clicked, ordered=ordered, margin=margin, refunded_margin=margin * chance["refunded"], unsubscribed=left,
-            complained=0.15 * left, cost=self.formula.cost_grid(request), offer=self.formula.offer_grid(request),
+            clicked=clicked,
+            ordered=ordered,
+            margin=margin,
+            refunded_margin=margin * chance["refunded"],
+            unsubscribed=left,
+            complained=0.15 * left,
+            cost=self.formula.cost_grid(request),
+            offer=self.formula.offer_grid(request),
         )
         return np.asarray(summed(parts)) + np.zeros(clicked.shape)
 
@@ -182,8 +215,14 @@ class Simulation:
         margin = float(self.formula.margin_grid(request)[index]) * max(customer.taste.units_per_line, 1.0)
         cents = round(100 * margin) if ordered else 0
         return Outcomes(
-            "USD", seen, clicked, ordered, refunded, seen and rng.random() < chance["left"],
-            margin_minor=cents, refunded_margin_minor=cents if refunded else 0,
+            "USD",
+            seen,
+            clicked,
+            ordered,
+            refunded,
+            seen and rng.random() < chance["left"],
+            margin_minor=cents,
+            refunded_margin_minor=cents if refunded else 0,
         )
 
 
@@ -192,29 +231,54 @@ def features_of(customer: Customer, rng: Random) -> Features:
     taste = customer.taste
     discount = 1 / (1 + np.exp(-(taste.price_sensitivity + rng.gauss(0, 0.3))))
     numbers = {
-        "recency_days": rng.expovariate(0.2), "orders_90d": float(len(customer.bought) // 20),
-        "discount_share": float(discount), "price_level": -0.2 * taste.price_sensitivity + rng.gauss(0, 0.15),
-        "cart_items": float(rng.randrange(4)), "session_views": float(rng.randrange(6)), "sessions_30d": 5.0,
-        "order_value_major": 10.0 * taste.units_per_line, "tenure_days": 200.0,
+        "recency_days": rng.expovariate(0.2),
+        "orders_90d": float(len(customer.bought) // 20),
+        "discount_share": float(discount),
+        "price_level": -0.2 * taste.price_sensitivity + rng.gauss(0, 0.15),
+        "cart_items": float(rng.randrange(4)),
+        "session_views": float(rng.randrange(6)),
+        "sessions_30d": 5.0,
+        "order_value_major": 10.0 * taste.units_per_line,
+        "tenure_days": 200.0,
     }
     likes = sorted(taste.by_category.items(), key=lambda item: -item[1])[:5]
     share = {name: float(np.clip(0.08 * np.exp(value), 0, 1)) for name, value in likes}
     response = {
-        name: float(np.clip(1 / (1 + np.exp(1.5 - value - rng.gauss(0, 0.5))), 0, 1)) for name, value in customer.channel.items()
+        name: float(np.clip(1 / (1 + np.exp(1.5 - value - rng.gauss(0, 0.5))), 0, 1))
+        for name, value in customer.channel.items()
     }
     categories = {
-        "lifecycle": "active", "daypart": rng.choice(("morning", "afternoon", "evening")), "language": customer.language,
+        "lifecycle": "active",
+        "daypart": rng.choice(("morning", "afternoon", "evening")),
+        "language": customer.language,
         "deal_seeking": "high" if discount > 0.5 else "low",  # noqa: PLR2004 -- half of the customers
     }
     return Features(numbers, categories, share, {}, response)
 
 
-def reward_of(request: StrategyRequest, decision: dict[str, str], outcomes: Outcomes, propensity: float, total: float) -> Reward:
+def reward_of(
+    request: StrategyRequest, decision: dict[str, str], outcomes: Outcomes, propensity: float, total: float
+) -> Reward:
     """The final reward of one strategy."""
     strategy = f"str_{request.request_id}"
     return Reward(
-        reward_id(strategy, "final"), strategy, request.request_id, request.user_id, "final", request.kind, request.arm,
-        request.arm, ghost=False, issued_at=request.issued_at, closed_at=request.issued_at, request=request,
-        decision=decision, policy=POLICY, propensity=propensity, slot_propensities={}, outcomes=outcomes, reward=total,
+        reward_id(strategy, "final"),
+        strategy,
+        request.request_id,
+        request.user_id,
+        "final",
+        request.kind,
+        request.arm,
+        request.arm,
+        ghost=False,
+        issued_at=request.issued_at,
+        closed_at=request.issued_at,
+        request=request,
+        decision=decision,
+        policy=POLICY,
+        propensity=propensity,
+        slot_propensities={},
+        outcomes=outcomes,
+        reward=total,
         components={},
     )

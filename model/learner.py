@@ -127,13 +127,17 @@ class CriticLearner:
         known = self.window.get(reward.strategy_id)
         if known is not None:
             return self._amend(known, reward)
-        if reward.stage == "correction" or reward_id(reward.strategy_id, "response") in self.seen:
+        if reward.stage != "response" and self._is_late(reward):
             return self._learn_late(reward)
         out, forget = self.outages.update(channel_of(reward), reward.strategy_id, shown=_was_seen(reward))
         self.window.drop(forget)
         if out:
             return Lesson("outage")
         return self._add(reward)
+
+    def _is_late(self, reward: Reward) -> bool:
+        """Its row has left the window: a correction's always, a final's when the response was learned before."""
+        return reward.stage == "correction" or reward_id(reward.strategy_id, "response") in self.seen
 
     def _learn_late(self, reward: Reward) -> Lesson:
         """A strategy that has left the window, or was dropped in an outage: it only enters the estimate of refunds."""

@@ -107,12 +107,12 @@ class UpdaterSettings(Common, frozen=True, kw_only=True):
     publish_every_s: Annotated[float, Meta(gt=0, description="shortest time between two critic snapshots")] = 1.0
     snapshot_every_s: Annotated[float, Meta(gt=0, description="between two snapshots of all that was learned")] = 20.0
     temperature: Annotated[float, Meta(gt=0, description="of the language model, as the worker serves it")] = 0.4
-    batch: Annotated[int, Meta(ge=1, le=1024, description="decisions per LoRA step")] = 48
+    batch: Annotated[int, Meta(ge=1, le=1024, description="decisions per LoRA step")] = 32
     candidate_wait_s: Annotated[
         float, Meta(ge=0, description="a candidate waits at most this long for rewards newer than its data")
     ] = 20.0
-    train_every: Annotated[int, Meta(ge=1, description="new responses between two LoRA steps")] = 24
-    candidate_every_steps: Annotated[int, Meta(ge=1, description="LoRA steps between two candidates for the gate")] = 30
+    train_every: Annotated[int, Meta(ge=1, description="new responses between two LoRA steps")] = 32
+    candidate_every_steps: Annotated[int, Meta(ge=1, description="LoRA steps between two candidates for the gate")] = 25
     buffer: Annotated[int, Meta(ge=100, description="requests the LoRA replays")] = 4000
     heads: Annotated[int, Meta(ge=1, le=64)] = 8
     beta: Annotated[float, Meta(gt=0, description="temperature of the critic's softmax, units of reward")] = 0.005

@@ -11,10 +11,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
-
-from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from typing import TYPE_CHECKING
 
 from model.critic import Critic, named
 from model.gate import GateKnobs, Judgement, corrupt, judge
@@ -22,27 +19,28 @@ from model.gate_critic import examine_critic
 from model.registry import Registry
 from services import metrics
 from services.clients import topic_name
-from services.settings import UpdaterSettings, kafka_options, registry_address
+from services.settings import UpdaterSettings, registry_address
 from services.updater_announcing import SERVICE, Announcer
+from services.updater_counting import count
 from services.updater_inbox import check, inbox_of, plain_name, put_away, waiting
-from services.updater_learning import Learned, Learning, RewardRecord
+from services.updater_learning import RewardRecord
+from services.updater_reading import Reader
 from services.updater_state import (
     TRAINING,
     UpdaterFacts,
     commit,
     folder_of,
-    load_learning,
     newest,
     partial_folder,
+    restored,
     save_learning,
     snapshots,
 )
-from services.worker_sending import Sender, Stopped, patiently
+from services.worker_sending import Sender, Stopped
 from streaming.contracts.adapters import BASE_ALONE
-from streaming.contracts.codec import to_ms
-from streaming.contracts.errors import BadEvent, Unavailable
+from streaming.contracts.errors import BadEvent
 from streaming.contracts.strategies import Check
-from streaming.contracts.topics import ADAPTERS, REWARDS
+from streaming.contracts.topics import REWARDS
 from streaming.reward import Formula
 
 if TYPE_CHECKING:
@@ -51,8 +49,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 IDLE_POLL_MS, BUSY_POLL_MS = 200, 0
-MAX_RECORDS = 200
-"""Rewards learned between two turns: two refits, so that a turn stays short after an outage too."""
 INBOX_EVERY_S = 1.0
 GATE_EXAMPLES, GATE_REQUESTS = 200, 4
 """Closed rewards and requests that a critic snapshot is judged on."""
@@ -67,22 +63,24 @@ class Updater:
         self.settings, self._stop = settings, stop
         self._formula = Formula()
         self._folder = folder_of(settings)
-        self.learning, self._facts = self._restored()
+        self.learning, self._facts = restored(settings, self._formula)
         self._number = self._facts.number if self._facts else 0
         registry = Registry(registry_address(settings), settings.home.absolute() / "cache" / "versions")
         self.announcer = Announcer(registry, Sender(settings), stop, "")
         self.critic = named(self.learning.learner.snapshot(), 0)
         self._published_s = self._snapshot_s = self._inbox_s = time.monotonic()
         self._saved_offset = self.learning.next_offset
-        self._consumer: Any = None
+        self._reader = Reader(settings, stop)
         self._loading: Future[Training] | None = None
         self.training: Training | None = None
         self._last_refusal = ""
 
     def run(self) -> None:
         """Until told to stop; the last act is a snapshot."""
-        self._consumer = patiently(self._connected, "kafka", SERVICE, self._stop)
-        self._catch_up()
+        self.learning.next_offset = self._reader.connect(self.learning.next_offset)
+        while not (self._reader.caught_up() or self._stop.is_set()):
+            self._read(IDLE_POLL_MS)
+        self._reader.follow_rewards()
         if self.announcer.said.serving is None:
             self._serve_critic(
                 self.critic, judge([Check("first", passed=True, detail="what is believed before any reward")])
@@ -94,7 +92,7 @@ class Updater:
                 self.turn()
                 metrics.LAST_LOOP.labels(SERVICE).set_to_current_time()
         self._save()
-        self._consumer.close()
+        self._reader.close()
 
     def turn(self) -> None:
         """One turn of the loop."""
@@ -114,55 +112,13 @@ class Updater:
 
     # -- reading
 
-    def _connected(self) -> Any:
-        places = {topic: TopicPartition(topic_name(self.settings, topic), 0) for topic in (REWARDS, ADAPTERS)}
-        try:
-            consumer = KafkaConsumer(**kafka_options(self.settings), enable_auto_commit=False)
-            for topic, place in places.items():
-                if consumer.partitions_for_topic(place.topic) != {0}:
-                    consumer.close()
-                    raise Unavailable(f"kafka: topic {topic.name} with exactly one partition does not exist yet")
-            consumer.assign(list(places.values()))
-            consumer.seek_to_beginning(places[ADAPTERS])
-            end = consumer.end_offsets([places[REWARDS]])[places[REWARDS]]
-        except KafkaError as error:
-            raise Unavailable(f"kafka: {error}") from error
-        if self.learning.next_offset > end:
-            LOG.warning(
-                "%s ends at %d, %d was learned: a new topic, read from its start",
-                REWARDS.name,
-                end,
-                self.learning.next_offset,
-            )
-            self.learning.next_offset = 0
-        begin = consumer.beginning_offsets([places[REWARDS]])[places[REWARDS]]
-        consumer.seek(places[REWARDS], max(self.learning.next_offset, begin))
-        return consumer
-
-    def _catch_up(self) -> None:
-        """Read `model.adapters` to its end: what is served, and which sequences are used."""
-        place = TopicPartition(topic_name(self.settings, ADAPTERS), 0)
-        rewards = TopicPartition(topic_name(self.settings, REWARDS), 0)
-        self._consumer.pause(rewards)
-        end = self._consumer.end_offsets([place])[place]
-        while self._consumer.position(place) < end and not self._stop.is_set():
-            self._read(IDLE_POLL_MS)
-        self._consumer.resume(rewards)
-
     def _read(self, timeout_ms: int) -> bool:
-        try:
-            polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=MAX_RECORDS)
-        except KafkaError:
-            metrics.KAFKA_ERRORS.labels(SERVICE).inc()
-            self._stop.wait(1.0)
-            return False
-        for place, records in polled.items():
-            for record in records:
-                if place.topic == topic_name(self.settings, REWARDS):
-                    self._learn(RewardRecord(record.offset, record.key, record.value, record.timestamp))
-                else:
-                    self.announcer.take(record.key, record.value)
-        return bool(polled)
+        rewards, adapters = self._reader.poll(timeout_ms)
+        for key, value in adapters:
+            self.announcer.take(key, value)
+        for record in rewards:
+            self._learn(record)
+        return bool(rewards)
 
     def _learn(self, record: RewardRecord) -> None:
         learned = self.learning.take(record)
@@ -175,7 +131,7 @@ class Updater:
                     "a reward tripped our own bug: %s", dict(learned.letter.headers).get("traceback", b"").decode()
                 )
             self.announcer.send([learned.letter])
-        _count(learned)
+        count(learned)
 
     # -- the critic
 
@@ -294,18 +250,6 @@ class Updater:
 
     # -- state
 
-    def _restored(self) -> tuple[Learning, UpdaterFacts | None]:
-        path = newest(self._folder)
-        if path is not None:
-            try:
-                learning, facts = load_learning(path, self.settings, self._formula)
-            except BadEvent as error:
-                LOG.warning("snapshot %s cannot be continued, learning starts anew: %s", path.name, error)
-            else:
-                if facts.topic == topic_name(self.settings, REWARDS):
-                    return learning, facts
-        return Learning.fresh(self.settings, self._formula), None
-
     def _save(self) -> None:
         self._snapshot_s = time.monotonic()
         self._number = max(self._number, *(int(p.name.split("-")[1]) for p in snapshots(self._folder)), 0) + 1
@@ -329,29 +273,13 @@ class Updater:
 
     def _busy(self) -> bool:
         training = self.training
-        return training is not None and (training.measuring or training.owed(self.learning))
+        return bool(training and (training.measuring or training.owed(self.learning)))
 
     def _offsets(self) -> dict[str, int]:
         return {f"{REWARDS.name}:0": self.learning.next_offset}
 
     def _say_what_is_served(self) -> None:
         metrics.ADAPTER.info({"champion": self.announcer.said.champion, "critic": self.critic.version})
-
-
-def _count(learned: Learned) -> None:
-    """Metrics of one reward."""
-    reward, lesson = learned.reward, learned.lesson
-    if reward is None or lesson is None or lesson.fate == "duplicate":
-        return
-    metrics.REWARDS.labels(reward.stage, reward.kind, reward.acting_arm).inc()
-    delay_s = (to_ms(reward.closed_at) - to_ms(reward.issued_at)) / 1000
-    metrics.REWARD_DELAY.labels(reward.stage).observe(max(delay_s, 0.0))
-    if reward.stage != "response":
-        paid = reward.reward if reward.stage == "final" else reward.difference
-        metrics.REWARD_SUM.labels(reward.kind, reward.acting_arm).inc(paid)
-    if lesson.drifted:
-        metrics.DRIFTS.labels(reward.kind).inc()
-        LOG.warning("drift of %s: forgetting faster and exploring wider for a while", reward.kind)
 
 
 def main(settings: UpdaterSettings) -> int:

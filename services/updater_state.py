@@ -4,6 +4,7 @@ A snapshot is a directory written under another name and renamed when its manife
 nothing is committed to Kafka: after `kill -9` the updater seeks there and learns nothing twice.
 """
 
+import logging
 import os
 import shutil
 import zlib
@@ -15,9 +16,13 @@ from model.critic import RewardFormula
 from model.learner_state import load_learner, save_learner
 from model.memory import Replay, Replayed
 from model.registry_files import FileFact, facts_of, verify
+from services.clients import topic_name
 from services.settings import UpdaterSettings
 from services.updater_learning import Learning, knobs_of
 from streaming.contracts.errors import BadEvent
+from streaming.contracts.topics import REWARDS
+
+LOG = logging.getLogger(__name__)
 
 KEPT = 2
 """Snapshots kept: the newest and the one before it."""
@@ -104,3 +109,19 @@ def load_learning(path: Path, settings: UpdaterSettings, formula: RewardFormula)
     packed = zlib.decompress((path / REPLAY).read_bytes())
     items = msgspec.msgpack.decode(packed, type=list[Replayed])
     return Learning(learner, Replay(settings.buffer, items), facts.next_offset), facts
+
+
+def restored(settings: UpdaterSettings, formula: RewardFormula) -> tuple[Learning, UpdaterFacts | None]:
+    """What the newest snapshot holds, or a fresh start when there is none that fits; why is logged."""
+    path = newest(folder_of(settings))
+    if path is None:
+        return Learning.fresh(settings, formula), None
+    try:
+        learning, facts = load_learning(path, settings, formula)
+    except BadEvent as error:
+        LOG.warning("snapshot %s cannot be continued, learning starts anew: %s", path.name, error)
+        return Learning.fresh(settings, formula), None
+    if facts.topic != topic_name(settings, REWARDS):
+        LOG.warning("snapshot %s is of topic %s, learning starts anew", path.name, facts.topic)
+        return Learning.fresh(settings, formula), None
+    return learning, facts
