@@ -73,20 +73,20 @@ class Reference:
     Args:
         products: product id → record.
         campaigns: campaign id → record.
-        popularity: of products by orders; those not in it have 0.
+        popularity: product id → rank in (0, 1] by orders; those not in it have 0.
     """
 
     def __init__(
         self,
         products: Mapping[str, Product] | None = None,
         campaigns: Mapping[str, Campaign] | None = None,
-        popularity: Popularity = UNKNOWN,
+        popularity: Popularity | Mapping[str, float] = UNKNOWN,
         index: Index | None = None,
     ) -> None:
         """Keep the maps (never changed afterwards); `index` is shared by snapshots it fits."""
         self.products: Mapping[str, Product] = products or {}
         self.campaigns: Mapping[str, Campaign] = campaigns or {}
-        self._popularity = popularity
+        self._popularity = popularity if isinstance(popularity, Popularity) else Popularity(popularity)
         self._index = index
         self._medians: dict[tuple[str, str], int | None] = {}
 
