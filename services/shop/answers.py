@@ -35,6 +35,8 @@ DURATION_ORDER = {"1d": 0.3, "3d": 0.1, "7d": -0.2}
 DAYPART = {"morning": 0, "afternoon": 1, "evening": 2}
 IN_SESSION = frozenset({"session_start", "search_without_click", "category_interest", "decision_requested"})
 """Triggers that fire while the customer is on the site."""
+MEAN_REFUND = 0.056
+"""Mean of `refund_probability` over products."""
 COMPLAINT_SHARE = 0.15
 """Share of unsubscribing customers who also mark the message as spam."""
 
@@ -180,7 +182,9 @@ def base_effect(customer: Customer, kind: str) -> Effect:
 
 
 def refund_probability(product_id: str) -> float:
-    """Simulated share of orders of a product that come back: most goods rarely, some often."""
+    """Simulated share of orders of a product that come back: most goods rarely, some often; the mean where unknown."""
+    if not product_id:
+        return MEAN_REFUND
     return 0.02 + 0.18 * stable_unit("refund", product_id) ** 4
 
 
@@ -193,6 +197,6 @@ def answer_of(customer: Customer, shelf: Shelf, request: StrategyRequest, decisi
         clicked=sigmoid(sum(part.click for part in parts)),
         ordered=sigmoid(sum(part.order for part in parts)),
         refunded=refund_probability(decision.get("product") or decision.get("pinned_product") or ""),
-        left=CHANNEL_LEAVES.get(decision.get("channel", "onsite"), 0.0),
+        left=CHANNEL_LEAVES.get(decision.get("channel", ""), 0.0),
         units=max(customer.taste.units_per_line, 1.0),
     )

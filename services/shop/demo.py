@@ -33,6 +33,9 @@ CORRUPT_AT_SHARE = 0.5
 END_PATIENCE_S = 150.0
 """Wall seconds the shop may take beyond its visits to let every window close."""
 SETTLE_PATIENCE_S = 20.0
+WINDOWS = {"STRATAGEM_RESPONSE_WINDOW_H": "8", "STRATAGEM_HORIZON_H": "36"}
+"""Windows of attribution in the demo, shorter than the defaults: groceries are decided on within hours, and a few
+minutes of wall time are some ten days of the shop. The environment's own settings win."""
 PLAIN_EVERY_S = 10.0
 """Where the output is no terminal, a line this often."""
 
@@ -59,6 +62,8 @@ def run(environ: Mapping[str, str], *, minutes: float, seed: int | None, progres
         "STRATAGEM_CLOCK": "replay",
         "STRATAGEM_DEMO_MINUTES": str(visits),
     }
+    for name, value in WINDOWS.items():
+        own[name] = environ.get(name, "") or value
     if seed is not None:
         own["STRATAGEM_DEMO_SEED"] = str(seed)
     with Supervisor({**environ, **own}, fresh=True, progress=progress) as supervisor:

@@ -15,6 +15,7 @@ from model.grid import ActionGrid
 from services.shop.answers import (
     CHANNEL_LEAVES,
     COMPLAINT_SHARE,
+    MEAN_REFUND,
     Effect,
     base_effect,
     effects_of,
@@ -84,7 +85,7 @@ def expected_rewards(world: World, request: StrategyRequest, formula: Formula) -
     margin = ordered * formula.margin_grid(request) * max(customer.taste.units_per_line, 1.0)
     back = {c.id: refund_probability(c.id) for c in request.candidates if c.what == "product"}
     pointed = "pinned_product" if request.kind == "ranking" else "product"
-    refunded = margin * along(request, pointed, back)
+    refunded = margin * (MEAN_REFUND if request.kind == "ad" else along(request, pointed, back))
     left = seen * along(request, "channel", CHANNEL_LEAVES)
     cost = formula.cost_grid(request) * (seen if request.kind == "ad" else 1.0)
     total = formula.total(

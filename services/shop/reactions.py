@@ -22,10 +22,10 @@ from streaming.contracts.ids import derive, stable_seed
 from streaming.contracts.kinds import GRAMMARS, OUTBOUND, SEND_HOUR
 from streaming.contracts.strategies import Strategy
 
-LATE_REFUND_SHARE = 0.15
+LATE_REFUND_SHARE = 0.25
 """Share of refunds that come after a strategy's horizon and correct its final reward."""
-REFUND_H = (3.0, 48.0)
-LATE_REFUND_H = (80.0, 120.0)
+REFUND_H = (2.0, 28.0)
+LATE_REFUND_H = (60.0, 110.0)
 """Hours from order to refund."""
 DELAY_MS = {"onsite": (5_000, 4 * MINUTE_MS), "email": (5 * MINUTE_MS, 5 * HOUR_MS)} | dict.fromkeys(
     ("push", "sms"), (MINUTE_MS, HOUR_MS)

@@ -10,10 +10,9 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.producer.future import FutureRecordMetadata
 
-from services.clients import producer
 from services.settings import ShopSettings, kafka_options
 from services.shop.pace import Ledger
 from services.shop.wire import clock_record
@@ -25,6 +24,7 @@ from streaming.contracts.topics import ADS_EVENTS, PROGRESS, REQUESTS, SHOP_EVEN
 READ = (REQUESTS, STRATEGIES, SUPPRESSIONS, PROGRESS)
 CLOCKED = (SHOP_EVENTS, ADS_EVENTS)
 POLL_MS = 50
+BATCH_BYTES = 131_072
 FLUSH_S = 30.0
 
 
@@ -55,7 +55,16 @@ class Streams:
         self.prefix = settings.topic_prefix
         self.ledger = Ledger()
         self.published = 0
-        self._producer = producer(settings, linger_ms=5, batch_size=131_072)
+        self._producer = KafkaProducer(
+            **{
+                **kafka_options(settings),
+                "acks": "all",
+                "enable_idempotence": True,
+                "linger_ms": 5,
+                "batch_size": BATCH_BYTES,
+                "compression_type": "lz4",
+            }
+        )
         self._consumer = KafkaConsumer(
             **{
                 **kafka_options(settings),

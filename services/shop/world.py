@@ -26,7 +26,7 @@ from streaming.contracts.ids import stable_seed
 
 DEFAULT_START = datetime(2017, 11, 6, tzinfo=UTC)
 """The demo's first day: several real campaigns run, and more start in the weeks that follow."""
-SESSIONS_PER_DAY = 0.55
+SESSIONS_PER_DAY = 0.25
 """Simulated visits without a purchase per customer and day, mean; the real lines are a sample, visits are not."""
 
 
