@@ -1,12 +1,13 @@
 """Message texts kept per context: what a text may depend on is little, so the model need not write it anew each time.
 
 A raw text depends on kind, moment, language and closed values alone (`model/writing.py`). Per such context the model
-writes until a few variants have passed the checks of `message.py`; after that requests share them. At a steady state that saves most of the decoding time, because a
+writes until variants have passed the checks of `message.py`; requests share them. At a steady state that saves most of the decoding time, because a
 served policy keeps to few contexts per customer group.
 """
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,11 +16,21 @@ from model.writing import context, write
 from streaming.contracts.strategies import StrategyRequest
 
 VARIANTS = 4
-"""Texts per context before they are shared: customers should not all read the same sentence."""
+"""Different texts per context at most: customers should not all read the same sentence."""
+MAX_TRIES = 8
+"""Texts written for a context without one that passes the checks; after that it is the template's."""
 MAX_CONTEXTS = 50_000
 """Contexts remembered, the longest unused forgotten first; some tens of megabytes."""
 
 Context = tuple[str, ...]
+
+
+@dataclass
+class _Known:
+    """Texts of one context that passed, and how many were written."""
+
+    texts: list[str] = field(default_factory=list)
+    tries: int = 0
 
 
 class TextPool:
@@ -34,7 +45,7 @@ class TextPool:
             max_contexts: bound of the memory.
         """
         self._lm, self._variants, self._most = lm, variants, max_contexts
-        self._texts: OrderedDict[Context, list[str]] = OrderedDict()
+        self._contexts: OrderedDict[Context, _Known] = OrderedDict()
 
     def texts(
         self,
@@ -43,7 +54,10 @@ class TextPool:
         max_tokens: int,
         rng: np.random.Generator,
     ) -> list[str]:
-        """One raw text per decision, kept or written just now.
+        """One raw text per decision, kept or written just now; empty where the model has failed too often.
+
+        A step of writing costs almost the same for one row as for all, so the model writes when some context has nothing
+        yet, and then for every context that lacks variants.
 
         Args:
             requests: what was asked.
@@ -52,25 +66,30 @@ class TextPool:
             rng: draws the words, and among variants.
         """
         contexts = [context(request, decision) for request, decision in zip(requests, decisions, strict=True)]
-        full = [len(self._texts.get(known, ())) >= self._variants for known in contexts]
-        chosen = [self._one_of(known, rng) if enough else "" for known, enough in zip(contexts, full, strict=True)]
-        new = [row for row, enough in enumerate(full) if not enough]
+        known = [self._known(of) for of in contexts]
+        if any(not each.texts and each.tries < MAX_TRIES for each in known):
+            new = [row for row, each in enumerate(known) if len(each.texts) < self._variants]
+        else:
+            new = []
+        chosen = [each.texts[int(rng.integers(len(each.texts)))] if each.texts else "" for each in known]
         written = write(
             self._lm, [requests[row] for row in new], [decisions[row] for row in new], max_tokens=max_tokens, rng=rng
         )
         for row, text in zip(new, written, strict=True):
             chosen[row] = text
+            known[row].tries += 1
         return chosen
 
     def keep(self, request: StrategyRequest, decision: Mapping[str, str], text: str) -> None:
         """A raw text has passed its checks: others of its context may have it too."""
-        known = self._texts.setdefault(context(request, decision), [])
-        if len(known) < self._variants and text not in known:
-            known.append(text)
-        while len(self._texts) > self._most:
-            self._texts.popitem(last=False)
+        known = self._known(context(request, decision))
+        if len(known.texts) < self._variants and text not in known.texts:
+            known.texts.append(text)
 
-    def _one_of(self, known: Context, rng: np.random.Generator) -> str:
-        self._texts.move_to_end(known)
-        kept = self._texts[known]
-        return kept[int(rng.integers(len(kept)))]
+    def _known(self, of: Context) -> _Known:
+        """What is known of a context, which is thereby the last to be forgotten."""
+        found = self._contexts.setdefault(of, _Known())
+        self._contexts.move_to_end(of)
+        while len(self._contexts) > self._most:
+            self._contexts.popitem(last=False)
+        return found
