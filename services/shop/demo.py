@@ -29,9 +29,9 @@ OVERHEAD_MINUTES = 1.0
 """Of the given minutes, what start, closing of windows and report take."""
 LEAST_VISITS_MINUTES = 0.5
 CORRUPT_AT_SHARE = 0.5
-"""The corrupt adapter comes when this share of the visits' time has passed."""
-END_PATIENCE_S = 150.0
-"""Wall seconds the shop may take beyond its visits to let every window close."""
+"""The corrupt adapter comes once this share of the visits' time has passed and there is an adapter to spoil."""
+END_PATIENCE_S = 210.0
+"""Wall seconds the shop may take beyond its visits: for its start, and to let every window close."""
 SETTLE_PATIENCE_S = 20.0
 WINDOWS = {"STRATAGEM_RESPONSE_WINDOW_H": "8", "STRATAGEM_HORIZON_H": "36"}
 """Windows of attribution in the demo, shorter than the defaults: groceries are decided on within hours, and a few
@@ -101,11 +101,22 @@ def play(supervisor: Supervisor, settings: ShopSettings, visits_s: float, progre
 
 
 def slip_corrupt_adapter(home: Path) -> bool:
-    """Put an adapter whose tensors are cut off into the inbox that the updater judges; True when done."""
-    folder = home / "registry" / "inbox" / "corrupt-adapter"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 16}\n', encoding="utf-8")
-    (folder / "adapter_model.safetensors").write_bytes(b"\x40\x00\x00\x00\x00\x00\x00\x00{" + b"\x00" * 200)
+    """Put a copy of the newest adapter, its tensors cut in half, into the inbox that the updater judges.
+
+    Returns:
+        Whether there was an adapter to spoil.
+    """
+    versions = sorted((home / "registry").glob("adapter-*/adapter_model.safetensors"))
+    if not versions:
+        return False
+    inbox = home / "registry" / "inbox"
+    partial, folder = inbox / ".corrupt-adapter", inbox / "corrupt-adapter"
+    partial.mkdir(parents=True, exist_ok=True)
+    for path in versions[-1].parent.glob("adapter*"):
+        content = path.read_bytes()
+        cut = len(content) // 2 if path.suffix == ".safetensors" else len(content)
+        (partial / path.name).write_bytes(content[:cut])
+    partial.rename(folder)
     return True
 
 

@@ -36,6 +36,8 @@ log = logging.getLogger("stratagem.shop")
 
 DRAIN_DAYS = 8.0
 """Days the clock runs on after the last visit, so that every window closes and late refunds arrive."""
+WARM_UP_S = 40.0
+"""Services that start beside the shop get this much longer for their first answer."""
 DRAIN_TICK_MS = 6 * HOUR_MS
 LATENESS_MS = MAX_DELAY_MS
 """The published clock stays this far behind what is published: an event out of order is not late, as shops promise."""
@@ -48,17 +50,19 @@ class Shop:
         world: catalog, campaigns, customers, purchases.
         streams: the topics.
         wall_limit_s: how long a tick waits for answers before the clock moves on regardless.
+        warm_up_s: how much longer it waits before the first answer of all, while services start.
     """
 
-    def __init__(self, world: World, streams: Streams, wall_limit_s: float) -> None:
+    def __init__(self, world: World, streams: Streams, wall_limit_s: float, warm_up_s: float = 0.0) -> None:
         """Start at the world's begin with nothing published."""
         self.world = world
         self.streams = streams
-        self.wall_limit_s = wall_limit_s
+        self.wall_limit_s, self.warm_up_s = wall_limit_s, warm_up_s
         self.clock_ms = to_ms(world.begin)
         self.planned_ms = self.clock_ms
         self.stopping = False
         self.timeouts = 0
+        self.first_answer_s: float | None = None
         self._baskets = baskets_by_day(world)
         self._due: list[tuple[int, int, Emit]] = []
         self._number = itertools.count()
@@ -127,7 +131,8 @@ class Shop:
 
     def _wait(self, marks: dict[tuple[str, int], int], started_s: float) -> bool:
         """Read answers until nothing is outstanding; False when the wall limit came first."""
-        while time.monotonic() - started_s < self.wall_limit_s:
+        limit_s = self.wall_limit_s if self.first_answer_s else self.wall_limit_s + self.warm_up_s
+        while time.monotonic() - started_s < limit_s:
             self.streams.pull(self.answer)
             if self.streams.ledger.passed(marks) and self.streams.caught_up() and not self.streams.ledger.open:
                 return True
@@ -137,12 +142,18 @@ class Shop:
 
     def answer(self, strategy: Strategy) -> None:
         """Let a customer answer a strategy that was read."""
+        self.first_answer_s = self.first_answer_s or time.monotonic()
         left = self._left.get(strategy.user_id, frozenset())
         events = react(self.world, strategy, self.clock_ms, left)
         if any(b'"Unsubscribed"' in (event.value or b"") for event in events):
             self._left[strategy.user_id] = left | {strategy.decision.get("channel", "")}
         for event in events:
             self.push(event)
+
+    @property
+    def began_s(self) -> float:
+        """When the visits' time began to count, monotonic wall seconds: at the first answer, or now."""
+        return self.first_answer_s or time.monotonic()
 
     def run(self, keep_on: Callable[[], bool]) -> None:
         """Play days while `keep_on()` and the source lasts, then let every window close."""
@@ -219,11 +230,10 @@ def play(world: World, settings: ShopSettings) -> None:
     metrics.serve("shop", settings.metrics_host, settings.metrics_port)
     metrics.LIVE.labels("shop").set(1)
     with Streams(settings) as streams:
-        shop = Shop(world, streams, settings.tick_wall_limit_s)
+        shop = Shop(world, streams, settings.tick_wall_limit_s, WARM_UP_S)
         signal.signal(signal.SIGTERM, lambda *_: setattr(shop, "stopping", True))
         shop.open_shop()
-        until_s = time.monotonic() + 60 * settings.demo_minutes if settings.demo_minutes else float("inf")
-        shop.run(lambda: time.monotonic() < until_s)
+        shop.run(lambda: not settings.demo_minutes or time.monotonic() < shop.began_s + 60 * settings.demo_minutes)
         log.info(
             "clock %s, %d published, %d ticks over the limit", instant(shop.clock_ms), streams.published, shop.timeouts
         )
