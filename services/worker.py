@@ -38,6 +38,10 @@ from streaming.reward import Formula
 
 LOG = logging.getLogger(__name__)
 SERVICE = "worker"
+GROUP = "workers"
+"""Consumer group, after the prefix: workers share the partitions of `strategy.requests`."""
+SESSION_MS = 6_000
+"""After a killed worker the others wait this long for its partitions."""
 POLL_MS = 200
 PRIOR_HEADS = 8
 """Of the critic that is served until one is announced."""
@@ -137,7 +141,9 @@ class Worker:
 
     def _consumer(self) -> KafkaConsumer:
         try:
-            return group_consumer(self._settings, "workers", [REQUESTS])
+            return group_consumer(
+                self._settings, GROUP, [REQUESTS], session_timeout_ms=SESSION_MS, heartbeat_interval_ms=SESSION_MS // 4
+            )
         except KafkaError as error:
             raise Unavailable(f"kafka: {error}") from error
 
