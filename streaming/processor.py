@@ -144,6 +144,8 @@ class Processor:
     async def load(self, numbers: Iterable[int]) -> None:
         """Load buckets, and publish what a crash left in their outboxes before anything new."""
         left = await self.store.load(numbers)
+        while self.store.recreated:
+            _log.warning("%s was deleted and made again: its old offsets are void", self.store.recreated.pop())
         if left:
             await self.release(left)
 

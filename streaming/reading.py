@@ -18,6 +18,8 @@ from streaming.effects import Publish
 Fate = Literal["folded", "duplicate", "ignored", "dead_lettered", "clock"]
 FATES: tuple[Fate, ...] = ("folded", "duplicate", "ignored", "dead_lettered", "clock")
 Message = Event | Strategy
+MAX_CLOCK_STEP_MS = 400 * 24 * 3600 * 1000
+"""How far the shop's clock may jump at once in replay, e.g. over the horizons at its end; events may not."""
 
 
 class Incoming(Protocol):
@@ -122,7 +124,15 @@ class Reader:
         if self.topic == STRATEGIES.name:
             return decode(record.value, Strategy) if record.value else Ignored("empty")
         now_ms = reader_clock_ms(self._layout.clock, self.watermark_ms, record.timestamp, self._wall_ms)
-        return decode_event(record.value, now_ms)
+        try:
+            return decode_event(record.value, now_ms)
+        except BadEvent as error:
+            if error.field != "timestamp" or self._layout.clock.mode != "replay":
+                raise
+            later = decode_event(record.value, now_ms + MAX_CLOCK_STEP_MS)
+            if isinstance(later, Event) and later.name == CLOCK_EVENT:
+                return later
+            raise
 
 
 def _reason(error: BadEvent) -> str:

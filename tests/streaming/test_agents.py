@@ -7,9 +7,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from streaming import control
-from streaming.contracts.topics import ADS_EVENTS, CATALOG, DEAD_LETTERS, PROGRESS, REQUESTS, SHOP_EVENTS, SUPPRESSIONS
+from streaming.contracts.codec import encode
+from streaming.contracts.topics import (
+    ADS_EVENTS,
+    CAMPAIGNS,
+    CATALOG,
+    DEAD_LETTERS,
+    PROGRESS,
+    REQUESTS,
+    REWARDS,
+    SHOP_EVENTS,
+    STRATEGIES,
+    SUPPRESSIONS,
+)
+from tests.streaming import attribution_samples
 from tests.streaming.conftest import MakeWorld
 from tests.streaming.edge_world import START, World
 
@@ -177,6 +191,38 @@ def test_a_price_drop_reaches_those_who_wished(world: World) -> None:
     assert [m["user_id"] for m in told()] == ["wisher"]
 
 
+def test_a_campaign_start_reaches_its_audience_once(world: World) -> None:
+    """A campaign that begins asks for each customer of its audience, spread by due times, and for nobody else."""
+    world.publish(*(world.event(user) for user in ("camp-a", "camp-b", "camp-not")))
+    world.wait(world.applied)
+    campaign = {
+        "campaign_id": "spring",
+        "kind": "promotion",
+        "name": "Spring",
+        "creatives": [{"language": "en", "title": "Spring"}],
+        "starts_at": START.isoformat(),
+        "ends_at": (START + timedelta(days=9)).isoformat(),
+        "budget_minor": 100_000,
+        "currency": "USD",
+        "audience": ["camp-a", "camp-b"],
+    }
+    world.send(CAMPAIGNS, b"spring", json.dumps(campaign).encode())
+    world.flush()
+
+    def scheduled() -> bool:
+        due = [each for row in world.rows().values() for each in row.get("due", [])]
+        return sum(each["trigger"] == "campaign_start" for each in due) == 2
+
+    world.wait(scheduled, "timers of the campaign")
+    world.clock(START + MINUTE)
+
+    def reached() -> Any:
+        made = [m for t in (REQUESTS, SUPPRESSIONS) for m in world.messages(t) if m["trigger"] == "campaign_start"]
+        return len(made) >= 2 and Counter(m["user_id"] for m in made)
+
+    assert world.wait(reached) == {"camp-a": 1, "camp-b": 1}
+
+
 def test_time_fires_what_is_due_before_progress_says_so(world: World) -> None:
     """An abandoned cart asks when the shop's clock passes its time; by then progress has been told, not before."""
     at = START + 10 * MINUTE
@@ -194,3 +240,30 @@ def test_time_fires_what_is_due_before_progress_says_so(world: World) -> None:
     world.wait(told, "progress")
     asked = [m for t in (REQUESTS, SUPPRESSIONS) for m in world.messages(t) if m["user_id"] == "carter"]
     assert "cart_abandoned" in {m["trigger"] for m in asked}
+
+
+def test_a_strategy_is_joined_with_what_the_customer_did(world: World) -> None:
+    """Seen and clicked, then the windows close: `response` and `final` come out, each once, with the outcomes."""
+    at = START + 2 * 60 * MINUTE
+    written = attribution_samples.strategy(1)
+    made = replace(written, user_id="joined", issued_at=at, valid_until=at + 60 * MINUTE)
+    world.send(STRATEGIES, b"joined", encode(made))
+    seen = {"strategy_id": made.strategy_id}
+    world.publish(
+        world.event("joined", "Promotion Viewed", at=at + MINUTE, properties=seen),
+        world.event("joined", "Promotion Clicked", at=at + 2 * MINUTE, properties=seen),
+        topic=ADS_EVENTS,
+    )
+    world.wait(lambda: world.applied() and world.fates(STRATEGIES) == {"folded": 1})
+    world.clock(at + timedelta(hours=30))
+    world.clock(at + timedelta(days=5))
+
+    def rewards() -> Any:
+        found = {m["stage"]: m for m in world.messages(REWARDS)}
+        return len(found) == 2 and found
+
+    closed = world.wait(rewards)
+    assert closed.keys() == {"response", "final"}
+    assert closed["response"]["outcomes"]["clicked"]
+    assert not closed["final"]["outcomes"]["ordered"]
+    assert len(world.messages(REWARDS)) == 2
