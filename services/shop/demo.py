@@ -33,9 +33,14 @@ CORRUPT_AT_SHARE = 0.5
 END_PATIENCE_S = 210.0
 """Wall seconds the shop may take beyond its visits: for its start, and to let every window close."""
 SETTLE_PATIENCE_S = 20.0
-WINDOWS = {"STRATAGEM_RESPONSE_WINDOW_H": "8", "STRATAGEM_HORIZON_H": "36"}
-"""Windows of attribution in the demo, shorter than the defaults: groceries are decided on within hours, and a few
-minutes of wall time are some ten days of the shop. The environment's own settings win."""
+PACE = {
+    "STRATAGEM_RESPONSE_WINDOW_H": "8",
+    "STRATAGEM_HORIZON_H": "36",
+    "STRATAGEM_TRAIN_EVERY": "12",
+    "STRATAGEM_CANDIDATE_EVERY_STEPS": "25",
+}
+"""Settings of the demo where the environment has none: groceries are decided on within hours, and a few minutes of wall
+time are some ten days and a few thousand strategies, so windows are shorter and adapters come sooner than by default."""
 PLAIN_EVERY_S = 10.0
 """Where the output is no terminal, a line this often."""
 
@@ -62,7 +67,7 @@ def run(environ: Mapping[str, str], *, minutes: float, seed: int | None, progres
         "STRATAGEM_CLOCK": "replay",
         "STRATAGEM_DEMO_MINUTES": str(visits),
     }
-    for name, value in WINDOWS.items():
+    for name, value in PACE.items():
         own[name] = environ.get(name, "") or value
     if seed is not None:
         own["STRATAGEM_DEMO_SEED"] = str(seed)
