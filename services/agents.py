@@ -67,6 +67,8 @@ _METRICS: dict[str, Counter | Gauge | Histogram] = {
     "replays_skipped": metrics.REPLAYS_SKIPPED,
     "mispartitioned": metrics.MISPARTITIONED,
     "bugs": metrics.BUGS,
+    "last_loop_timestamp_seconds": metrics.LAST_LOOP,
+    "unknown_strategies": metrics.UNKNOWN_STRATEGIES,
     "redis_errors": metrics.REDIS_ERRORS,
     "kafka_errors": metrics.KAFKA_ERRORS,
 }
@@ -183,17 +185,20 @@ async def _patiently(act: Any, stop: asyncio.Event) -> Any:
 async def _serve(agents: Agents, settings: AgentsSettings, stop: asyncio.Event) -> int:
     watching = Liveness(settings, settings.group_prefix + GROUP)
     stuck = asyncio.create_task(watching.watch(lambda: agents.keeper.owned, lambda: agents.processor.waiting))
+    crashed = asyncio.create_task(agents.crashed())
     stopping = asyncio.create_task(stop.wait())
     assert agents.failed is not None
-    ending: set[asyncio.Future[Any]] = {stuck, stopping, agents.failed}
+    ending: set[asyncio.Future[Any]] = {stuck, crashed, stopping, agents.failed}
     done, _ = await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
-    for task in (stuck, stopping):
+    for task in (stuck, crashed, stopping):
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+    if crashed in done:
+        _log.error("Faust has given up: ending, to be started again")
     if stuck in done:
         _log.error("nothing was committed while records kept coming: ending, to be started again")
-    return 0 if stopping in done and agents.failed not in done and stuck not in done else 1
+    return 0 if done == {stopping} else 1
 
 
 async def _stopped(agents: Agents) -> None:

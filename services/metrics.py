@@ -59,6 +59,7 @@ SWAP_SECONDS = _histogram("swap_seconds", "Stall of the hot path during a swap."
 ADAPTERS_REFUSED = _counter("adapters_refused", "Adapter files that the worker would not load.", "reason")
 REFUSED_WRITES = _counter("refused_writes", "Compare-and-set calls lost to another writer.")
 REPLAYS_SKIPPED = _counter("replays_skipped", "Records skipped because they were applied before.", "topic")
+UNKNOWN_STRATEGIES = _counter("unknown_strategies", "Outcomes that named a strategy which never came.")
 MISPARTITIONED = _counter("mispartitioned", "Records whose partition is not murmur2's.", "topic")
 BUGS = _counter("bugs", "Records that tripped our own bug; alert on any.", "service")
 REDIS_ERRORS = _counter("redis_errors", "Failed Redis calls, each retried.", "service")

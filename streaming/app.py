@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import faust
 from faust.types import TP
+from faust.types.auth import AuthProtocol
 from msgspec import Struct
 from yarl import URL
 
@@ -158,6 +159,11 @@ class Agents:
             task.add_done_callback(self._ended)
             self._tasks.append(task)
 
+    async def crashed(self) -> None:
+        """Return when Faust has given up by itself, e.g. because a thread of its consumer died."""
+        while not (self.app.should_stop or self.app.crashed):  # noqa: ASYNC110 -- Faust offers flags, no event
+            await asyncio.sleep(1.0)
+
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
@@ -189,7 +195,7 @@ def _faust_app(settings: StreamSettings) -> BatchApp:
             password=security.password,
             ssl_context=security.ssl_context,
         )
-        credentials.protocol = security.protocol  # the constructor offers one only
+        credentials.protocol = AuthProtocol(security.protocol)  # the constructor offers two of them only
     elif security.ssl_context is not None:
         credentials = faust.SSLCredentials(context=security.ssl_context)
     return BatchApp(

@@ -8,9 +8,11 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from streaming.catalog_reader import CatalogReader
+from streaming.contracts.errors import Unavailable
 from streaming.keys import seal_field
 from streaming.processor import Processor
 from streaming.reading import Fate
@@ -18,6 +20,7 @@ from streaming.timers import CLOCKED, Timers
 from streaming.writes import Writes
 
 TURN_S = 1.0
+ENDS_LIMIT_S = 10.0
 
 
 class Ends(Protocol):
@@ -63,6 +66,9 @@ class Keeper:
             with contextlib.suppress(TimeoutError):  # the ordinary turn
                 await asyncio.wait_for(self._woken.wait(), TURN_S)
             self._woken.clear()
+            self._processor.facts.gauge(
+                "last_loop_timestamp_seconds", self._processor.wall_ms() / 1000, service="agents"
+            )
             if self.owned:
                 await self._processor.persistently(self._turn)
 
@@ -83,7 +89,10 @@ class Keeper:
         places = [TP(self._prefix + topic, partition) for topic in CLOCKED for partition in owned]
         wall_ms = self._processor.wall_ms()
         await self._processor.load(owned)
-        ends = await self._consumer().highwaters(*places)
+        try:
+            ends = await asyncio.wait_for(self._consumer().highwaters(*places), ENDS_LIMIT_S)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise Unavailable(f"Kafka: {error!r}") from error
         idle = []
         for place, end in ends.items():
             topic = place.topic.removeprefix(self._prefix)

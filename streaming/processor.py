@@ -8,6 +8,7 @@ which lateness is judged, is always the one that belongs to its offset.
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -29,6 +30,8 @@ from streaming.writes import Writes
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
+RACE_WAIT_S = 0.03
+"""After a lost race, at most, at random: two owners must not meet in step."""
 
 _log = logging.getLogger(__name__)
 
@@ -126,20 +129,22 @@ class Processor:
                         self.store.forget()
                     self.store.trim()
                     await act()
-                except Refused:
+                except Refused as error:
                     self.facts.count("refused_writes")
+                    _log.warning("a race was lost and is run again: %s", error)
                     self.store.forget()
+                    pause_s = random.uniform(0.0, RACE_WAIT_S)
                 except Unavailable as error:
                     # Whether Redis wrote is unknown: everything is read again, and leftovers are published first.
                     self.store.forget()
                     self.waiting = True
+                    pause_s, wait_s = wait_s, min(2 * wait_s, LONGEST_WAIT_S)
                     _log.warning("waiting: %s", error)
                     self.facts.count("redis_errors" if "Redis" in str(error) else "kafka_errors", service="agents")
                 else:
                     self.waiting = False
                     return
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            await asyncio.sleep(pause_s)
 
     async def load(self, numbers: Iterable[int]) -> None:
         """Load buckets, and publish what a crash left in their outboxes before anything new."""
