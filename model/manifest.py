@@ -20,14 +20,19 @@ class Recipe(msgspec.Struct, frozen=True):
         steps: in all; the first `causal_steps` are plain causal LM.
         prompts, suffixes, messages: per step: prompts read, packed suffixes of each, composed messages.
         teachers: size of the population; until step `sparse_from` each tells many groups of customers apart, then few.
-        rate: largest learning rate; falls as a half cosine to a twentieth.
+        rate: largest learning rate. It falls as a half cosine that would end at step `horizon`, and from `cool_from`
+            on linearly to almost nothing at the end, because a base is done when its time is.
         rebuild_weight, message_weight: of the losses beside the teachers'.
         vocabulary: tokens before our own words. corpus: requests that the tokenizer reads.
         width, layers: of the model.
+        source: a base by name or path that is fine-tuned instead of a new one; it keeps its tokenizer and size, and wants
+            a far smaller `rate`.
     """
 
     seed: int = 0
-    steps: int = 4200
+    steps: int = 3100
+    horizon: int = 4200
+    cool_from: int = 2500
     causal_steps: int = 150
     prompts: int = 12
     suffixes: int = 7
@@ -42,28 +47,37 @@ class Recipe(msgspec.Struct, frozen=True):
     width: int = 128
     layers: int = 4
     prompt: str = RECIPE
+    source: str = ""
 
     def hash(self) -> str:
         """Short hex hash of the recipe."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+        content = msgspec.to_builtins(self)
+        if not self.source:
+            del content["source"]
+        return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:16]
 
     def scaled(self, scale: float) -> "Recipe":
         """The recipe with `scale` times the steps, at least one of each part."""
         if scale == 1.0:
             return self
         causal = max(round(self.causal_steps * scale), 1)
+        steps = max(round(self.steps * scale), causal + 1)
+        horizon, cool, sparse = (round(n * scale) for n in (self.horizon, self.cool_from, self.sparse_from))
         return msgspec.structs.replace(
             self,
-            steps=max(round(self.steps * scale), causal + 1),
+            steps=steps,
             causal_steps=causal,
-            sparse_from=round(self.sparse_from * scale),
+            horizon=max(horizon, steps),
+            cool_from=min(cool, steps - 1),
+            sparse_from=sparse,
         )
 
     def rate_at(self, step: int) -> float:
-        """Learning rate of a step: a linear warm-up of a fiftieth of the run, then half a cosine."""
-        warm = max(self.steps // 50, 1)
-        part = min(step / self.steps, 1.0)
-        return self.rate * min((step + 1) / warm, 1.0) * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * part)))
+        """Learning rate of a step; the first fiftieth of the horizon is a linear warm-up."""
+        warm = max(self.horizon // 50, 1)
+        falling = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(step / self.horizon, 1.0)))
+        cooling = (self.steps - step) / (self.steps - self.cool_from) if step > self.cool_from else 1.0
+        return self.rate * min((step + 1) / warm, 1.0) * falling * max(cooling, 0.02)
 
 
 def corpus_sha256(texts: Iterable[str]) -> str:

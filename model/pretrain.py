@@ -15,7 +15,7 @@ import torch
 
 from model.corpus import compose
 from model.finetune import Reconstruction, causal_loss, compose_batch, lessons, message_loss, message_of, teacher_loss
-from model.fresh import new_base
+from model.fresh import adopt, new_base
 from model.lm import LanguageModel
 from model.manifest import Recipe, write_manifest
 from model.prompt import render
@@ -33,13 +33,10 @@ class Run:
     def __init__(self, recipe: Recipe) -> None:
         """Tokenizer, weights and optimiser before the first step."""
         self.recipe = recipe
-        texts = corpus_texts(recipe)
-        tokenizer = train(texts, recipe.vocabulary)
-        base, pointer = new_base(tokenizer, recipe.seed, width=recipe.width, layers=recipe.layers)
-        self.lm = LanguageModel(base, tokenizer, pointer, "stratagem-base")
+        self.lm = adopt(recipe.source, recipe.seed) if recipe.source else _new(recipe)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed + 1)
-            self.heads = Reconstruction(recipe.width)
+            self.heads = Reconstruction(self.lm.pointer.point.shape[0])
         self.lm.causal.requires_grad_(requires_grad=True)
         self.lm.pointer.requires_grad_(requires_grad=True)
         self.dense: list[Teacher] = [draw_teacher(recipe.seed, index, None) for index in range(recipe.teachers)]
@@ -116,6 +113,12 @@ class Run:
         self.lm.spelling.tokenizer.save_pretrained(out)
         self.lm.pointer.save(out)
         write_manifest(out, self.recipe, corpus_texts(self.recipe), self.cpu_s)
+
+
+def _new(recipe: Recipe) -> LanguageModel:
+    tokenizer = train(corpus_texts(recipe), recipe.vocabulary)
+    base, pointer = new_base(tokenizer, recipe.seed, width=recipe.width, layers=recipe.layers)
+    return LanguageModel(base, tokenizer, pointer, "stratagem-base")
 
 
 def corpus_texts(recipe: Recipe) -> list[str]:

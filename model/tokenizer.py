@@ -10,7 +10,8 @@ from model.prompt import END, vocabulary
 
 TEACHERS = 64
 """Names for the population of teachers; they follow the prompt in fine-tuning and never in serving."""
-SPECIAL = ("<pad>", "<eos>", *(f"<t{index}>" for index in range(TEACHERS)))
+TEACHER_NAMES = tuple(f"<t{index}>" for index in range(TEACHERS))
+SPECIAL = ("<pad>", "<eos>", *TEACHER_NAMES)
 
 _WORDS = Regex(r" ?[\p{L}\p{M}\p{N}'’]+| ?[^\s\p{L}\p{M}\p{N}'’]+|\s")
 

@@ -1,8 +1,13 @@
 """Requests and decisions for the tests of the language model's room."""
 
 import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from model.corpus import compose
+from model.lm import LanguageModel
+from model.pointer import Pointer
 from streaming.contracts.kinds import KIND_NAMES
 from streaming.contracts.strategies import StrategyRequest
 
@@ -18,3 +23,20 @@ def requests(count: int, seed: int = 0) -> list[StrategyRequest]:
 def any_decision(request: StrategyRequest, rng: np.random.Generator) -> Decision:
     """A random allowed value per slot."""
     return {slot.name: slot.values[int(rng.integers(len(slot.values)))] for slot in request.slots}
+
+
+def bytes_lm() -> LanguageModel:
+    """A tiny GPT-2 whose tokenizer knows single bytes only: every closed value has many tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={mark: i for i, mark in enumerate([*alphabet, "<end>"])}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")  # noqa: S106
+    ids = {"bos_token_id": None, "eos_token_id": 256}
+    config = GPT2Config(vocab_size=257, n_positions=4096, n_embd=32, n_layer=2, n_head=2, initializer_range=0.2, **ids)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        causal, pointer = GPT2LMHeadModel(config), Pointer(32)
+        torch.nn.init.normal_(pointer.point)
+        torch.nn.init.normal_(pointer.echo)
+    return LanguageModel(causal, fast, pointer, "bytes")

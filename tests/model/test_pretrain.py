@@ -3,14 +3,19 @@
 import hashlib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from model.lm import LanguageModel
 from model.manifest import Recipe
 from model.pretrain import CHECKPOINT, main
+from tests.model.composed import bytes_lm
 
 TINY = Recipe(
     steps=4,
+    horizon=6,
+    cool_from=2,
+    sparse_from=2,
     causal_steps=1,
     prompts=2,
     suffixes=3,
@@ -71,3 +76,16 @@ def test_what_is_made_loads(tmp_path: Path) -> None:
     """A finished directory is a base for `LanguageModel.load`."""
     main(tmp_path, recipe=TINY)
     assert len(LanguageModel.load(str(tmp_path), "cpu").base_sha256) == 64
+
+
+def test_a_foreign_base_is_given_a_pointer(tmp_path: Path) -> None:
+    """A base without a pointer is fine-tuned by the same recipe, keeps its tokenizer, and tells candidates apart."""
+    source = bytes_lm()
+    source.causal.save_pretrained(tmp_path / "foreign")
+    source.spelling.tokenizer.save_pretrained(tmp_path / "foreign")
+    recipe = msgspec.structs.replace(TINY, source=str(tmp_path / "foreign"), rate=1e-4, prompts=1)
+    manifest = main(tmp_path / "own", recipe=recipe)
+    made = LanguageModel.load(str(tmp_path / "own"), "cpu")
+    assert manifest["recipe_hash"] == recipe.hash()
+    assert made.spelling.start == source.spelling.start
+    assert bool(made.pointer.point.any())
