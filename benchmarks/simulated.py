@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 
-from services.shop.answers import CHANNEL_LEAVES, effects_of, base_effect, refund_probability
+from services.shop.answers import CHANNEL_LEAVES, base_effect, effects_of, refund_probability
 from services.shop.customers import Customer
 from services.shop.world import World, load_world
 from streaming.contracts.ids import reward_id, stable_seed
@@ -25,7 +25,8 @@ from streaming.reward import Formula, summed
 Floats = npt.NDArray[np.float64]
 KINDS: tuple[tuple[Kind, float], ...] = (("recommendation", 0.5), ("promotion", 0.25), ("ad", 0.15), ("ranking", 0.1))
 """Kinds and their shares of the requests."""
-SHIFT = {"friendly": "premium", "urgent": "playful", "premium": "friendly", "playful": "urgent"}
+NOTICED = 0.8
+"""Share of what a customer buys that the profile knows of."""
 POLICY = PolicyRecord("base", "none", "none", "critic", "critic", 0.4, 0.0, 1.0, 0.005, 8, 1)
 
 
@@ -119,7 +120,7 @@ class Simulation:
         level = self.world.shelf.price_level.get(product.product_id, 0.0)
         relation = {
             "category_affinity": float(np.clip(0.05 * np.exp(taste + rng.gauss(0, 0.4)), 0, 1)),
-            "bought": 0.7 if product.product_id in customer.bought and rng.random() < 0.8 else 0.0,
+            "bought": 0.7 if product.product_id in customer.bought and rng.random() < NOTICED else 0.0,
             "price_fit": float(
                 np.clip(1 - abs(level + 0.3 * customer.taste.price_sensitivity + rng.gauss(0, 0.2)), 0, 1)
             ),
@@ -177,8 +178,9 @@ class Simulation:
         for axis, slot in enumerate(request.slots):
             along = [1] * len(shape)
             along[axis] = shape[axis]
-            for name, total in logits.items():
-                total += np.array([getattr(effects[slot.name][value], name) for value in slot.values]).reshape(along)
+            for name, total in list(logits.items()):
+                steps = np.array([getattr(effects[slot.name][value], name) for value in slot.values])
+                logits[name] = total + steps.reshape(along)
             if slot.name == "channel":
                 left = left + np.array([CHANNEL_LEAVES[value] for value in slot.values]).reshape(along)
             if slot.name in ("product", "pinned_product"):

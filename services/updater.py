@@ -285,6 +285,7 @@ class Updater:
 def main(settings: UpdaterSettings) -> int:
     """Run until SIGTERM or SIGINT. Returns 0 after a clean stop."""
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("kafka").setLevel("WARNING")  # its INFO tells every connection
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

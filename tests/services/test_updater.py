@@ -1,0 +1,179 @@
+"""The updater as a process on the real Kafka: it learns, announces, refuses, and survives being killed."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model import adapter
+from model.critic import OUTCOMES, Critic
+from model.lm import LanguageModel
+from model.registry import Registry
+from services.local.stack import Endpoints
+from services.settings import UpdaterSettings, registry_address
+from services.updater_inbox import inbox_of
+from services.updater_learning import Learning
+from services.updater_state import folder_of, load_learning, newest
+from streaming.contracts.adapters import BASE_ALONE, Serving, Version
+from streaming.contracts.topics import ADAPTERS, DEAD_LETTERS
+from streaming.reward import Formula
+from tests.model.closed import closed_rewards
+from tests.services.updater_samples import Bench, save_base
+
+
+@pytest.fixture
+def bench(stack: Endpoints, topic_prefix: str, tmp_path: Path) -> Iterator[Bench]:
+    """An installation of the test's own, with quick steps."""
+    settings = UpdaterSettings(
+        home=tmp_path / "home",
+        kafka_bootstrap=stack.kafka_bootstrap,
+        topic_prefix=topic_prefix,
+        base_model=str(save_base(tmp_path / "base")),
+        device="cpu",
+        heads=2,
+        publish_every_s=0.2,
+        snapshot_every_s=0.5,
+        batch=8,
+        train_every=20,
+        candidate_every_steps=5,
+        candidate_wait_s=0.5,
+        kl_cap_nats=20.0,
+    )
+    made = Bench(settings)
+    yield made
+    made.close()
+
+
+def learned(bench: Bench) -> Learning:
+    """What the newest snapshot holds."""
+    path = newest(folder_of(bench.settings))
+    assert path is not None
+    return load_learning(path, bench.settings, Formula())[0]
+
+
+def offset(bench: Bench) -> int:
+    """The offset of the newest snapshot; 0 before any."""
+    path = newest(folder_of(bench.settings))
+    return load_learning(path, bench.settings, Formula())[0].next_offset if path else 0
+
+
+def test_killed_at_any_moment_it_ends_where_an_undisturbed_run_does(bench: Bench) -> None:
+    """Two `kill -9`, the same recorded rewards: the learned state equals the undisturbed one, nothing twice."""
+    rewards = closed_rewards(300)
+    bench.say(rewards[:120])
+    with bench.process() as child:
+        bench.until(child, lambda: offset(bench) >= 60, "the first snapshot")
+        bench.say(rewards[120:280])
+        child.kill()
+    with bench.process() as child:
+        bench.until(child, lambda: offset(bench) >= 200, "a later snapshot")
+        child.kill()
+    bench.say(rewards[280:])
+    with bench.process() as child:
+        bench.until(child, lambda: offset(bench) == 300, "everything learned")
+        assert bench.stop(child) == 0
+    found, straight = learned(bench).learner, Learning.fresh(bench.settings, Formula()).learner
+    for reward in rewards:
+        straight.learn(reward)
+    assert found.learned == straight.learned == 300
+    for spec in OUTCOMES:
+        assert np.abs(found.means[spec.name] - straight.means[spec.name]).max() <= 1e-9
+    names = [record.name for record in bench.announced() if isinstance(record, Version)]
+    sequences = [name.rsplit("-", 1)[0] for name in names]
+    assert len(sequences) == len(set(sequences)), "a sequence was used twice"
+
+
+def test_it_promotes_adapters_and_serves_what_it_announced(bench: Bench) -> None:
+    """Version first, then `serving`; every file of it fits the base and verifies; each decision is recorded."""
+    bench.say(closed_rewards(300))
+
+    def champion() -> str:
+        return next((r.champion for r in reversed(bench.announced()) if isinstance(r, Serving)), BASE_ALONE)
+
+    with bench.process() as child:
+        bench.until(child, lambda: champion() != BASE_ALONE, "a promoted adapter")
+        assert bench.stop(child) == 0
+    records = bench.announced()
+    place = next(n for n, r in enumerate(records) if isinstance(r, Serving) and r.champion != BASE_ALONE)
+    before = records[:place]
+    version = next(r for r in before if isinstance(r, Version) and r.name == records[place].champion)
+    assert version.lm_weight > 0.0
+    registry = Registry(registry_address(bench.settings), bench.settings.home / "cache")
+    lm = LanguageModel.load(bench.settings.base_model, "cpu")
+    assert version.base_sha256 == lm.base_sha256
+    adapter.attach(lm)
+    adapter.read(registry.fetch(version), adapter.expected(lm))
+    serving = [record for record in records if isinstance(record, Serving)]
+    assert [record.sequence for record in serving] == sorted({record.sequence for record in serving})
+    last = {r.name: r for r in records if isinstance(r, Version)}[serving[-1].critic]
+    assert Critic.load(registry.fetch(last), Formula()).version == last.name
+    promoted = {d.version for d in bench.decisions() if d.decision == "promoted"}
+    assert {version.name, last.name} <= promoted
+    checks = next(d for d in bench.decisions() if d.version == version.name).checks
+    assert [check.name for check in checks] == ["artifact", "parity", "decisions", "kl", "entropy", "value"]
+
+
+def test_bad_rewards_are_dead_lettered_and_learning_goes_on(bench: Bench) -> None:
+    """Not JSON, not a reward, a decision that was not allowed, not finite: letters with reasons; empty values are passed over."""
+    good = closed_rewards(300)[:40]
+    bad = [b"{", b'{"reward_id": 1}', *_contradictions(good[0])]
+    bench.say([*good[:20], *bad, None, *good[20:]])
+    with bench.process() as child:
+        bench.until(child, lambda: offset(bench) == 40 + len(bad) + 1, "everything read")
+        assert bench.stop(child) == 0
+    assert learned(bench).learner.learned == 40
+    assert len(bench.read(DEAD_LETTERS)) == len(bad)
+
+
+def _contradictions(reward: object) -> list[bytes]:
+    from msgspec import structs
+
+    from streaming.contracts.codec import encode
+
+    return [
+        encode(structs.replace(reward, reward_id="a", decision={"product": "unknown"})),
+        encode(structs.replace(reward, reward_id="b", propensity=None)),
+        encode(structs.replace(reward, reward_id="c", kind="ad" if reward.kind != "ad" else "ranking")),
+    ]
+
+
+def test_a_corrupt_adapter_in_the_inbox_is_refused_with_its_reason(bench: Bench) -> None:
+    """The gate's refusal is on `model.decisions`; nothing of it is served; it is judged once."""
+    bench.say(closed_rewards(300)[:60])
+    inbox = inbox_of(bench.settings)
+    (inbox / "evil").mkdir(parents=True)
+    (inbox / "evil" / adapter.TENSORS).write_bytes(b"not a safetensors file")
+    (inbox / "pickled").mkdir()
+    (inbox / "pickled" / "adapter_model.bin").write_bytes(b"\x80\x04.")
+
+    def refusals() -> list[str]:
+        return sorted(d.version for d in bench.decisions() if d.by == "operator" and d.decision == "refused")
+
+    with bench.process() as child:
+        bench.until(child, lambda: len(refusals()) >= 2, "two refusals")
+        time.sleep(1.5)  # long enough to be judged again, were it still there
+        assert bench.stop(child) == 0
+    assert refusals() == ["inbox-evil", "inbox-pickled"]
+    assert all(r.champion == BASE_ALONE for r in bench.announced() if isinstance(r, Serving))
+
+
+def test_old_critics_leave_topic_and_registry(bench: Bench) -> None:
+    """Only recent snapshots stay: older ones are tombstoned, and their files are gone."""
+    from services.updater_announcing import KEPT_CRITICS
+
+    rewards = closed_rewards(300)
+    with bench.process() as child:
+        for start in range(0, 300, 10):
+            bench.say(rewards[start : start + 10])
+            time.sleep(0.25)
+        bench.until(child, lambda: offset(bench) == 300, "everything learned")
+        assert bench.stop(child) == 0
+    left: dict[bytes, bytes | None] = {}
+    for key, value in bench.read(ADAPTERS):
+        left[key or b""] = value
+    alive = {key.decode() for key, value in left.items() if value and key.startswith(b"critic-")}
+    registry = Registry(registry_address(bench.settings), bench.settings.home / "cache")
+    assert len(alive) <= KEPT_CRITICS
+    assert set(registry.names("critic")) == alive

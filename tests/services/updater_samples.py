@@ -1,0 +1,116 @@
+"""A real updater process on the real Kafka, with a tiny untrained base, and what it says."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from model.fresh import random_lm
+from services.clients import producer, topic_name, whole_topic_consumer
+from services.settings import PREFIX, UpdaterSettings
+from services.topics import ensure_topics
+from streaming.contracts.adapters import GateDecision, Serving, Version, decode_record
+from streaming.contracts.codec import decode, encode
+from streaming.contracts.rewards import Reward
+from streaming.contracts.topics import ADAPTERS, DECISIONS, REWARDS, TopicSpec
+
+PATIENCE_S = 90.0
+"""Bound of a wait; nothing is asserted of it."""
+
+
+def save_base(folder: Path) -> Path:
+    """A tiny base as `transformers` saves it."""
+    lm = random_lm(3, width=32, layers=2)
+    lm.causal.save_pretrained(folder)
+    lm.spelling.tokenizer.save_pretrained(folder)
+    lm.pointer.save(folder)
+    return folder
+
+
+class Bench:
+    """One installation of its own."""
+
+    def __init__(self, settings: UpdaterSettings) -> None:
+        """Create the topics."""
+        self.settings = settings
+        ensure_topics(settings)
+        self._producer = producer(settings, linger_ms=0)
+
+    def close(self) -> None:
+        """Let go of Kafka."""
+        self._producer.close()
+
+    def say(self, rewards: Sequence[Reward | bytes | None]) -> None:
+        """Publish rewards, or raw values, in order."""
+        name = topic_name(self.settings, REWARDS)
+        for reward in rewards:
+            key = reward.strategy_id.encode() if isinstance(reward, Reward) else b"?"
+            value = encode(reward) if isinstance(reward, Reward) else reward
+            self._producer.send(name, key=key, value=value)
+        self._producer.flush()
+
+    @contextmanager
+    def process(self) -> Iterator["subprocess.Popen[bytes]"]:
+        """`stratagem updater` as a child; killed for good at the end of the block if it still runs."""
+        code = (
+            "import os, sys; from services.settings import UpdaterSettings, load; from services.updater import main; "
+        )
+        code += "sys.exit(main(load(UpdaterSettings, os.environ)))"
+        child = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **environment(self.settings)})
+        try:
+            yield child
+        finally:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+
+    def stop(self, child: "subprocess.Popen[bytes]") -> int:
+        """SIGTERM; its exit code."""
+        child.send_signal(signal.SIGTERM)
+        return child.wait(PATIENCE_S)
+
+    def read(self, topic: TopicSpec) -> list[tuple[bytes | None, bytes | None]]:
+        """Everything in a topic now."""
+        consumer = whole_topic_consumer(self.settings, topic)
+        ends = consumer.end_offsets(consumer.assignment())
+        found = []
+        while any(consumer.position(place) < end for place, end in ends.items()):
+            for records in consumer.poll(timeout_ms=200).values():
+                found += [(record.key, record.value) for record in records]
+        consumer.close()
+        return found
+
+    def announced(self) -> list[Version | Serving]:
+        """Records of `model.adapters` in order."""
+        return [decode_record(value) for _, value in self.read(ADAPTERS) if value]
+
+    def decisions(self) -> list[GateDecision]:
+        """Records of `model.decisions` in order."""
+        return [decode(value, GateDecision) for _, value in self.read(DECISIONS) if value]
+
+    def until(self, child: "subprocess.Popen[bytes]", true: Callable[[], bool], what: str) -> None:
+        """Wait while the process lives."""
+        give_up_s = time.monotonic() + PATIENCE_S
+        while not true():
+            assert child.poll() is None, "the updater has ended by itself"
+            assert time.monotonic() < give_up_s, f"waited in vain for {what}"
+            time.sleep(0.2)
+
+
+def environment(settings: UpdaterSettings) -> dict[str, str]:
+    """The variables that give a child these settings."""
+    found = {}
+    for name, value in msgspec.structs.asdict(settings).items():
+        default = getattr(UpdaterSettings(), name)
+        if value != default:
+            found[PREFIX + name.upper()] = str(value)
+    return found
+
+
+__all__ = ["Bench", "environment", "save_base"]
