@@ -1,9 +1,10 @@
 """A real updater process on the real Kafka, with a tiny untrained base, and what it says."""
 
+import json
 import os
-import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from model.fresh import random_lm
 from services.clients import producer, topic_name, whole_topic_consumer
 from services.settings import PREFIX, UpdaterSettings
 from services.topics import ensure_topics
+from services.updater import Updater
+from services.updater_state import FACTS, folder_of, newest
 from streaming.contracts.adapters import GateDecision, Serving, Version, decode_record
 from streaming.contracts.codec import decode, encode
 from streaming.contracts.rewards import Reward
@@ -70,10 +73,33 @@ class Bench:
                 child.kill()
             child.wait()
 
-    def stop(self, child: "subprocess.Popen[bytes]") -> int:
-        """SIGTERM; its exit code."""
-        child.send_signal(signal.SIGTERM)
-        return child.wait(PATIENCE_S)
+    @contextmanager
+    def running(self) -> Iterator[threading.Thread]:
+        """The same service in a thread, where torch is at hand already; it must end cleanly."""
+        stop = threading.Event()
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                Updater(self.settings, stop).run()
+            except BaseException as error:
+                failed.append(error)
+                raise
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield thread
+        finally:
+            stop.set()
+            thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+        assert not failed
+
+    def offset(self) -> int:
+        """The offset of the newest snapshot; 0 before any."""
+        path = newest(folder_of(self.settings))
+        return json.loads((path / FACTS).read_bytes())["next_offset"] if path else 0
 
     def read(self, topic: TopicSpec) -> list[tuple[bytes | None, bytes | None]]:
         """Everything in a topic now."""
@@ -94,11 +120,11 @@ class Bench:
         """Records of `model.decisions` in order."""
         return [decode(value, GateDecision) for _, value in self.read(DECISIONS) if value]
 
-    def until(self, child: "subprocess.Popen[bytes]", true: Callable[[], bool], what: str) -> None:
-        """Wait while the process lives."""
+    def until(self, true: Callable[[], bool], what: str, alive: Callable[[], bool] = lambda: True) -> None:
+        """Wait for something while the service lives."""
         give_up_s = time.monotonic() + PATIENCE_S
         while not true():
-            assert child.poll() is None, "the updater has ended by itself"
+            assert alive(), "the updater has ended by itself"
             assert time.monotonic() < give_up_s, f"waited in vain for {what}"
             time.sleep(0.2)
 
