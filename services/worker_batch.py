@@ -15,7 +15,7 @@ import msgspec
 from services import metrics
 from services.settings import WorkerSettings
 from services.worker_answers import Answerer, encode
-from services.worker_intake import Ask, Record, bug_letter, is_late, refusal, suppression, take
+from services.worker_intake import Ask, Pace, Record, bug_letter, is_late, refusal, suppression, take
 from services.worker_sending import Sender, Stopped, patiently
 from services.worker_store import AnswerStore
 from streaming.contracts.strategies import Strategy, Suppression
@@ -24,9 +24,6 @@ from streaming.effects import Publish
 
 LOG = logging.getLogger(__name__)
 SERVICE = "worker"
-MEMORY = 0.8
-"""Of the moving mean of a batch's seconds, by which lateness is foreseen."""
-
 _SUPPRESSED = b'{"suppression_id"'
 
 
@@ -39,7 +36,7 @@ class Batch:
         """Join the parts of the loop."""
         self._settings, self._answerer = settings, answerer
         self._store, self._sender, self._stop = store, sender, stop
-        self._expected_s = 0.0
+        self._pace = Pace()
 
     def handle(self, records: Sequence[Record]) -> None:
         """Answer every record and wait until all answers are acknowledged.
@@ -92,13 +89,15 @@ class Batch:
                 waited = f"waited {(now_ms - ask.record.timestamp_ms) / 1000:.1f} s"
                 made.append((ask, msgspec.json.encode(suppression(ask, reason, waited))))
             else:
-                (late if is_late(ask, now_ms=now_ms, expected_s=self._expected_s) else in_time).append(ask)
+                (late if is_late(ask, now_ms=now_ms, expected_s=self._pace.expected_s) else in_time).append(ask)
         if late:
             made += _encoded(late, self._answerer.answer_late(late))
         if in_time:
             begun = time.perf_counter()
             made += _encoded(in_time, self._answerer.answer(in_time))
-            self._expected_s = MEMORY * self._expected_s + (1 - MEMORY) * (time.perf_counter() - begun)
+            self._pace.took(time.perf_counter() - begun)
+        elif late:
+            self._pace.skipped()
         return made
 
     def _keep(self, made: Sequence[tuple[Ask, bytes]]) -> list[tuple[Ask, bytes]]:

@@ -13,6 +13,8 @@ from streaming.dead_letters import dead_letter
 from streaming.effects import Publish
 
 Refusal = Literal["paused", "stale"]
+PACE_MEMORY = 0.8
+"""Weight of the past in a batch's expected time."""
 
 
 class Record(Struct, frozen=True):
@@ -33,6 +35,22 @@ class Ask(Struct, frozen=True):
     request: StrategyRequest
     grid: ActionGrid
     strategy_id: str
+
+
+class Pace:
+    """How long a batch takes at the moment: a moving mean, by which lateness is foreseen."""
+
+    def __init__(self) -> None:
+        """Nothing is late by expectation alone before the first batch."""
+        self.expected_s = 0.0
+
+    def took(self, seconds: float) -> None:
+        """A batch was decoded in this time."""
+        self.expected_s = PACE_MEMORY * self.expected_s + (1 - PACE_MEMORY) * seconds
+
+    def skipped(self) -> None:
+        """All were late, nothing was decoded: expect less, or one slow batch would make everything late for ever."""
+        self.expected_s *= PACE_MEMORY
 
 
 def take(record: Record) -> Ask | Publish | None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from services.worker_intake import Ask, Record, bug_letter, is_late, refusal, suppression, take
+from services.worker_intake import Ask, Pace, Record, bug_letter, is_late, refusal, suppression, take
 from streaming.contracts.codec import encode
 from streaming.effects import Publish
 from tests.model.sample import request_of
@@ -70,3 +70,17 @@ def test_a_bug_is_blamed_on_us() -> None:
     headers = dict(letter.headers)
     assert (headers["reason"], headers["blame"], headers["traceback"]) == (b"bug", b"us", b"Traceback: planted")
     assert letter.value == b"{}"
+
+
+def test_one_slow_batch_does_not_make_everything_late_for_ever() -> None:
+    """A batch of two minutes makes requests late by expectation; while they are, the expectation falls."""
+    pace, fresh = Pace(), ask()
+    pace.took(120.0)
+    rounds = 0
+    while is_late(fresh, now_ms=NOW_MS, expected_s=pace.expected_s):
+        pace.skipped()
+        rounds += 1
+    assert 0 < rounds < 10
+    for _ in range(50):
+        pace.took(0.5)
+    assert pace.expected_s == pytest.approx(0.5, abs=0.01)
