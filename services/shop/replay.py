@@ -21,7 +21,7 @@ from services import metrics
 from services.settings import ShopSettings
 from services.shop.catalog import DROP_DAYS, price_drops
 from services.shop.days import DAY_MS, MAX_DELAY_MS, baskets_by_day, plan_day
-from services.shop.pace import LONGEST_MS, next_tick_ms
+from services.shop.pace import SHORTEST_MS, next_tick_ms
 from services.shop.reactions import react
 from services.shop.streams import Streams
 from services.shop.visits import HOUR_MS
@@ -157,7 +157,7 @@ class Shop:
 
     def run(self, keep_on: Callable[[], bool]) -> None:
         """Play days while `keep_on()` and the source lasts, then let every window close."""
-        tick_ms = LONGEST_MS // 2
+        tick_ms = SHORTEST_MS
         end_ms = to_ms(self.world.end)
         while self.clock_ms < end_ms and keep_on() and not self.stopping:
             self.plan_until(self.clock_ms + tick_ms)
