@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from model.critic import OUTCOMES, Critic, prior_logit
-from model.gate import GateKnobs, Judgement, judge_critic
+from model.critic import OUTCOMES, Critic, check_intact, prior_logit
+from model.gate import GateKnobs, Judgement, judge, judge_critic
 from model.memory import Example
 from model.newton import log_loss
-from streaming.contracts.strategies import StrategyRequest
+from streaming.contracts.errors import BadEvent
+from streaming.contracts.strategies import Check, StrategyRequest
 
 Floats = npt.NDArray[np.float64]
 
 REWARD_SCALE = 0.05
 """Least scale of a step, units of reward: values that hardly differ yet make no step large."""
+SHORTENED = 0.5
+"""Of the cap: values are not linear in the weights, so a shortened step keeps clear of it."""
 
 
 def examine_critic(
@@ -31,6 +34,10 @@ def examine_critic(
         examples: the last closed rewards.
         requests: a few of the last requests, to see how far the values moved.
     """
+    try:
+        check_intact(candidate)
+    except BadEvent as error:
+        return judge([Check("finite", passed=False, detail=str(error))])
     losses: dict[str, tuple[Floats, Floats]] = {}
     biases: dict[str, float] = {}
     for position, spec in enumerate(OUTCOMES):
@@ -42,7 +49,30 @@ def examine_critic(
         )
         losses[spec.name] = (log_loss(ours, labels), log_loss(theirs, labels))
         biases[spec.name] = float(np.mean(1.0 / (1.0 + np.exp(-ours)) - labels)) if known else 0.0
-    return judge_critic(candidate, losses, biases, _step(candidate, predecessor, requests), knobs)
+    return judge_critic(losses, biases, _step(candidate, predecessor, requests), knobs)
+
+
+def bounded(
+    candidate: Critic, predecessor: Critic, requests: Sequence[StrategyRequest], cap: float
+) -> tuple[Critic, float]:
+    """The candidate, or as much of the way to it as the cap on a step allows.
+
+    Refusing a large step would refuse the next one too, which is larger still; a shorter one gets there.
+
+    Args:
+        cap: in the unit of `_step`.
+
+    Returns:
+        The critic to judge, unnamed when it was shortened, and the share of the way taken, in (0, 1].
+    """
+    step = _step(candidate, predecessor, requests)
+    if step <= cap or not math.isfinite(step):
+        return candidate, 1.0
+    share = SHORTENED * cap / step
+    weights = {
+        name: (old + np.float32(share) * (candidate.weights[name] - old)) for name, old in predecessor.weights.items()
+    }
+    return Critic("", weights, candidate.facts, candidate.formula), share
 
 
 def recent_losses(critic: Critic, examples: Sequence[Example]) -> Mapping[str, float]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from model.critic import Critic, named
 from model.gate import GateKnobs, Judgement, corrupt, judge
-from model.gate_critic import examine_critic
+from model.gate_critic import bounded, examine_critic
 from model.registry import Registry
 from services import metrics
 from services.clients import topic_name
@@ -52,7 +52,6 @@ IDLE_POLL_MS, BUSY_POLL_MS = 200, 0
 INBOX_EVERY_S = 1.0
 GATE_EXAMPLES, GATE_REQUESTS = 200, 4
 """Closed rewards and requests that a critic snapshot is judged on."""
-KEPT_ADAPTERS = 10
 
 
 class Updater:
@@ -77,22 +76,29 @@ class Updater:
 
     def run(self) -> None:
         """Until told to stop; the last act is a snapshot."""
+        try:
+            self._begin()
+            with ThreadPoolExecutor(1, thread_name_prefix="load") as pool:
+                self._loading = pool.submit(self._load_training)
+                metrics.LIVE.labels(SERVICE).set(1)
+                while not self._stop.is_set():
+                    self.turn()
+                    metrics.LAST_LOOP.labels(SERVICE).set_to_current_time()
+            self._save()
+        finally:
+            metrics.LIVE.labels(SERVICE).set(0)
+            self._reader.close()
+            self.announcer.close()
+
+    def _begin(self) -> None:
+        """Know what was announced before learning anything new."""
         self.learning.next_offset = self._reader.connect(self.learning.next_offset)
         while not (self._reader.caught_up() or self._stop.is_set()):
             self._read(IDLE_POLL_MS)
         self._reader.follow_rewards()
         if self.announcer.said.serving is None:
-            self._serve_critic(
-                self.critic, judge([Check("first", passed=True, detail="what is believed before any reward")])
-            )
-        with ThreadPoolExecutor(1, thread_name_prefix="load") as pool:
-            self._loading = pool.submit(self._load_training)
-            metrics.LIVE.labels(SERVICE).set(1)
-            while not self._stop.is_set():
-                self.turn()
-                metrics.LAST_LOOP.labels(SERVICE).set_to_current_time()
-        self._save()
-        self._reader.close()
+            first = Check("first", passed=True, detail="what is believed before any reward")
+            self._serve_critic(self.critic, judge([first]))
 
     def turn(self) -> None:
         """One turn of the loop."""
@@ -137,10 +143,14 @@ class Updater:
 
     def _publish_critic(self, now_s: float) -> None:
         self._published_s, self.learning.unpublished = now_s, False
-        candidate = named(self.learning.learner.snapshot(), self.learning.learner.learned)
+        candidate = self.learning.learner.snapshot()
         examples = list(self.learning.learner.window)[-GATE_EXAMPLES:]
         requests = [item.request for item in list(self.learning.replay)[-GATE_REQUESTS:]]
-        judgement = examine_critic(candidate, self.critic, examples, requests, GateKnobs())
+        knobs = GateKnobs()
+        candidate, share = bounded(candidate, self.critic, requests, knobs.critic_step_cap)
+        self.learning.unpublished = share < 1.0  # the rest of the way with the next snapshot
+        candidate = named(candidate, self.learning.learner.learned)
+        judgement = examine_critic(candidate, self.critic, examples, requests, knobs)
         if judgement.decision == "promoted":
             self._serve_critic(candidate, judgement)
         else:
@@ -223,13 +233,7 @@ class Updater:
             self._say_what_is_served()
         else:
             training.refused()
-        self._prune_adapters()
-
-    def _prune_adapters(self) -> None:
-        names = sorted(name for name, version in self.announcer.said.versions.items() if version.what == "adapter")
-        serving = self.announcer.said.serving
-        served = {serving.champion, serving.anchor, serving.canary} if serving else set()
-        self.announcer.registry.prune("adapter", {*names[-KEPT_ADAPTERS:], *served})
+        self.announcer.forget_adapters()
 
     def _look_into_inbox(self) -> None:
         if self.training is None or self.training.candidate is not None:

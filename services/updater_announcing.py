@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from model.critic import TENSORS as CRITIC_TENSORS
 from model.critic import Critic
 from model.gate import Judgement
-from model.registry import Registry, sequence_of
+from model.registry import Registry, What, sequence_of
 from services.metrics import GATE_DECISIONS
 from services.worker_sending import Sender, patiently
 from streaming.contracts.adapters import BASE_ALONE, SERVING_KEY, GateDecision, Serving, Version, decode_record
@@ -26,6 +26,8 @@ ADAPTER_TENSORS = "adapter_model.safetensors"
 """Named here too, because `model/adapter.py` brings torch."""
 KEPT_CRITICS = 20
 """Critic versions that stay in topic and registry; older ones are tombstoned."""
+KEPT_ADAPTERS = 10
+"""The same for adapters, beside those that are served."""
 SERVICE = "updater"
 
 
@@ -140,6 +142,17 @@ class Announcer:
         self.decided(version.name, "adapter", judgement)
         return version
 
+    def forget_adapters(self) -> None:
+        """Old adapters leave topic and registry; what is served stays, however old."""
+        serving = self.said.serving
+        served = {serving.champion, serving.anchor, serving.canary} if serving else set()
+        names = sorted(name for name, version in self.said.versions.items() if version.what == "adapter")
+        self._forget("adapter", [name for name in names[:-KEPT_ADAPTERS] if name not in served])
+
+    def close(self) -> None:
+        """Let go of Kafka."""
+        self._sender.close()
+
     def decided(self, name: str, what: str, judgement: Judgement, by: str = "gate") -> None:
         """Record a decision of the gate with its numbers."""
         now = datetime.now(UTC)
@@ -191,13 +204,17 @@ class Announcer:
 
     def _forget_critics(self) -> None:
         names = sorted(name for name, version in self.said.versions.items() if version.what == "critic")
-        old = names[:-KEPT_CRITICS]
+        self._forget("critic", names[:-KEPT_CRITICS])
+
+    def _forget(self, what: What, old: Sequence[str]) -> None:
+        """Tombstones first: nobody is sent to files that are gone."""
         if not old:
             return
         self.send([Publish(ADAPTERS.name, name.encode(), None, name) for name in old])
         for name in old:
             del self.said.versions[name]
-        self.registry.prune("critic", set(names) - set(old))
+        kept = {name for name, version in self.said.versions.items() if version.what == what}
+        self.registry.prune(what, kept)
 
 
 def replace_version(critic: Critic, name: str) -> Critic:

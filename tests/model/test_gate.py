@@ -1,0 +1,191 @@
+"""The gate: what passes, what is refused and with which numbers; measured with a real model on real requests."""
+
+import numpy as np
+import pytest
+import torch
+from msgspec import structs
+
+from model import adapter
+from model.critic import Critic, named
+from model.fresh import random_lm
+from model.gate import Evidence, GateKnobs, doubly_robust, judge_adapter
+from model.gate_critic import bounded, examine_critic
+from model.gate_evidence import Contender, joined, measure, parity_gaps
+from model.grid import ActionGrid
+from model.learner import CriticLearner, LearnerKnobs
+from model.lm import LanguageModel
+from model.memory import Replayed
+from model.policy import Knobs, decide
+from streaming.reward import Formula
+from tests.model.closed import closed_rewards
+from tests.model.sample import request_of
+
+KNOBS = GateKnobs()
+SOUND = Evidence(
+    parity=(1e-6,) * 5,
+    valid=20,
+    sampled=20,
+    kl_nats=(0.1,) * 5,
+    entropy_nats=(0.5,) * 5,
+    differences=(0.01, -0.01) * 20,
+)
+
+
+def failed(evidence: Evidence) -> list[str]:
+    """Names of the checks that did not pass."""
+    judgement = judge_adapter(evidence, KNOBS)
+    names = [check.name for check in judgement.checks if not check.passed]
+    assert (judgement.decision == "refused") == bool(names)
+    return names
+
+
+def test_a_sound_candidate_is_promoted() -> None:
+    """Every check passes and says its numbers."""
+    judgement = judge_adapter(SOUND, KNOBS)
+    assert judgement.decision == "promoted"
+    assert all(check.detail for check in judgement.checks)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"parity": (0.0, 0.1)}, "parity"),
+        ({"valid": 19}, "decisions"),
+        ({"sampled": 0, "valid": 0}, "decisions"),
+        ({"kl_nats": (3.0, 2.0)}, "kl"),
+        ({"entropy_nats": (0.0, 0.0)}, "entropy"),
+        ({"differences": (-0.1, -0.12) * 20}, "value"),
+    ],
+)
+def test_each_fault_is_refused_by_its_own_check(change: dict[str, object], name: str) -> None:
+    """One fault, one failed check, named in the reason."""
+    assert failed(structs.replace(SOUND, **change)) == [name]
+    assert judge_adapter(structs.replace(SOUND, **change), KNOBS).reason.startswith(name)
+
+
+def test_too_few_newer_rewards_are_said() -> None:
+    """Nothing is judged by a handful: the check passes and says so."""
+    judgement = judge_adapter(structs.replace(SOUND, differences=(-1.0,) * 3), KNOBS)
+    value = next(check for check in judgement.checks if check.name == "value")
+    assert value.passed
+    assert "too few" in value.detail
+
+
+def test_doubly_robust_by_hand() -> None:
+    """1 + 0.5 * (3 - 2) = 1.5; a ratio of 1000 is cut to 50: 0 + 50 * (1 - 0) = 50."""
+    found = doubly_robust(np.array([1.0, 0.0]), np.array([0.5, 1000.0]), np.array([3.0, 1.0]), np.array([2.0, 0.0]))
+    assert found.tolist() == [1.5, 50.0]
+
+
+def tiny() -> LanguageModel:
+    """A base with two slots; the first is drawn, the second the identity."""
+    lm = random_lm(2, width=32, layers=2)
+    adapter.attach(lm, ("slot_x", "slot_y"))
+    generator = torch.Generator().manual_seed(1)
+    shapes = adapter.expected(lm, "slot_x").shapes
+    adapter.place(lm, "slot_x", {key: 0.2 * torch.randn(shape, generator=generator) for key, shape in shapes.items()})
+    return lm
+
+
+def served(lm: LanguageModel, critic: Critic, count: int, version: str, slot: str | None) -> list[Replayed]:
+    """Decisions as a worker serves and logs them."""
+    requests = [request_of(seed, candidates=3) for seed in range(count)]
+    knobs = Knobs("base", version, 0.4, 0.3)
+    rngs = [np.random.default_rng(seed) for seed in range(count)]
+    with lm.use_adapter(slot):
+        session = lm.session(lm.encode(requests), requests)
+        decided = decide(requests, [ActionGrid.of(request) for request in requests], critic, session, rngs, knobs)
+    return [
+        Replayed(f"s{n}", n, request, one.decision, one.record, one.propensity, 0.1 * n, 1)
+        for n, (request, one) in enumerate(zip(requests, decided, strict=True))
+    ]
+
+
+def test_parity_reproduces_what_was_served_and_nothing_else() -> None:
+    """With the version that served it the log-probability comes back; with another it does not; unknown ones are left out."""
+    lm, critic = tiny(), Critic.prior(1, 3, Formula())
+    items = served(lm, critic, 6, "adapter-000001-00000000", "slot_x")
+    critics = {critic.version: critic}
+    right = parity_gaps(lm, items, {"adapter-000001-00000000": "slot_x"}.__getitem__, critics)
+    wrong = parity_gaps(lm, items, {"adapter-000001-00000000": "slot_y"}.__getitem__, critics)
+    assert len(right) == len(wrong) == 6
+    assert max(map(abs, right)) < 1e-4
+    assert max(map(abs, wrong)) > 1e-2
+    assert parity_gaps(lm, items, {}.__getitem__, critics) == ()
+    assert parity_gaps(lm, items, {"adapter-000001-00000000": "slot_x"}.__getitem__, {}) == ()
+
+
+def test_a_candidate_equal_to_the_champion_differs_in_nothing() -> None:
+    """Paired measurement: KL and value difference are exactly zero, every sampled decision is allowed."""
+    lm, critic = tiny(), Critic.prior(1, 3, Formula())
+    items = served(lm, critic, 6, "base", None)
+    knobs = Knobs("base", "x", 0.4, 0.3)
+    parts = [
+        measure(lm, Contender(lm, "slot_x", knobs), Contender(lm, "slot_x", knobs), critic, items[a : a + 3], [])
+        for a in (0, 3)
+    ]
+    evidence = joined(parts, ())
+    assert evidence.valid == evidence.sampled == 12
+    assert max(map(abs, evidence.kl_nats)) < 1e-9
+    assert max(map(abs, evidence.differences)) < 1e-9
+    assert len(evidence.differences) == 6
+
+
+def test_another_adapter_has_a_distance() -> None:
+    """The KL of the served distribution sees it, and is not negative."""
+    lm, critic = tiny(), Critic.prior(1, 3, Formula())
+    items = served(lm, critic, 4, "base", None)
+    knobs = Knobs("base", "x", 0.4, 0.5)
+    evidence = measure(lm, Contender(lm, "slot_x", knobs), Contender(lm, "slot_y", knobs), critic, [], items)
+    assert min(evidence.kl_nats) > 0.0
+    assert evidence.differences == ()
+
+
+def snapshots() -> tuple[CriticLearner, Critic]:
+    """A taught learner and its snapshot."""
+    learner = CriticLearner(LearnerKnobs(heads=2), Formula())
+    for reward in closed_rewards(300):
+        learner.learn(reward)
+    return learner, named(learner.snapshot(), 1)
+
+
+def test_a_critic_that_learned_passes_its_small_gate() -> None:
+    """Against the prior: better on the last rewards, calibrated, a bounded step."""
+    learner, critic = snapshots()
+    requests = [reward.request for reward in closed_rewards(300)[-3:]]
+    prior = Critic.prior(0, 2, Formula())
+    critic, share = bounded(critic, prior, requests, KNOBS.critic_step_cap)
+    assert share < 1.0  # from nothing it is a large step: part of the way
+    judgement = examine_critic(critic, prior, list(learner.window)[-200:], requests, KNOBS)
+    assert judgement.decision == "promoted", judgement.reason
+    assert judgement.numbers["shown_loss_gap"] < 0.0
+
+
+def test_a_large_step_is_taken_in_parts_that_arrive() -> None:
+    """Each part keeps under the cap; some of them reach the candidate itself."""
+    _, critic = snapshots()
+    requests = [reward.request for reward in closed_rewards(300)[-3:]]
+    at, parts = Critic.prior(0, 2, Formula()), 0
+    share = 0.0
+    while share < 1.0 and parts < 20:
+        step, share = bounded(critic, at, requests, 1.0)
+        assert bounded(step, at, requests, 1.0)[1] == 1.0
+        at, parts = step, parts + 1
+    assert at is critic
+    assert parts > 1
+
+
+@pytest.mark.parametrize("fault", ["not finite", "inverted"])
+def test_a_spoiled_critic_is_refused(fault: str) -> None:
+    """Not finite, or worse on the last closed rewards than its predecessor."""
+    learner, critic = snapshots()
+    weights = {name: rows.copy() for name, rows in critic.weights.items()}
+    if fault == "not finite":
+        weights["clicked"][0, 3] = np.inf
+    else:
+        weights["shown"] = -4.0 * weights["shown"]
+        weights["clicked"] = -4.0 * weights["clicked"]
+    spoiled = named(Critic("", weights, critic.facts, critic.formula), 2)
+    requests = [reward.request for reward in closed_rewards(300)[-3:]]
+    judgement = examine_critic(spoiled, critic, list(learner.window)[-200:], requests, KNOBS)
+    assert judgement.decision == "refused"
