@@ -13,6 +13,7 @@ from typing import Any, ClassVar, cast
 
 import faust
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -70,7 +71,7 @@ class BatchConsumer(driver.Consumer):
         if records is None or self.should_stop:
             return
         if not self.flow_active:
-            await self.perform_seek()  # what was fetched is dropped here, so it has to be fetched again
+            await self._seek_back()
             return
         for aiokafka_tp, batch in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
@@ -82,6 +83,13 @@ class BatchConsumer(driver.Consumer):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 self._ledgers[tp].deliver(batch[-1].offset)
                 yield tp, self._to_batch(tp, batch)
+
+    async def _seek_back(self) -> None:
+        """What was fetched while the flow stood still is dropped, so it has to be fetched again."""
+        try:
+            await self.perform_seek()
+        except KafkaError as error:  # amid a rebalance nothing is assigned; its end seeks to what is committed
+            self.log.info("not sought while rebalancing: %r", error)
 
     def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
         message: Any = self._to_message(tp, batch[-1])

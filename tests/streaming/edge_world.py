@@ -16,7 +16,7 @@ import pytest
 import redis
 from kafka import KafkaProducer
 
-from services.clients import producer, redis_client, topic_name, whole_topic_consumer
+from services.clients import admin, producer, redis_client, topic_name, whole_topic_consumer
 from services.settings import AgentsSettings
 from services.topics import ensure_topics
 from streaming.contracts.topics import ADS_EVENTS, CATALOG, SHOP_EVENTS, TopicSpec
@@ -181,6 +181,16 @@ class World:
         found = consumer.end_offsets(list(consumer.assignment()))
         consumer.close()
         return {(topic.name, place.partition): end for place, end in found.items() if end}
+
+    def members(self) -> int:
+        """Processes that are members of the agents' group now, none of them amid a rebalance."""
+        client = admin(self.settings)
+        group = self.settings.group_prefix + "agents"
+        found = client.describe_groups([group])
+        client.close()
+        described = found[group] if isinstance(found, dict) else found[0]
+        stable = described["group_state"] == "Stable"
+        return len(described["members"]) if stable else 0
 
     # -- out
 

@@ -206,12 +206,13 @@ def test_two_workers_that_write_the_same_buckets_stay_exact(make_world: MakeWorl
     world = make_world(partitions=4)
     world.product("p1")
     world.clock(START)
+    for _ in range(2):
+        world.start(METRICS_PORT="0", MAX_POLL_RECORDS="20")
+    world.wait(lambda: world.members() == 2, "two members")
     for number in range(1200):
         event = world.event(f"x{number % 25}", "Product Added to Wishlist", at=START + number * SECOND)
         world.send(SHOP_EVENTS, event["userId"].encode(), json.dumps(event).encode(), partition=number % 4)
     world.flush()
-    world.start(METRICS_PORT="0", MAX_POLL_RECORDS="20")
-    world.start(METRICS_PORT="0", MAX_POLL_RECORDS="20")
     world.wait(world.applied)
     assert world.fates() == {"folded": 1200, "clock": 4}
     assert {len(row["message_ids"]) for row in world.rows().values()} == {48 * 8 * 4 // 3}  # 8 bytes each, in base64
