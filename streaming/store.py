@@ -11,10 +11,9 @@ from importlib.resources import files
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
+from streaming.answering import answering
 from streaming.bucket import Bucket
-from streaming.contracts.errors import Unavailable
 from streaming.core import State, decode_state
 from streaming.effects import Publish
 from streaming.keys import (
@@ -78,7 +77,7 @@ class Store:
             ValueError: another number was fixed before.
             Unavailable: Redis does not answer.
         """
-        async with _answering():
+        async with answering():
             await self._redis.hsetnx(control_key(self._prefix), BUCKETS_FIELD, str(self._buckets))
             fixed = await self._redis.hget(control_key(self._prefix), BUCKETS_FIELD)
         if int(fixed or 0) != self._buckets:
@@ -87,7 +86,7 @@ class Store:
 
     async def paused(self) -> bool:
         """Whether an operator paused new strategies."""
-        async with _answering():
+        async with answering():
             return bool(await self._redis.hexists(control_key(self._prefix), PAUSED_FIELD))
 
     def bucket(self, number: int) -> Bucket:
@@ -108,7 +107,7 @@ class Store:
         missing = [number for number in numbers if number not in self._cache]
         if not missing:
             return {}
-        async with _answering():
+        async with answering():
             reading = self._redis.pipeline(transaction=False)
             for number in missing:
                 reading.hgetall(self._keys[number].meta)
@@ -151,7 +150,7 @@ class Store:
                 missing[number] = absent
         if not missing:
             return
-        async with _answering():
+        async with answering():
             reading = self._redis.pipeline(transaction=False)
             for number, users in missing.items():
                 raw_users = [user.encode("utf-8", "surrogatepass") for user in users]
@@ -175,7 +174,7 @@ class Store:
             Unavailable: Redis does not answer; whether it wrote is unknown until the buckets are read again.
         """
         versions = {number: self._next_version(number) for number in all_writes}
-        async with _answering():
+        async with answering():
             calls = self._redis.pipeline(transaction=False)
             for number, writes in all_writes.items():
                 for topic in {field.split("|")[1] for field in writes.meta if field.startswith(("o|", "s|", "w|"))}:
@@ -219,7 +218,7 @@ class Store:
         Raises:
             Unavailable: Redis does not answer.
         """
-        async with _answering():
+        async with answering():
             removing = self._redis.pipeline(transaction=False)
             for number, ids in published.items():
                 listed = list(ids)
@@ -230,7 +229,7 @@ class Store:
     async def leftovers(self, numbers: Iterable[int]) -> dict[int, list[tuple[str, Publish]]]:
         """What lies in these buckets' outboxes, in order of writing."""
         listed = list(numbers)
-        async with _answering():
+        async with answering():
             counting = self._redis.pipeline(transaction=False)
             for number in listed:
                 counting.hlen(self._keys[number].outbox)
@@ -243,7 +242,7 @@ class Store:
     async def due(self, numbers: Iterable[int], until_ms: int, limit: int) -> dict[int, list[str]]:
         """Per bucket the customers with a due time at or before `until_ms`, earliest first, at most `limit` each."""
         listed = list(numbers)
-        async with _answering():
+        async with answering():
             asking = self._redis.pipeline(transaction=False)
             for number in listed:
                 asking.zrangebyscore(self._keys[number].due, "-inf", until_ms, start=0, num=limit)
@@ -253,25 +252,25 @@ class Store:
     async def wanting(self, number: int, product_id: str) -> list[str]:
         """Customers of one bucket who wished for or carted the product."""
         begin = want_prefix(product_id)
-        async with _answering():
+        async with answering():
             found = await self._redis.zrangebylex(self._keys[number].wants, b"[" + begin, b"[" + begin + b"\xff")
         return [wanted_by(member)[1] for member in found]
 
     async def customers(self, number: int, cursor: int, count: int) -> tuple[int, list[str]]:
         """Some customers of a bucket and the cursor to go on with; 0 ends. Each is seen at least once."""
-        async with _answering():
+        async with answering():
             cursor, found = await self._redis.hscan(self._keys[number].rows, cursor, count=count)
         return int(cursor), _users(found)
 
     async def wants(self, number: int) -> list[tuple[str, str]]:
         """Every product and customer of a bucket's index of wished or carted products."""
-        async with _answering():
+        async with answering():
             found = await self._redis.zrange(self._keys[number].wants, 0, -1)
         return [wanted_by(member) for member in found]
 
     async def orders(self, most: int) -> Counter[str]:
         """Units ordered per product over all buckets, of the `most` ordered of each."""
-        async with _answering():
+        async with answering():
             asking = self._redis.pipeline(transaction=False)
             for keys in self._keys:
                 asking.zrevrange(keys.orders, 0, most - 1, withscores=True)
@@ -284,22 +283,6 @@ class Store:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
-
-
-class _answering:  # noqa: N801 -- reads as a phrase: `async with _answering()`
-    """Turns every failure of Redis into `Unavailable`, by blame."""
-
-    async def __aenter__(self) -> None:
-        """Nothing to do before."""
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Translate; a script's own error is ours and passes through as it is."""
-        if isinstance(error, (RedisError, OSError, TimeoutError)) and not _our_fault(error):
-            raise Unavailable(f"Redis: {error!r}") from error
-
-
-def _our_fault(error: BaseException) -> bool:
-    return "WRONGTYPE" in str(error) or "Error running script" in str(error)
 
 
 def _entries(outbox: Mapping[bytes, bytes]) -> list[tuple[str, Publish]]:
