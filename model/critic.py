@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
@@ -94,8 +95,8 @@ OUTCOMES: tuple[OutcomeSpec, ...] = (
     OutcomeSpec("refunded", "ordered", "candidates", 0.05, 4.0, headed=False),
     OutcomeSpec("unsubscribed", "shown", "closed", 0.004, 4.0, headed=False),
 )
-PENALTY_TEXT_MAIN, PENALTY_TEXT_CROSS, PENALTY_ID_MAIN, PENALTY_ID_CROSS = 1.0, 10.0, 5.0, 40.0
-PENALTIES: Floats = penalties(PENALTY_TEXT_MAIN, PENALTY_TEXT_CROSS, PENALTY_ID_MAIN, PENALTY_ID_CROSS)
+PENALTIES: Floats = penalties(text_main=1.0, text_cross=10.0, id_main=5.0, id_cross=40.0)
+"""Prior precision of every weight, as measured (DESIGN §5)."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -231,15 +232,13 @@ class Critic:
         """
         try:
             facts = msgspec.json.decode((directory / FACTS).read_bytes(), type=Facts)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, FileNotFoundError) as error:
             raise BadEvent(FACTS, directory.name, f"a critic's facts ({error})") from None
         if facts.features_version != FEATURES_VERSION:
             raise BadEvent("features_version", facts.features_version, str(FEATURES_VERSION))
         try:
             weights = load_file(directory / TENSORS)
-        except Exception as error:  # safetensors raises its own unexported type for a corrupt file
-            if type(error).__module__.split(".")[0] not in {"safetensors", "safetensors_rust"}:
-                raise
+        except (SafetensorError, FileNotFoundError) as error:
             raise BadEvent(TENSORS, directory.name, f"a safetensors file ({error})") from None
         critic = cls(version or directory.name, weights, facts, formula)
         check_intact(critic)

@@ -21,7 +21,7 @@ from services import metrics
 from services.clients import topic_name
 from services.settings import UpdaterSettings, registry_address
 from services.updater_announcing import SERVICE, Announcer
-from services.updater_counting import count
+from services.updater_counting import Counting
 from services.updater_inbox import check, inbox_of, plain_name, put_away, waiting
 from services.updater_learning import RewardRecord
 from services.updater_reading import Reader
@@ -70,9 +70,9 @@ class Updater:
         self._published_s = self._snapshot_s = self._inbox_s = time.monotonic()
         self._saved_offset = self.learning.next_offset
         self._reader = Reader(settings, stop)
+        self._counting = Counting()
         self._loading: Future[Training] | None = None
         self.training: Training | None = None
-        self._last_refusal = ""
 
     def run(self) -> None:
         """Until told to stop; the last act is a snapshot."""
@@ -128,16 +128,9 @@ class Updater:
 
     def _learn(self, record: RewardRecord) -> None:
         learned = self.learning.take(record)
+        self._counting.count(learned)
         if learned.letter is not None:
-            reason = dict(learned.letter.headers).get("reason", b"").decode()
-            metrics.DEAD_LETTERS.labels(SERVICE, reason).inc()
-            if reason == "bug":
-                metrics.BUGS.labels(SERVICE).inc()
-                LOG.error(
-                    "a reward tripped our own bug: %s", dict(learned.letter.headers).get("traceback", b"").decode()
-                )
             self.announcer.send([learned.letter])
-        count(learned)
 
     # -- the critic
 

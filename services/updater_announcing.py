@@ -213,8 +213,7 @@ class Announcer:
         self.send([Publish(ADAPTERS.name, name.encode(), None, name) for name in old])
         for name in old:
             del self.said.versions[name]
-        kept = {name for name, version in self.said.versions.items() if version.what == what}
-        self.registry.prune(what, kept)
+        self.registry.prune(what, set(self.registry.names(what)) - set(old))
 
 
 def replace_version(critic: Critic, name: str) -> Critic:
