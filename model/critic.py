@@ -188,10 +188,7 @@ class Critic:
             cost=self.formula.cost_grid(request),
             offer=self.formula.offer_grid(request),
         )
-        total: Floats = np.zeros((1 + self.heads, *shape))
-        for part in parts.values():
-            total += part
-        return total
+        return np.asarray(sum(parts.values(), np.zeros((1 + self.heads, *shape))))
 
     def probabilities(self, request: StrategyRequest, decision: Mapping[str, str] | None = None) -> dict[str, Floats]:
         """p(outcome | the one it is given) for every action, or for one decision.
@@ -240,9 +237,7 @@ class Critic:
             weights = load_file(directory / TENSORS)
         except (SafetensorError, FileNotFoundError) as error:
             raise BadEvent(TENSORS, directory.name, f"a safetensors file ({error})") from None
-        critic = cls(version or directory.name, weights, facts, formula)
-        check_intact(critic)
-        return critic
+        return check_intact(cls(version or directory.name, weights, facts, formula))
 
 
 def named(critic: Critic, sequence: int) -> Critic:
@@ -258,8 +253,8 @@ def content_hash(critic: Critic) -> str:
     return digest.hexdigest()
 
 
-def check_intact(critic: Critic) -> None:
-    """Shapes and finiteness of every tensor.
+def check_intact(critic: Critic) -> Critic:
+    """The critic, when every tensor has its shape and finite numbers.
 
     Raises:
         BadEvent: naming the tensor.
@@ -272,6 +267,7 @@ def check_intact(critic: Critic) -> None:
             raise BadEvent(f"weights.{spec.name}", found, f"float32 of shape {wanted}")
         if not np.isfinite(rows).all():
             raise BadEvent(f"weights.{spec.name}", "not finite", "finite numbers")
+    return critic
 
 
 def prior_logit(spec: OutcomeSpec) -> float:
