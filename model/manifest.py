@@ -30,9 +30,9 @@ class Recipe(msgspec.Struct, frozen=True):
     """
 
     seed: int = 0
-    steps: int = 3100
+    steps: int = 2850
     horizon: int = 4200
-    cool_from: int = 2500
+    cool_from: int = 2400
     causal_steps: int = 150
     prompts: int = 12
     suffixes: int = 7
