@@ -17,7 +17,8 @@ from benchmarks.simulated import Simulation, reward_of
 from model.critic import Critic
 from model.critic_features import encode
 from model.grid import ActionGrid
-from model.learner import CriticLearner, LearnerKnobs
+from model.learner import CriticLearner
+from model.lessons import LearnerKnobs
 from streaming.contracts.ids import stable_seed
 from streaming.contracts.strategies import StrategyRequest
 

@@ -6,25 +6,23 @@ one does. When to publish a snapshot is the caller's business.
 
 import math
 from collections import Counter
-from dataclasses import dataclass
-from typing import Literal
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 from scipy.sparse import csr_matrix
 
 from model.critic import OUTCOMES, PENALTIES, Critic, Facts, OutcomeSpec, RewardFormula, prior_logit
-from model.critic_features import DIMENSIONS, encode
+from model.critic_features import DIMENSIONS
 from model.drift import DriftWatch
-from model.memory import STAGE_RANK, UNKNOWN, Example, Labels, Outages, Row, SeenIds, Window, labels_of, merged
+from model.lessons import KindState, LearnerKnobs, Lesson, channel_of, prior_draws, row_of, weight_noise
+from model.memory import STAGE_RANK, UNKNOWN, Example, Labels, Outages, SeenIds, Window, labels_of, merged
 from model.newton import Problem, draws, log_loss, mode
 from streaming.contracts.ids import reward_id, stable_seed
 from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.money import to_major
 from streaming.contracts.rewards import Reward
-from streaming.contracts.strategies import Slot, StrategyRequest
+from streaming.contracts.strategies import Slot
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,58 +32,8 @@ UNITS_BOUNDS = (0.2, 10.0)
 EARLY_SHARE = 0.1
 """While young, refit whenever the rewards have grown by this share: the first hundreds teach most."""
 EARLY_MIN = 20
-
-
-class LearnerKnobs(msgspec.Struct, frozen=True):
-    """How the critic learns.
-
-    Args:
-        half_life: closed rewards of a kind after which one of that kind counts half.
-        drift_speed: how many times faster a kind forgets after a drift.
-        drift_rewards: for how many of the kind's rewards; also how long exploration is wider.
-        drift_width: factor on the heads' width and on beta meanwhile.
-    """
-
-    window: int = 6000
-    refit_every: int = 100
-    half_life: float = 5000.0
-    heads: int = 8
-    beta: float = 0.005
-    head_width: float = 0.2
-    outage_after: int = 50
-    drift_speed: float = 8.0
-    drift_rewards: int = 1000
-    drift_width: float = 2.0
-    seed: int = 0
-
-
 REFUND_ONLY = 4
 """Rank of an example that lets nothing but its refund be learned."""
-
-Fate = Literal["learned", "amended", "ghost", "duplicate", "outage", "late"]
-
-
-class Lesson(msgspec.Struct, frozen=True):
-    """What one reward did.
-
-    Args:
-        losses: outcome → prequential log loss (nats) of what this reward taught for the first time.
-        drifted: the kind's residuals have just left zero.
-        refitted: the models were fitted anew.
-    """
-
-    fate: Fate
-    losses: dict[str, float] = {}
-    drifted: bool = False
-    refitted: bool = False
-
-
-@dataclass(slots=True)
-class KindState:
-    """Forgetting of one kind: its clock in half-lives, and for how many rewards it still runs fast."""
-
-    tick: float = 0.0
-    alarm_left: int = 0
 
 
 class CriticLearner:
@@ -101,8 +49,8 @@ class CriticLearner:
         self.watch = DriftWatch()
         self.kinds: dict[str, KindState] = {kind: KindState() for kind in GRAMMARS}
         self.means: dict[str, Floats] = {spec.name: np.zeros(DIMENSIONS) for spec in OUTCOMES}
-        self.noise = _weight_noise(knobs)
-        self.drawn: dict[str, Floats] = _prior_draws(self.noise)
+        self.noise = weight_noise(knobs)
+        self.drawn: dict[str, Floats] = prior_draws(self.noise)
         self.learned = 0
         self.since_refit = 0
         self.fates: Counter[str] = Counter()
@@ -288,49 +236,5 @@ def _refund_only(labels: Labels) -> Labels:
 _ORDERED = next(position for position, spec in enumerate(OUTCOMES) if spec.name == "ordered")
 
 
-def channel_of(reward: Reward) -> str:
-    """What carried the strategy to the customer: its channel, its placement, or the kind's own surface."""
-    return reward.decision.get("channel") or reward.decision.get("placement") or reward.kind
-
-
-def row_of(request: StrategyRequest, decision: dict[str, str]) -> Row:
-    """The features of one decision, in the order context, closed slots, candidates."""
-    encoded = encode(request, decision)
-    candidate_slots = GRAMMARS[request.kind].candidate_slots
-    order = [0]
-    for wanted in (False, True):
-        order += [
-            rows.start
-            for slot, rows in zip(request.slots, encoded.rows, strict=True)
-            if (slot.name in candidate_slots) is wanted
-        ]
-    lengths = np.diff(encoded.indptr)
-    parts = [slice(encoded.indptr[row], encoded.indptr[row + 1]) for row in order]
-    closed = sum(slot.name not in candidate_slots for slot in request.slots)
-    context = int(lengths[0])
-    return Row(
-        indices=np.concatenate([encoded.indices[part] for part in parts]).astype(np.uint16),
-        data=np.concatenate([encoded.data[part] for part in parts]).astype(np.float32),
-        context=context,
-        closed=context + int(sum(lengths[row] for row in order[1 : 1 + closed])),
-    )
-
-
 def _was_seen(reward: Reward) -> bool:
     return reward.outcomes.shown or reward.outcomes.clicked or reward.outcomes.ordered
-
-
-def _prior_draws(noise: dict[str, Floats]) -> dict[str, Floats]:
-    """Heads before any data: the solution of P d = sqrt(P) e."""
-    deviation = {spec.name: 1.0 / np.sqrt(spec.precision * PENALTIES) for spec in OUTCOMES}
-    return {name: deviation[name][:, None] * rows for name, rows in noise.items()}
-
-
-def _weight_noise(knobs: LearnerKnobs) -> dict[str, Floats]:
-    """Standard normal noise per weight and head; it makes the heads of the prior, and belongs to the seed."""
-    found = {}
-    for spec in OUTCOMES:
-        if spec.headed:
-            rng = np.random.default_rng(stable_seed("weights", str(knobs.seed), spec.name))
-            found[spec.name] = rng.standard_normal((DIMENSIONS, knobs.heads))
-    return found

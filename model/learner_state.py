@@ -13,7 +13,8 @@ from safetensors.numpy import load_file, save_file
 from model.critic import OUTCOMES, RewardFormula
 from model.critic_features import FEATURES_VERSION
 from model.drift import DriftWatch
-from model.learner import CriticLearner, KindState, LearnerKnobs
+from model.learner import CriticLearner
+from model.lessons import KindState, LearnerKnobs
 from model.memory import Example, Outages, Row, SeenIds, Window
 from streaming.contracts.errors import BadEvent
 

@@ -12,7 +12,8 @@ import msgspec
 
 from model.critic import Critic, RewardFormula
 from model.grid import ActionGrid
-from model.learner import CriticLearner, LearnerKnobs, Lesson
+from model.learner import CriticLearner
+from model.lessons import LearnerKnobs, Lesson
 from model.memory import Replay
 from services.settings import UpdaterSettings
 from streaming.contracts.codec import decode

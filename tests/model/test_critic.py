@@ -8,7 +8,8 @@ from msgspec import structs
 
 from model.critic import FACTS, OUTCOMES, TENSORS, Critic, named
 from model.grid import ActionGrid
-from model.learner import CriticLearner, LearnerKnobs
+from model.learner import CriticLearner
+from model.lessons import LearnerKnobs
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.kinds import KIND_NAMES, Kind
 from streaming.contracts.strategies import Slot

@@ -12,7 +12,8 @@ from model.gate import Evidence, GateKnobs, doubly_robust, judge_adapter
 from model.gate_critic import bounded, examine_critic
 from model.gate_evidence import Contender, joined, measure, parity_gaps
 from model.grid import ActionGrid
-from model.learner import CriticLearner, LearnerKnobs
+from model.learner import CriticLearner
+from model.lessons import LearnerKnobs
 from model.lm import LanguageModel
 from model.memory import Replayed
 from model.policy import Knobs, decide

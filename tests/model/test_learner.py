@@ -8,8 +8,9 @@ from msgspec import structs
 
 from model.critic import OUTCOMES, Critic
 from model.grid import ActionGrid
-from model.learner import CriticLearner, LearnerKnobs
+from model.learner import CriticLearner
 from model.learner_state import load_learner, save_learner
+from model.lessons import LearnerKnobs
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.ids import reward_id
 from streaming.contracts.rewards import Reward
@@ -191,9 +192,7 @@ def test_a_channel_nobody_looks_at_gets_a_price() -> None:
 def test_a_planted_drift_raises_forgetting_and_exploration() -> None:
     """Customers stop clicking: ADWIN sees the residuals leave zero, the half-life falls and the heads widen, for a while."""
     calm = tuple(
-        structs.replace(
-            r, kind="ad", outcomes=structs.replace(r.outcomes, shown=True, clicked=n % 2 == 0, ordered=False)
-        )
+        structs.replace(r, outcomes=structs.replace(r.outcomes, shown=True, clicked=n % 2 == 0, ordered=False))
         for n, r in enumerate(r for r in closed_rewards(2600) if r.kind == "recommendation")
     )
     made = learner(drift_rewards=100)

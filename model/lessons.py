@@ -1,0 +1,111 @@
+"""What the learner is told and what it answers, and a decision's row of features. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from model.critic import OUTCOMES, PENALTIES
+from model.critic_features import DIMENSIONS, encode
+from model.memory import Row
+from streaming.contracts.ids import stable_seed
+from streaming.contracts.kinds import GRAMMARS
+from streaming.contracts.rewards import Reward
+from streaming.contracts.strategies import StrategyRequest
+
+Floats = npt.NDArray[np.float64]
+
+
+class LearnerKnobs(msgspec.Struct, frozen=True):
+    """How the critic learns.
+
+    Args:
+        half_life: closed rewards of a kind after which one of that kind counts half.
+        drift_speed: how many times faster a kind forgets after a drift.
+        drift_rewards: for how many of the kind's rewards; also how long exploration is wider.
+        drift_width: factor on the heads' width and on beta meanwhile.
+    """
+
+    window: int = 6000
+    refit_every: int = 100
+    half_life: float = 5000.0
+    heads: int = 8
+    beta: float = 0.005
+    head_width: float = 0.2
+    outage_after: int = 50
+    drift_speed: float = 8.0
+    drift_rewards: int = 1000
+    drift_width: float = 2.0
+    seed: int = 0
+
+
+Fate = Literal["learned", "amended", "ghost", "duplicate", "outage", "late"]
+
+
+class Lesson(msgspec.Struct, frozen=True):
+    """What one reward did.
+
+    Args:
+        losses: outcome → prequential log loss (nats) of what this reward taught for the first time.
+        drifted: the kind's residuals have just left zero.
+        refitted: the models were fitted anew.
+    """
+
+    fate: Fate
+    losses: dict[str, float] = {}
+    drifted: bool = False
+    refitted: bool = False
+
+
+@dataclass(slots=True)
+class KindState:
+    """Forgetting of one kind: its clock in half-lives, and for how many rewards it still runs fast."""
+
+    tick: float = 0.0
+    alarm_left: int = 0
+
+
+def channel_of(reward: Reward) -> str:
+    """What carried the strategy to the customer: its channel, its placement, or the kind's own surface."""
+    return reward.decision.get("channel") or reward.decision.get("placement") or reward.kind
+
+
+def row_of(request: StrategyRequest, decision: dict[str, str]) -> Row:
+    """The features of one decision, in the order context, closed slots, candidates."""
+    encoded = encode(request, decision)
+    candidate_slots = GRAMMARS[request.kind].candidate_slots
+    order = [0]
+    for wanted in (False, True):
+        order += [
+            rows.start
+            for slot, rows in zip(request.slots, encoded.rows, strict=True)
+            if (slot.name in candidate_slots) is wanted
+        ]
+    lengths = np.diff(encoded.indptr)
+    parts = [slice(encoded.indptr[row], encoded.indptr[row + 1]) for row in order]
+    closed = sum(slot.name not in candidate_slots for slot in request.slots)
+    context = int(lengths[0])
+    return Row(
+        indices=np.concatenate([encoded.indices[part] for part in parts]).astype(np.uint16),
+        data=np.concatenate([encoded.data[part] for part in parts]).astype(np.float32),
+        context=context,
+        closed=context + int(sum(lengths[row] for row in order[1 : 1 + closed])),
+    )
+
+
+def prior_draws(noise: dict[str, Floats]) -> dict[str, Floats]:
+    """Heads before any data: the solution of P d = sqrt(P) e."""
+    deviation = {spec.name: 1.0 / np.sqrt(spec.precision * PENALTIES) for spec in OUTCOMES}
+    return {name: deviation[name][:, None] * rows for name, rows in noise.items()}
+
+
+def weight_noise(knobs: LearnerKnobs) -> dict[str, Floats]:
+    """Standard normal noise per weight and head; it makes the heads of the prior, and belongs to the seed."""
+    found = {}
+    for spec in OUTCOMES:
+        if spec.headed:
+            rng = np.random.default_rng(stable_seed("weights", str(knobs.seed), spec.name))
+            found[spec.name] = rng.standard_normal((DIMENSIONS, knobs.heads))
+    return found
