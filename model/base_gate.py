@@ -20,7 +20,10 @@ from streaming.contracts.kinds import GRAMMARS, Kind
 from streaming.contracts.strategies import StrategyRequest
 
 NAMES_PERMUTED, TEXTS_SWAPPED, UNSEEN_PRODUCTS = 0.95, 0.15, 0.90
-"""Least share of the normal lift with names permuted, most lift with texts swapped, least share on unseen products."""
+"""Least share of the normal lift with names permuted, most lift with texts swapped, least share on unseen products.
+
+With texts swapped a base that reads is below chance rather than at it: where it points, the best one no longer stands.
+"""
 STRANGERS = 90_001
 """Seed of the population that no base is pretrained on."""
 SHARPNESS = 8.0
