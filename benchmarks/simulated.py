@@ -16,6 +16,7 @@ from msgspec import structs
 from services.shop.answers import CHANNEL_LEAVES, base_effect, effects_of, refund_probability
 from services.shop.customers import Customer
 from services.shop.world import World, load_world
+from streaming.contracts.catalog import Product
 from streaming.contracts.ids import reward_id, stable_seed
 from streaming.contracts.kinds import GRAMMARS, Kind
 from streaming.contracts.rewards import Outcomes, Reward
@@ -115,7 +116,7 @@ class Simulation:
             return named + found
         return found
 
-    def _product(self, customer: Customer, product: object, rng: Random) -> Candidate:
+    def _product(self, customer: Customer, product: Product, rng: Random) -> Candidate:
         taste = customer.taste.by_category.get(product.category[1], customer.taste.other_category)
         level = self.world.shelf.price_level.get(product.product_id, 0.0)
         relation = {

@@ -107,12 +107,13 @@ def test_parity_reproduces_what_was_served_and_nothing_else() -> None:
     lm, critic = tiny(), Critic.prior(1, 3, Formula())
     items = served(lm, critic, 6, "adapter-000001-00000000", "slot_x")
     critics = {critic.version: critic}
+    nothing: dict[str, str | None] = {}
     right = parity_gaps(lm, items, {"adapter-000001-00000000": "slot_x"}.__getitem__, critics)
     wrong = parity_gaps(lm, items, {"adapter-000001-00000000": "slot_y"}.__getitem__, critics)
     assert len(right) == len(wrong) == 6
     assert max(map(abs, right)) < 1e-4
     assert max(map(abs, wrong)) > 1e-2
-    assert parity_gaps(lm, items, {}.__getitem__, critics) == ()
+    assert parity_gaps(lm, items, nothing.__getitem__, critics) == ()
     assert parity_gaps(lm, items, {"adapter-000001-00000000": "slot_x"}.__getitem__, {}) == ()
 
 

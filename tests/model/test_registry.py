@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from model.registry import MANIFEST, Registry, checked_name
+from model.registry import Registry, checked_name
+from model.registry_files import MANIFEST
 from streaming.contracts.adapters import Version
 from streaming.contracts.errors import BadEvent
 

@@ -89,8 +89,9 @@ def test_it_promotes_adapters_and_serves_what_it_announced(bench: Bench) -> None
         bench.until(lambda: champion() != BASE_ALONE, "a promoted adapter", thread.is_alive)
     records = bench.announced()
     place = next(n for n, r in enumerate(records) if isinstance(r, Serving) and r.champion != BASE_ALONE)
-    before = records[:place]
-    version = next(r for r in before if isinstance(r, Version) and r.name == records[place].champion)
+    before, promotion = records[:place], records[place]
+    assert isinstance(promotion, Serving)
+    version = next(r for r in before if isinstance(r, Version) and r.name == promotion.champion)
     assert version.lm_weight > 0.0
     registry = Registry(registry_address(bench.settings), bench.settings.home / "cache")
     lm = LanguageModel.load(bench.settings.base_model, "cpu")
