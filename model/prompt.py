@@ -44,7 +44,12 @@ MESSAGE = " message:"
 BODY = " |"
 END = "\n"
 
-_CONTROL = re.compile(r"[^\w\s'’&-]|[_\d]+", re.UNICODE)
+UNITS = frozenset("oz ct lb lbs ml kg count gram grams liter fl gal dz pk sq".split())
+"""Units without their number say nothing, and every token of a prompt is paid for."""
+LEVELS_BEGIN = " price="
+"""Where a candidate's words end: cleaned words cannot hold it."""
+
+_CONTROL = re.compile(r"[^\w\s'’-]|[_\d]+", re.UNICODE)
 _SPACE = re.compile(r"\s+")
 
 
@@ -71,7 +76,7 @@ def clean(text: str, words: int, chars: int = NAME_CHARS) -> str:
     folded = unicodedata.normalize("NFKC", text[: 4 * chars]).lower()
     visible = "".join(mark if unicodedata.category(mark)[0] != "C" else " " for mark in folded)
     letters = _SPACE.sub(" ", _CONTROL.sub(" ", visible)).strip()[:chars]
-    return " ".join(word[:WORD_CHARS] for word in letters.split(" ")[:words])
+    return " ".join([word[:WORD_CHARS] for word in letters.split(" ") if word not in UNITS][:words])
 
 
 def level(value: float, edges: Iterable[float]) -> int:
@@ -96,7 +101,7 @@ def _levels(candidate: Candidate, kind: str) -> list[str]:
     price = candidate.price_minor / 100
     rate = candidate.margin_minor / candidate.price_minor if candidate.price_minor else 0.0
     words = [
-        f" price={level(price, PRICE_EDGES)}",
+        f"{LEVELS_BEGIN}{level(price, PRICE_EDGES)}",
         f" margin={level(rate, MARGIN_EDGES)}",
         f" age={level(candidate.age_days, AGE_EDGES_DAYS)}",
     ]

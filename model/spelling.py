@@ -8,8 +8,8 @@ from model.trie import Path, TokenTrie, build, prefix_free
 from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.strategies import Slot, StrategyRequest
 
-MAX_CANDIDATE_TOKENS = 40
-"""Bound for tokenizers that spell strange words byte by byte."""
+MAX_WORD_TOKENS = 14
+"""Of a candidate's words: a long name may not make the prompt long, nor push out what relates it to the customer."""
 MAX_PIECE_TOKENS = 24
 
 
@@ -57,6 +57,11 @@ class Spelling:
         """The trie of the values that a request allows in a closed slot."""
         return self.slot_trie(request.kind, slot.name, slot.values)
 
+    def candidate(self, words: str) -> Path:
+        """A candidate's text: as much of its words as is read, then all of its levels."""
+        end = words.index(text.LEVELS_BEGIN)
+        return self.ids(words[:end])[:MAX_WORD_TOKENS] + self.ids(words[end:])
+
     def prompt(self, request: StrategyRequest) -> tuple[Path, tuple[tuple[int, int], ...]]:
         """The prompt's ids, and per candidate the half-open span of its text among them."""
         rendered = text.render(request)
@@ -64,7 +69,7 @@ class Spelling:
         spans = []
         for words, tag in zip(rendered.candidates, rendered.tags, strict=True):
             begin = len(ids)
-            ids += self.ids(words)[:MAX_CANDIDATE_TOKENS]
+            ids += self.candidate(words)
             spans.append((begin, len(ids)))
             ids += self.ids(tag)
         for piece in rendered.moment:
