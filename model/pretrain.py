@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from transformers.utils import logging as transformers_logging
 
 from model.corpus import compose
 from model.finetune import Reconstruction, causal_loss, compose_batch, lessons, message_loss, message_of, teacher_loss
@@ -109,6 +110,7 @@ class Run:
     def save(self, out: Path) -> None:
         """Base, tokenizer, pointer and manifest, as `LanguageModel.load` reads them."""
         out.mkdir(parents=True, exist_ok=True)
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one file needs none
         self.lm.causal.save_pretrained(out)
         self.lm.spelling.tokenizer.save_pretrained(out)
         self.lm.pointer.save(out)

@@ -144,9 +144,22 @@ def topics() -> None:
 @click.option("--resume/--restart", default=True, show_default=True)
 def pretrain(out: Path, seed: int, scale: float, threads: int, *, resume: bool) -> None:
     """Make the base model from its committed recipe: corpus, causal LM, fine-tuning with teachers."""
-    from model.pretrain import main as make_base
+    from rich.console import Console
+    from rich.progress import Progress
 
-    make_base(out, seed=seed, scale=scale, threads=threads, resume=resume, progress=_say)
+    from model.pretrain import main as make_base
+    from model.report import MARKS, measure
+
+    with Progress(*Progress.get_default_columns(), "{task.fields[losses]}", console=Console(stderr=True)) as bar:
+        task = bar.add_task("pretraining", total=None, losses="")
+
+        def told(step: int, steps: int, losses: dict[str, float]) -> None:
+            said = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            bar.update(task, completed=step, total=steps, losses=said)
+
+        make_base(out, seed=seed, scale=scale, threads=threads, resume=resume, progress=told)
+        if scale >= 1:  # a shortened recipe is for trying it out: its base would not pass
+            measure(out, told=lambda trial, step, kl: told(step, max(MARKS), {f"measured on {trial}": kl}))
 
 
 for _command in COMMANDS:
