@@ -44,4 +44,4 @@ bench-env:       ## Add what the benchmarks need
 	@$(SETUP) local test bench
 
 clean:           ## Remove the data of local runs; downloads and .venv stay
-	@rm -rf .stratagem/demo .stratagem/test .stratagem/up
+	@! test -d .stratagem || find .stratagem -mindepth 1 -maxdepth 1 ! -name cache ! -name base -exec rm -rf {} +

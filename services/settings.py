@@ -23,18 +23,24 @@ class Common(Struct, frozen=True, kw_only=True):
 
     home: Annotated[Path, Meta(description="data, logs and registry of the embedded stack")] = Path(".stratagem")
     kafka_bootstrap: Annotated[str, Meta(description="host:port[,...] of your Kafka; empty: the embedded one")] = ""
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
-    kafka_sasl_username: str = ""
-    kafka_sasl_password: Annotated[str, Meta(extra={"secret": True})] = ""
+    kafka_security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], Meta(description="how the brokers are spoken to")
+    ] = "PLAINTEXT"
+    kafka_sasl_mechanism: Annotated[
+        Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], Meta(description="with a SASL protocol")
+    ] = ""
+    kafka_sasl_username: Annotated[str, Meta(description="with a SASL mechanism")] = ""
+    kafka_sasl_password: Annotated[str, Meta(description="with a SASL mechanism", extra={"secret": True})] = ""
     kafka_ssl_cafile: Annotated[str, Meta(description="PEM file of the authority that signed the brokers")] = ""
-    kafka_ssl_certfile: str = ""
-    kafka_ssl_keyfile: str = ""
-    kafka_ssl_check_hostname: bool = True
+    kafka_ssl_certfile: Annotated[str, Meta(description="PEM file of our own certificate (mutual TLS)")] = ""
+    kafka_ssl_keyfile: Annotated[str, Meta(description="PEM file of its key")] = ""
+    kafka_ssl_check_hostname: Annotated[
+        bool, Meta(description="whether the broker's name must be its certificate's")
+    ] = True
     topic_prefix: Annotated[str, Meta(description="put before every topic name, e.g. `acme.`")] = ""
     group_prefix: Annotated[str, Meta(description="put before every consumer group")] = "stratagem-"
     partitions: Annotated[int, Meta(ge=1, le=1024, description="of topics that have to be created")] = 4
-    replication_factor: Annotated[int, Meta(ge=1, le=9)] = 1
+    replication_factor: Annotated[int, Meta(ge=1, le=9, description="of topics that have to be created")] = 1
     redis_url: Annotated[str, Meta(description="redis://, rediss:// or unix://; empty: the embedded one")] = ""
     buckets: Annotated[
         int, Meta(ge=1, description="of customers; a multiple of the partitions; fixed at first start")
@@ -43,32 +49,38 @@ class Common(Struct, frozen=True, kw_only=True):
     registry: Annotated[str, Meta(description="any fsspec address; empty: HOME/registry")] = ""
     metrics_host: Annotated[str, Meta(description="address the metrics are served on")] = "127.0.0.1"
     metrics_port: Annotated[int, Meta(ge=0, le=65535, description="0: the service's own default")] = 0
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="of the service's log")] = (
+        "INFO"
+    )
 
 
 class AgentsSettings(Common, frozen=True, kw_only=True):
     """The Faust agents: profiles, triggers, attribution."""
 
     session_timeout_s: Annotated[float, Meta(ge=6, le=300, description="Kafka session of the agents")] = 8.0
-    max_poll_records: Annotated[int, Meta(ge=1, le=100_000)] = 2000
+    max_poll_records: Annotated[int, Meta(ge=1, le=100_000, description="records of one fetch, all partitions")] = 2000
     horizon_h: Annotated[float, Meta(gt=0, description="after the first exposure a strategy closes, hours")] = 72.0
     response_window_h: Annotated[float, Meta(gt=0, description="a click counts this long, hours")] = 24.0
     allowed_lateness_s: Annotated[
         float, Meta(ge=0, description="the watermark stays this far behind the newest event")
     ] = 600.0
     daily_cap: Annotated[int, Meta(ge=0, description="strategies per customer and day")] = 3
-    max_discount_pct: Annotated[int, Meta(ge=0, le=100)] = 30
+    max_discount_pct: Annotated[
+        int, Meta(ge=0, le=100, description="no promotion goes beyond, whatever a campaign allows")
+    ] = 30
     stale_after_s: Annotated[float, Meta(gt=0, description="a trigger older than this (event time) is suppressed")] = (
         3600.0
     )
     quiet_start_hour: Annotated[int, Meta(ge=0, le=23, description="no outbound message from this local hour")] = 21
-    quiet_end_hour: Annotated[int, Meta(ge=0, le=23)] = 8
+    quiet_end_hour: Annotated[int, Meta(ge=0, le=23, description="until this local hour")] = 8
     deadline_s: Annotated[float, Meta(gt=0, description="a request waits at most this long (wall clock)")] = 10.0
-    share_fused: Annotated[float, Meta(ge=0)] = 0.60
-    share_lm: Annotated[float, Meta(ge=0)] = 0.05
-    share_critic: Annotated[float, Meta(ge=0)] = 0.10
-    share_random: Annotated[float, Meta(ge=0)] = 0.20
-    share_holdout: Annotated[float, Meta(ge=0)] = 0.05
+    share_fused: Annotated[
+        float, Meta(ge=0, description="share of customers served by critic and language model together")
+    ] = 0.60
+    share_lm: Annotated[float, Meta(ge=0, description="by the language model alone")] = 0.05
+    share_critic: Annotated[float, Meta(ge=0, description="by the critic alone")] = 0.10
+    share_random: Annotated[float, Meta(ge=0, description="by chance within the rules")] = 0.20
+    share_holdout: Annotated[float, Meta(ge=0, description="never contacted")] = 0.05
     arm_salt: Annotated[str, Meta(description="changes who is in which arm; keep it")] = "stratagem"
     campaign_rate_per_s: Annotated[float, Meta(gt=0, description="customers a campaign start reaches per second")] = (
         200.0
@@ -84,21 +96,21 @@ class WorkerSettings(Common, frozen=True, kw_only=True):
     )
     device: Annotated[str, Meta(description="auto, cpu, cuda, cuda:1 ...")] = "auto"
     threads: Annotated[int, Meta(ge=1, description="of torch")] = 1
-    batch_size: Annotated[int, Meta(ge=1, le=1024)] = 32
+    batch_size: Annotated[int, Meta(ge=1, le=1024, description="requests decoded together, at most")] = 32
     batch_wait_ms: Annotated[int, Meta(ge=0, description="how long a batch waits to fill")] = 5
     temperature: Annotated[float, Meta(gt=0, description="of the language model's slot distributions")] = 0.4
     strategy_ttl_s: Annotated[int, Meta(ge=60, description="stored strategies outlive every redelivery")] = (
         14 * 24 * 3600
     )
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Annotated[int, Meta(ge=0, description="of the draws; with the request id it fixes each")] = 0
 
 
 class UpdaterSettings(Common, frozen=True, kw_only=True):
     """The continual learner."""
 
-    base_model: str = ""
-    device: str = "auto"
-    threads: Annotated[int, Meta(ge=1)] = 1
+    base_model: Annotated[str, Meta(description="the same as the worker's")] = ""
+    device: Annotated[str, Meta(description="auto, cpu, cuda, cuda:1 ...")] = "auto"
+    threads: Annotated[int, Meta(ge=1, description="of torch")] = 1
     window: Annotated[int, Meta(ge=100, description="closed rewards the critic is fitted on")] = 6000
     half_life: Annotated[
         float, Meta(gt=0, description="closed rewards of a kind after which one of that kind counts half")
@@ -114,24 +126,24 @@ class UpdaterSettings(Common, frozen=True, kw_only=True):
     train_every: Annotated[int, Meta(ge=1, description="new responses between two LoRA steps")] = 32
     candidate_every_steps: Annotated[int, Meta(ge=1, description="LoRA steps between two candidates for the gate")] = 25
     buffer: Annotated[int, Meta(ge=100, description="requests the LoRA replays")] = 4000
-    heads: Annotated[int, Meta(ge=1, le=64)] = 8
+    heads: Annotated[int, Meta(ge=1, le=64, description="posterior draws of the critic that exploration uses")] = 8
     beta: Annotated[float, Meta(gt=0, description="temperature of the critic's softmax, units of reward")] = 0.005
     head_width: Annotated[float, Meta(ge=0, description="scale of the posterior heads")] = 0.2
     lm_ramp_steps: Annotated[int, Meta(ge=1, description="LoRA steps until the LM has its full weight")] = 250
-    lm_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
-    kl_cap_nats: Annotated[float, Meta(gt=0)] = 1.0
+    lm_weight: Annotated[float, Meta(ge=0, le=1, description="its share in fused decisions once ramped up")] = 0.5
+    kl_cap_nats: Annotated[float, Meta(gt=0, description="how far a candidate may step from the champion")] = 1.0
     value_margin: Annotated[float, Meta(ge=0, description="delta: how much worse a candidate's value may be")] = 0.02
     outage_after: Annotated[
         int, Meta(ge=5, description="unseen closed strategies of a channel that mean an outage")
     ] = 50
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Annotated[int, Meta(ge=0, description="of posterior heads, batches and fresh adapters")] = 0
 
 
 class ShopSettings(Common, frozen=True, kw_only=True):
     """The simulated shop of the demo."""
 
-    demo_seed: Annotated[int, Meta(ge=0)] = 7
-    demo_households: Annotated[int, Meta(ge=1)] = 400
+    demo_seed: Annotated[int, Meta(ge=0, description="of the customers' hidden parameters and answers")] = 7
+    demo_households: Annotated[int, Meta(ge=1, description="at most so many customers are played")] = 400
     demo_minutes: Annotated[float, Meta(ge=0, description="wall minutes of visits; 0: all days of the span")] = 0.0
     demo_days: Annotated[float, Meta(gt=0, description="length of the replayed span, days")] = 55.0
     tick_wall_limit_s: Annotated[float, Meta(gt=0, description="the clock waits at most this long for answers")] = 20.0

@@ -1,6 +1,7 @@
 """A real single-node Apache Kafka (KRaft: broker and controller in one process) on loopback ports."""
 
 import base64
+import contextlib
 import socket
 import subprocess
 import time
@@ -22,6 +23,7 @@ READY_TIMEOUT_S = 120.0  # a cold JVM on a busy two-core machine; usually 5
 PORT_ATTEMPTS = 5
 POLL_S = 0.1
 ANSWER_TIMEOUT_MS = 2_000  # for one question while starting
+USUAL_PORT = 9092  # where everybody expects Kafka
 PORT_TAKEN = ("Address already in use", "BindException")
 
 PickPorts = Callable[[], tuple[int, int]]
@@ -57,6 +59,19 @@ def pick_free_ports() -> tuple[int, int]:
         first.bind(("127.0.0.1", 0))
         second.bind(("127.0.0.1", 0))
         return first.getsockname()[1], second.getsockname()[1]
+
+
+def pick_usual_ports() -> tuple[int, int]:
+    """Return Kafka's usual port if it is free, else another, with a free one for the controller."""
+    broker_port, controller_port = pick_free_ports()
+    with socket.socket() as usual:
+        usual.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as Kafka does: connections that linger do not matter
+        with contextlib.suppress(OSError):
+            usual.bind(("127.0.0.1", USUAL_PORT))
+            return USUAL_PORT, controller_port
+    return broker_port, controller_port
 
 
 def new_cluster_id() -> str:

@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from services.local.broker import Broker
+from services.local.broker import Broker, pick_free_ports, pick_usual_ports
 from services.local.database import Database, Fsync
 from services.local.process import MissingPart
 
@@ -94,7 +94,12 @@ class LocalStack:
             )
             started.callback(self.database.stop)
             self.broker = Broker(
-                self._home / "kafka", cache=self._cache, progress=self._progress, keep_open=[lock.descriptor]
+                self._home / "kafka",
+                cache=self._cache,
+                progress=self._progress,
+                keep_open=[lock.descriptor],
+                # Users point their programs at a stack that is kept; demo and tests leave the usual port to it.
+                pick_ports=pick_free_ports if self._fresh else pick_usual_ports,
             )
             started.callback(self.broker.stop)
             self.database.wait_until_ready()

@@ -31,12 +31,24 @@ def bytes_lm() -> LanguageModel:
     tokenizer = Tokenizer(models.BPE(vocab={mark: i for i, mark in enumerate([*alphabet, "<end>"])}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")  # noqa: S106
-    ids = {"bos_token_id": None, "eos_token_id": 256}
-    config = GPT2Config(vocab_size=257, n_positions=4096, n_embd=32, n_layer=2, n_head=2, initializer_range=0.2, **ids)
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers' own lack
+        tokenizer_object=tokenizer,
+        eos_token="<end>",  # noqa: S106
+    )
+    config = GPT2Config(
+        vocab_size=257,
+        n_positions=4096,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        initializer_range=0.2,
+        bos_token_id=None,
+        eos_token_id=256,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        causal, pointer = GPT2LMHeadModel(config), Pointer(32)
+        causal = GPT2LMHeadModel(config)  # type: ignore[no-untyped-call]  # transformers' own lack
+        pointer = Pointer(32)
         torch.nn.init.normal_(pointer.point)
         torch.nn.init.normal_(pointer.echo)
     return LanguageModel(causal, fast, pointer, "bytes")

@@ -15,13 +15,18 @@ from model.lm import LanguageModel
 from streaming.contracts.errors import BadEvent
 from tests.model.sample import request_of
 
-SMALL = {"width": 32, "layers": 2}
+WIDTH, LAYERS = 32, 2
+
+
+def small_lm() -> LanguageModel:
+    """A tiny base without slots, always the same."""
+    return random_lm(1, width=WIDTH, layers=LAYERS)
 
 
 @pytest.fixture
 def lm() -> LanguageModel:
     """A tiny base with all its resident slots."""
-    model = random_lm(1, **SMALL)
+    model = small_lm()
     adapter.attach(model)
     return model
 
@@ -46,7 +51,7 @@ def test_no_slot_is_a_substring_of_another() -> None:
     """Peft's hot swap matches by substring; fixed names cannot meet, and others are refused."""
     assert not [(a, b) for a in adapter.SLOTS for b in adapter.SLOTS if a != b and a in b]
     with pytest.raises(ValueError, match="substring"):
-        adapter.attach(random_lm(1, **SMALL), ("v1", "v10"))
+        adapter.attach(small_lm(), ("v1", "v10"))
 
 
 def test_a_fresh_slot_is_the_base(lm: LanguageModel) -> None:
@@ -81,10 +86,11 @@ def test_peft_reads_our_files(lm: LanguageModel, tmp_path: Path) -> None:
     """The directory is an ordinary peft adapter: loaded by peft on a fresh base it gives the same logits."""
     adapter.place(lm, "slot_a", tuned(lm, 5))
     adapter.save(lm, "slot_a", tmp_path)
-    base, _ = new_base(lm.spelling.tokenizer, 1, **SMALL)
+    base, _ = new_base(lm.spelling.tokenizer, 1, width=WIDTH, layers=LAYERS)
+    base.eval()  # type: ignore[no-untyped-call]  # transformers' own lack
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
-        theirs = PeftModel.from_pretrained(base.eval(), str(tmp_path))(ids).logits
+        theirs = PeftModel.from_pretrained(base, str(tmp_path))(ids).logits
         with lm.use_adapter("slot_a"):
             ours = lm.causal(ids).logits
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -93,7 +99,7 @@ def test_peft_reads_our_files(lm: LanguageModel, tmp_path: Path) -> None:
 def test_attaching_repeats_by_seed_and_leaves_the_generator_alone() -> None:
     """Two attachments with one seed give the same random halves; torch's own generator does not move."""
     before = torch.random.get_rng_state()
-    first, second = random_lm(1, **SMALL), random_lm(1, **SMALL)
+    first, second = small_lm(), small_lm()
     for model in (first, second):
         adapter.attach(model, (adapter.TRAINING_SLOT,), seed=9)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -107,7 +113,7 @@ def test_attaching_repeats_by_seed_and_leaves_the_generator_alone() -> None:
 
 def test_training_a_slot_leaves_the_base_as_it_was() -> None:
     """One optimiser step on the slot's parameters moves it and no weight of the base."""
-    model = random_lm(1, **SMALL)
+    model = small_lm()
     adapter.attach(model, (adapter.TRAINING_SLOT,))
     frozen = {name: p.clone() for name, p in model.causal.named_parameters() if "lora_" not in name}
     trained = list(adapter.parameters(model, adapter.TRAINING_SLOT).values())
@@ -119,7 +125,8 @@ def test_training_a_slot_leaves_the_base_as_it_was() -> None:
     before = log_probs(model, adapter.TRAINING_SLOT)
     with model.use_adapter(adapter.TRAINING_SLOT):
         rows = model.slot_log_probs(model.encode(requests), requests, [decision])[0]
-        (-sum(row[0] for row in rows)).backward()
+        loss = -torch.stack([row[0] for row in rows]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own lack
     optimiser.step()
     assert (log_probs(model, adapter.TRAINING_SLOT) - before).abs().max() > 1e-6
     for name, parameter in model.causal.named_parameters():
@@ -141,7 +148,7 @@ def _other_base(directory: Path) -> None:
     (directory / adapter.FACTS).write_text(json.dumps({**facts, "base_sha256": "0" * 64}))
 
 
-def _edit(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[Path], None]:
+def _edit(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
     def spoil(directory: Path) -> None:
         tensors = load_file(directory / adapter.TENSORS)
         change(tensors)
@@ -182,4 +189,4 @@ def test_a_file_that_does_not_fit_is_refused_by_name(
 def test_a_base_without_slots_expects_nothing() -> None:
     """Asking what fits before attaching is our mistake, said at once."""
     with pytest.raises(KeyError):
-        adapter.expected(random_lm(1, **SMALL))
+        adapter.expected(small_lm())

@@ -1,5 +1,7 @@
 """Explanations: effects are measured, alternatives are probabilities, removals are repeated."""
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 import pytest
@@ -44,7 +46,8 @@ NO_WEIGHTS = np.zeros(DIMENSIONS)
 
 def mean(request: StrategyRequest) -> np.ndarray:
     """What is measured."""
-    return Tasteful().values(request)[0]
+    valued: np.ndarray = Tasteful().values(request)[0]
+    return valued
 
 
 def dormant(arm: Arm = "critic", kind: Kind = "recommendation") -> StrategyRequest:
@@ -77,7 +80,7 @@ class Uniform:
         """Equal."""
         return [np.full(self._sizes[self._slot], -np.log(self._sizes[self._slot]))]
 
-    def choose(self, indices: list[int]) -> None:
+    def choose(self, indices: Sequence[int]) -> None:
         """Move on."""
         del indices
         self._slot += 1
@@ -122,7 +125,7 @@ def test_valuations_are_bounded_and_small() -> None:
     asked: list[int] = []
 
     def values(variant: StrategyRequest) -> np.ndarray:
-        found = Tasteful().values(variant)[0]
+        found = mean(variant)
         asked.append(found.size)
         return found
 

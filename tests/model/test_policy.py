@@ -55,7 +55,7 @@ class TableDecoder:
 def table_lm(grid: ActionGrid, prefix: tuple[int, ...], seed: int) -> np.ndarray:
     """Log p(v | prefix), (values,), float32 as a model gives it."""
     logits = np.random.default_rng([seed, *prefix, len(prefix)]).standard_normal(grid.shape[len(prefix)])
-    return (logits - np.log(np.exp(logits).sum())).astype(np.float32)
+    return (logits - float(np.log(np.exp(logits).sum()))).astype(np.float32)
 
 
 def teacher_forced(grid: ActionGrid, index: tuple[int, ...], seed: int) -> list[np.ndarray]:

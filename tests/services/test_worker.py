@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,13 +23,13 @@ from services.worker_serving import ServingTable
 from services.worker_store import AnswerStore
 from streaming.contracts import codec
 from streaming.contracts.ids import strategy_id
-from streaming.contracts.kinds import GRAMMARS, KIND_NAMES
+from streaming.contracts.kinds import GRAMMARS, KIND_NAMES, Arm
 from streaming.contracts.strategies import Strategy, StrategyRequest, Suppression
 from streaming.contracts.topics import DEAD_LETTERS, REQUESTS, STRATEGIES, SUPPRESSIONS
 from streaming.control import pause
 from streaming.reward import Formula
 from tests.model.sample import request_of
-from tests.services.worker_samples import Bench, tiny_lm
+from tests.services.worker_samples import Bench, patient, tiny_lm
 
 
 @pytest.fixture
@@ -50,14 +50,9 @@ def bench(stack: Endpoints, redis_url: str, topic_prefix: str, tmp_path: Path) -
     made.close()
 
 
-def patient(request: StrategyRequest) -> StrategyRequest:
-    """A request that no slow machine makes late."""
-    return msgspec.structs.replace(request, deadline_s=3600.0)
-
-
 def test_every_request_gets_one_strategy_with_every_field(bench: Bench) -> None:
     """All kinds and arms: one answer each, under the derived id, keyed by customer, allowed, exact and explained."""
-    arms = ("fused", "lm", "critic", "random")
+    arms: tuple[Arm, ...] = ("fused", "lm", "critic", "random")
     asked = [patient(request_of(i, kind=KIND_NAMES[i % 4], candidates=3, arm=arms[i // 4 % 4])) for i in range(16)]
     with bench.worker():
         for request in asked:
@@ -216,10 +211,10 @@ def test_our_own_bug_on_one_request_stops_neither_its_batch_nor_the_stream(
     """The request that trips our code twice is dead-lettered as `bug` with its traceback; the others are answered."""
     whole = Answerer._strategy
 
-    def trips(self: Answerer, ask: Ask, *rest: object) -> Strategy:
+    def trips(self: Answerer, ask: Ask, *rest: Any) -> Strategy:
         if ask.request.user_id == "user-2":
             raise RuntimeError("planted")
-        return whole(self, ask, *rest)  # type: ignore[arg-type]
+        return whole(self, ask, *rest)
 
     monkeypatch.setattr(Answerer, "_strategy", trips)
     for seed in range(4):
@@ -268,7 +263,7 @@ def test_a_corrupt_adapter_is_refused_and_serving_goes_on(bench: Bench, tmp_path
         critic = bench.publish_critic(1, tmp_path / "critic", seed=9)
         bench.serve(2, champion=bad.name, critic=critic.name)
         bench.ask(patient(request_of(600, arm="critic")))
-        answers = _until_critic(bench, critic.name)
+        answers = bench.answers_until_critic(critic.name)
     assert metrics.ADAPTERS_REFUSED.labels("corrupt")._value.get() == before + 1
     assert {answer.policy.adapter for answer in answers} <= {"base", good.name}
 
@@ -280,25 +275,9 @@ def test_a_critic_snapshot_is_picked_up(bench: Bench, tmp_path: Path) -> None:
         assert bench.strategies(1)[0].policy.critic == Critic.prior(0, 8, Formula()).version
         version = bench.publish_critic(1, tmp_path / "critic", seed=5)
         bench.serve(1, critic=version.name)
-        _until_critic(bench, version.name)
+        bench.answers_until_critic(version.name)
     with bench.worker():  # a new worker has read the whole topic before it starts
         bench.ask(patient(request_of(999, arm="critic")))
         count = len(bench.read(STRATEGIES, bool))
         last = {answer.user_id: answer for answer in bench.strategies(count + 1)}["user-999"]
     assert last.policy.critic == version.name
-
-
-def _until_critic(bench: Bench, name: str) -> list[Strategy]:
-    """Answers, asked for one by one, until one names this critic."""
-    for seed in range(1000, 1200):
-        bench.ask(patient(request_of(seed, arm="critic")))
-        records = bench.read(STRATEGIES, partial(_holds_key, f"user-{seed}".encode()))
-        answers = [codec.decode(record.value, Strategy) for record in records]
-        if any(answer.policy.critic == name for answer in answers):
-            return answers
-        time.sleep(0.02)
-    raise AssertionError(f"two hundred answers, none by {name}")
-
-
-def _holds_key(key: bytes, records: list) -> bool:
-    return any(record.key == key for record in records)

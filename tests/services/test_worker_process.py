@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -90,7 +91,7 @@ def test_killed_amid_its_work_no_request_is_lost_or_answered_twice_differently(b
         bench.ask(request)
     wanted = {request.request_id for request in asked}
 
-    def all_answered(records: list) -> bool:
+    def all_answered(records: list[Any]) -> bool:
         return {codec.decode(record.value, Strategy).request_id for record in records} >= wanted
 
     with process(bench.settings, tmp_path / "second.log") as second:

@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -34,6 +36,11 @@ PATIENCE_S = 60.0
 def tiny_lm() -> LanguageModel:
     """Always the same weights."""
     return random_lm(7, width=32, layers=2)
+
+
+def patient(request: StrategyRequest) -> StrategyRequest:
+    """A request that no slow machine makes late."""
+    return msgspec.structs.replace(request, deadline_s=3600.0)
 
 
 class Bench:
@@ -69,10 +76,10 @@ class Bench:
         """Publish a request."""
         self.send(REQUESTS, request.user_id, encode(request), timestamp_ms)
 
-    def read(self, topic: TopicSpec, enough: Callable[[list], bool]) -> list:
+    def read(self, topic: TopicSpec, enough: Callable[[list[Any]], bool]) -> list[Any]:
         """All records of a topic once there are enough of them."""
         consumer = whole_topic_consumer(self.settings, topic)
-        found: list = []
+        found: list[Any] = []
         give_up = time.monotonic() + PATIENCE_S
         while not enough(found):
             assert time.monotonic() < give_up, f"{topic.name}: {len(found)} records, not enough"
@@ -94,6 +101,17 @@ class Bench:
                 return answers
             time.sleep(0.02)
         raise AssertionError("two hundred answers, none as wanted")
+
+    def answers_until_critic(self, name: str) -> list[Strategy]:
+        """Answers, asked for one by one, until one names this critic."""
+        for seed in range(1000, 1200):
+            self.ask(patient(request_of(seed, arm="critic")))
+            records = self.read(STRATEGIES, partial(_holds_key, f"user-{seed}".encode()))
+            answers = [decode(record.value, Strategy) for record in records]
+            if any(answer.policy.critic == name for answer in answers):
+                return answers
+            time.sleep(0.02)
+        raise AssertionError(f"two hundred answers, none by {name}")
 
     def publish_adapter(self, sequence: int, folder: Path, *, seed: int) -> Version:
         """An adapter that changes something, in the registry and announced, not yet served."""
@@ -140,3 +158,7 @@ class Bench:
     def close(self) -> None:
         """Stop publishing."""
         self._producer.close()
+
+
+def _holds_key(key: bytes, records: list[Any]) -> bool:
+    return any(record.key == key for record in records)

@@ -1,6 +1,7 @@
 """Small requests, strategies and events for the tests of attribution; times are hours after a fixed moment."""
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -116,19 +117,19 @@ def strategy(
     )
 
 
-def echo(name: str, of: Strategy, hours: float, message_id: str = "", **more: object) -> Event:
+def echo(name: str, of: Strategy, hours: float, message_id: str = "", **more: Any) -> Event:
     """An event that names the strategy."""
     kind: type[Properties] = EVENTS[name]
-    needed = {"product_id": "p1"} if name.startswith("Product ") and "List" not in name else {}
+    needed: dict[str, Any] = {"product_id": "p1"} if name.startswith("Product ") and "List" not in name else {}
     properties = kind(**{**needed, **more, "strategy_id": of.strategy_id})
     return event(name, hours, properties, message_id or f"{name}-{of.request_id}-{hours}")
 
 
-def order(order_id: str, hours: float, *products: str, price: str = "5.00", **more: object) -> Event:
+def order(order_id: str, hours: float, *products: str, price: str = "5.00", **more: Any) -> Event:
     """One unit of each product, at 5.00 unless said otherwise: margin 2.00 each."""
     lines = tuple(Line(product, price=Decimal(price)) for product in products)
-    wanted = {"order_id": order_id, "currency": "USD", "products": lines, **more}
-    return event("Order Completed", hours, OrderProperties(**wanted), f"{order_id}-{hours}")  # type: ignore[arg-type]  # keywords built above
+    wanted: dict[str, Any] = {"order_id": order_id, "currency": "USD", "products": lines, **more}
+    return event("Order Completed", hours, OrderProperties(**wanted), f"{order_id}-{hours}")
 
 
 def refund(order_id: str, hours: float, *products: str, total: str | None = None, message_id: str = "") -> Event:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from model.grid import ActionGrid
 from streaming.contracts.catalog import Campaign, Creative, Product
 from streaming.contracts.codec import instant, to_ms
 from streaming.contracts.events import (
@@ -24,6 +25,7 @@ from streaming.contracts.events import (
 )
 from streaming.contracts.ids import derive
 from streaming.contracts.kinds import Kind
+from streaming.contracts.strategies import StrategyRequest
 from streaming.profile import EMPTY, Profile, fold
 from streaming.reference import Reference, snapshot
 from streaming.row import Row
@@ -181,3 +183,9 @@ def run(*events: Event, arm: str = "fused", row: Row | None = None, rules: Rules
 
 
 __all__ = ["DAY_MS", "HOUR_MS", "instant"]
+
+
+def decisions(request: StrategyRequest) -> list[dict[str, str]]:
+    """Every allowed action."""
+    grid = ActionGrid.of(request)
+    return [grid.decision(tuple(int(i) for i in index)) for index in zip(*grid.allowed.nonzero(), strict=True)]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -206,7 +206,8 @@ class World:
         """Every row by user id, decoded generically."""
         found = {}
         for bucket in range(bucket_count(self.client, self.settings.topic_prefix) or 0):
-            for user, row in self.client.hgetall(BucketKeys.of(self.settings.topic_prefix, bucket).rows).items():
+            rows = self.client.hgetall(BucketKeys.of(self.settings.topic_prefix, bucket).rows)
+            for user, row in cast("dict[bytes, bytes]", rows).items():  # the client decodes nothing
                 found[user.decode()] = json.loads(row)
         return found
 

@@ -210,8 +210,8 @@ def test_a_campaign_start_reaches_its_audience_once(world: World) -> None:
     world.flush()
 
     def scheduled() -> bool:
-        due = [each for row in world.rows().values() for each in row.get("due", [])]
-        return sum(each["trigger"] == "campaign_start" for each in due) == 2
+        triggers = [each["trigger"] for row in world.rows().values() for each in row.get("due", [])]
+        return triggers.count("campaign_start") == 2
 
     world.wait(scheduled, "timers of the campaign")
     world.clock(START + MINUTE)

@@ -3,6 +3,8 @@
 import msgspec
 
 from streaming.attribution import concerns, on_ghost, on_merge
+from streaming.contracts.events import Event
+from streaming.contracts.strategies import Strategy
 from streaming.open_state import HOUR_MS, UnknownStrategy
 from tests.streaming.attribution_player import Played, only
 from tests.streaming.attribution_samples import WINDOWS, at, echo, order, refund, request, strategy
@@ -65,7 +67,7 @@ def test_orders_in_another_currency_are_not_counted() -> None:
 def test_the_same_record_twice_changes_nothing() -> None:
     """Strategies, echoes, orders and reversals are idempotent by their ids."""
     played, s = Played(), strategy(1)
-    records = [s, echo("Promotion Clicked", s, 1), order("o1", 2, "p1"), refund("o1", 3, "p1")]
+    records: list[Event | Strategy] = [s, echo("Promotion Clicked", s, 1), order("o1", 2, "p1"), refund("o1", 3, "p1")]
     played.feed(*records)
     state = played.state
     played.feed(*records)

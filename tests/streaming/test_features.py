@@ -121,7 +121,7 @@ def observed(profile: Profile) -> list[bytes]:
     row = with_timers(Row("u1", "fused", profile), RULES)
     seen.append(encode([(due.at_ms, due.trigger) for due in row.due]))
     for kind in ("recommendation", "promotion"):
-        answer = ask(row, Moment("decision_requested", kind, "c", NOW_MS), SHOP, NOW_MS, RULES)  # type: ignore[arg-type]
+        answer = ask(row, Moment("decision_requested", kind, "c", NOW_MS), SHOP, NOW_MS, RULES)
         seen.append(encode(answer.request or answer.suppression))
     seen.append(encode([on_price_drop(row, shop.product(n, price_minor=1), NOW_MS, RULES) != () for n in (9, 13)]))
     return seen

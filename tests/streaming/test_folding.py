@@ -22,8 +22,8 @@ class Record:
     """A consumed record."""
 
     offset = 5
-    key = b"ann"
-    value = b"original"
+    key: bytes | None = b"ann"
+    value: bytes | None = b"original"
     timestamp = AT_MS
 
 

@@ -1,6 +1,7 @@
 """The one formula of reward."""
 
 import itertools
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
@@ -10,11 +11,17 @@ from hypothesis import strategies as st
 
 from streaming.contracts.kinds import KIND_NAMES, Kind
 from streaming.contracts.strategies import Slot, StrategyRequest
-from streaming.reward import Formula, Weights
+from streaming.reward import Formula, Value, Weights
 from tests.streaming.attribution_samples import DECISIONS, request
 
 FORMULA = Formula()
 unit = st.floats(0, 1)
+
+
+def total(outcomes: Iterable[Value], offer: float) -> Value:
+    """The formula's reward of its seven outcomes in order, and an offer."""
+    values = (*outcomes, offer)
+    return FORMULA.total(*values)
 
 
 def with_values(kind: Kind, **values: tuple[str, ...]) -> StrategyRequest:
@@ -60,18 +67,18 @@ def test_components_sum_to_the_total_by_hand() -> None:
 def test_the_formula_is_linear_in_outcomes(p: float, left: tuple[float, ...], right: tuple[float, ...]) -> None:
     """The reward of expected outcomes is the expected reward, so that a critic may pass probabilities."""
     mixed = [p * a + (1 - p) * b for a, b in zip(left, right, strict=True)]
-    expected = p * FORMULA.total(*left, offer=0.3) + (1 - p) * FORMULA.total(*right, offer=0.3)
-    assert FORMULA.total(*mixed, offer=0.3) == pytest.approx(expected, abs=1e-9)
+    expected = p * total(left, offer=0.3) + (1 - p) * total(right, offer=0.3)
+    assert total(mixed, offer=0.3) == pytest.approx(expected, abs=1e-9)
 
 
 def test_arrays_give_what_floats_give() -> None:
     """Element by element the array's reward is the float's."""
     rng = np.random.default_rng(0)
     outcomes = rng.random((7, 5))
-    together = FORMULA.total(*outcomes, offer=0.1)
+    together = total(outcomes, offer=0.1)
     assert isinstance(together, np.ndarray)
     for column in range(5):
-        assert together[column] == FORMULA.total(*(float(x) for x in outcomes[:, column]), offer=0.1)
+        assert together[column] == total((float(x) for x in outcomes[:, column]), offer=0.1)
 
 
 @pytest.mark.parametrize("kind", KIND_NAMES)

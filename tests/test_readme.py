@@ -1,0 +1,143 @@
+"""README.md: its generated parts are current, and each of its commands is run as it stands."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+import pytest
+
+from services.cli import main
+from services.endpoints import connected
+from services.local.broker import KAFKA_VERSION
+from services.local.java import find_java, resolve_jars
+from services.readme import ROOT, SERVICES, renewed, settings_rows
+from services.settings import Common
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+UP = ".venv/bin/stratagem up"
+UP_TIMEOUT_S = 90
+COMMAND_TIMEOUT_S = 90
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of one language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Every shell command of the README, without its comment, in order."""
+    lines = (line for block in blocks("bash") for line in block.splitlines())
+    return [line.partition("  #")[0].partition(" # ")[0].strip() for line in lines if line.strip()]
+
+
+def test_generated_parts_are_current() -> None:
+    """`python -m services.readme` would change nothing."""
+    assert renewed(README) == README
+
+
+@pytest.mark.parametrize(("title", "kind"), SERVICES)
+def test_every_setting_says_what_it_means(title: str, kind: type[Common]) -> None:
+    """No row of the settings table lacks a meaning."""
+    assert [variable for variable, _, meaning in settings_rows(kind, frozenset()) if not meaning] == [], title
+
+
+def test_ci_runs_the_two_commands() -> None:
+    """What the README calls the two commands is what `.ci/run` calls, and all of `make` there is."""
+    made = {command for command in commands() if command.startswith("make ")}
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert made == {"make demo", "make test"}
+    assert all(command in script for command in made)
+
+
+def test_every_command_named_in_the_text_exists() -> None:
+    """An inline `stratagem x` names a command of the command line."""
+    named = set(re.findall(r"`stratagem ([a-z][a-z -]*[a-z])`", README))
+    assert named
+    for words in named:
+        found: click.Command | None = main
+        for word in words.split():
+            found = found.commands.get(word) if isinstance(found, click.Group) else None
+        assert found is not None, f"stratagem {words}"
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory, stratagem_home: Path) -> Iterator[Mapping[str, str]]:
+    """The environment of a user in whose shell `stratagem up` runs, in a home of the test's own."""
+    own = {"STRATAGEM_HOME": str(tmp_path_factory.mktemp("up")), "STRATAGEM_CACHE": str(stratagem_home / "cache")}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("STRATAGEM_")} | own
+    with subprocess.Popen(UP.split(), cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        giving_up = threading.Timer(UP_TIMEOUT_S, process.kill)
+        giving_up.start()
+        try:
+            assert process.stderr is not None
+            said: list[str] = []
+            while not said or "Ctrl-C" not in said[-1]:
+                said.append(process.stderr.readline())
+                assert said[-1], "".join(said)
+            giving_up.cancel()
+            yield environ
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=UP_TIMEOUT_S)
+    assert process.returncode == 130  # said goodbye, not killed
+
+
+def bootstrap_of(environ: Mapping[str, str]) -> str:
+    """Where the stack's Kafka is: 9092, unless somebody else has it."""
+    return connected(Common, environ).kafka_bootstrap
+
+
+@pytest.mark.slow
+def test_the_commands_work_as_they_stand(up: Mapping[str, str]) -> None:
+    """Each `stratagem` command of the README, in its order, beside a running `stratagem up`, ends with 0."""
+    own = [command for command in commands() if command.startswith(".venv/bin/stratagem") and command != UP]
+    assert len(own) > 5
+    for command in own:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=ROOT, env=up, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        if "watch" in command or "profile" in command:
+            assert "customer-" in done.stdout
+
+
+def first_line(command: list[str], environ: Mapping[str, str]) -> str:
+    """What an endless program prints first."""
+    with subprocess.Popen(
+        command, cwd="/", env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        giving_up = threading.Timer(COMMAND_TIMEOUT_S, process.kill)
+        giving_up.start()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        giving_up.cancel()
+        process.kill()
+        assert line, process.stderr.read()
+    return line
+
+
+@pytest.mark.slow
+def test_the_program_in_python_works(up: Mapping[str, str], tmp_path: Path) -> None:
+    """The README's program publishes and prints a strategy, knowing the broker's address alone."""
+    (program,) = blocks("python")
+    script = tmp_path / "own.py"
+    script.write_text(program.replace("localhost:9092", bootstrap_of(up)), encoding="utf-8")
+    assert "{'" in first_line([sys.executable, str(script)], up)
+
+
+@pytest.mark.slow
+def test_kafkas_console_client_works(up: Mapping[str, str], stratagem_home: Path) -> None:
+    """Kafka's own console consumer, with the README's arguments, prints a strategy."""
+    (command,) = [command for command in commands() if command.startswith("kafka-console-consumer.sh")]
+    jars = resolve_jars(f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}", stratagem_home / "cache", lambda _: None)
+    java = [str(find_java()), "-cp", ":".join(map(str, jars)), "org.apache.kafka.tools.consumer.ConsoleConsumer"]
+    arguments = command.replace("localhost:9092", bootstrap_of(up)).split()[1:]
+    assert '"strategy_id"' in first_line([*java, *arguments], up)
