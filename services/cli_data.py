@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +68,24 @@ def _sent(records: list[Any]) -> int:
 
 @click.command()
 @click.option("--source", type=click.Choice(["completejourney"]), default="completejourney", show_default=True)
-@click.option("--days", type=click.IntRange(1), default=None, help="Stop after so many days of the data.")
+@click.option("--begin", type=click.DateTime(["%Y-%m-%d"]), default=None, help="First day; PATH's own when left out.")
+@click.option(
+    "--days", type=click.IntRange(1), default=None, help="Stop after so many days; PATH's last when left out."
+)
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
-def replay(source: str, days: int | None, path: Path | None) -> None:
+def replay(source: str, begin: datetime | None, days: int | None, path: Path | None) -> None:
     """Play real purchases from PATH (the full data set's folder; the shipped extract when left out).
 
-    Needs running services with STRATAGEM_CLOCK=replay.
+    Needs running services with STRATAGEM_CLOCK=replay, e.g. `STRATAGEM_CLOCK=replay stratagem up`. The clock runs as fast
+    as answers come. STRATAGEM_DEMO_MINUTES bounds its wall time.
     """
     from services.endpoints import connected
     from services.shop.replay import replay_source
 
     settings = connected(ShopSettings, os.environ)
     logging.basicConfig(level=settings.log_level, stream=sys.stderr)
-    sys.exit(replay_source(settings, source, path, days=days))
+    first = begin.replace(tzinfo=UTC) if begin else None
+    sys.exit(replay_source(settings, source, path, days=days, begin=first))
 
 
 @click.command()

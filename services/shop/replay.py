@@ -193,7 +193,7 @@ def replay_source(
     folder: Path | None = None,
     *,
     days: float | None = None,
-    begin: datetime = DEFAULT_START,
+    begin: datetime | None = None,
 ) -> int:
     """Play a source until the span, the time or SIGTERM ends it.
 
@@ -201,11 +201,11 @@ def replay_source(
         settings: where Kafka is, the seed, the length, the clock's limit.
         source: `completejourney` is the only one there is.
         folder: full tables, all of whose households are played; None for the shipped extract and the setting's number.
-        days: length of the span; the setting's if None.
-        begin: first day.
+        days: length of the span; if None, a folder's last day ends it, and the extract is played as the setting says.
+        begin: first day; if None, a folder's own first day, and the demo's for the extract.
 
     Returns:
-        0; 2 when the source is not known or lacks a table.
+        0; 2 when the source is not known, lacks a table or has no purchase in the span.
     """
     if source != "completejourney":
         log.error("source %r is not known; completejourney is", source)
@@ -215,10 +215,10 @@ def replay_source(
             folder,
             seed=settings.demo_seed,
             households=settings.demo_households if folder is None else None,
-            begin=begin,
-            days=days or settings.demo_days,
+            begin=begin or (DEFAULT_START if folder is None else None),
+            days=days or (settings.demo_days if folder is None else None),
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         log.error("%s", error)  # noqa: TRY400 -- the message says it; a traceback would hide it
         return 2
     play(world, settings)

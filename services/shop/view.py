@@ -1,6 +1,6 @@
 """The demo's live view: reads topics while they grow and shows what happens, in the terminal.
 
-Edge: kafka-python and rich. What it shows is a view, not the books; those are read back at the end.
+Edge: kafka-python, redis and rich. What it shows is a view, not the books; those are read back at the end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rich.text import Text
 
 from services.reading import printable
 from services.settings import Common, kafka_options
+from services.shop.books import read_fates
 from services.shop.summary import interval
 from services.watch import decision_line, strategy_line
 from streaming.contracts.adapters import GateDecision, Serving, decode_record
@@ -39,6 +40,8 @@ COUNTED = (SHOP_EVENTS, ADS_EVENTS, REQUESTS, SUPPRESSIONS)
 """Topics of which only the number of records is shown."""
 READ = (STRATEGIES, REWARDS, ADAPTERS, DECISIONS)
 SHOWN_LINES = 4
+PROFILES_EVERY_S = 2.0
+"""Counting profiles asks every bucket."""
 RECENT = 400
 """Rewards per arm that the table's mean is over."""
 
@@ -55,7 +58,8 @@ class View:
         """Connect and begin at the topics' beginnings."""
         self.title = title
         self.strategies = 0
-        self.swaps: list[str] = []
+        self.swaps = 0
+        self.profiles = 0
         self.decisions: Counter[str] = Counter()
         self._prefix = settings.topic_prefix
         self._lines: deque[str] = deque(maxlen=SHOWN_LINES)
@@ -65,6 +69,8 @@ class View:
         self._serving = "base"
         self._counts: dict[str, int] = {}
         self._rate: deque[tuple[float, int]] = deque(maxlen=20)
+        self._settings = settings
+        self._profiles_read_s = 0.0
         self._consumer = KafkaConsumer(**{**kafka_options(settings), "enable_auto_commit": False})
         places = [TopicPartition(self._prefix + t.name, p) for t in READ for p in self._partitions(t.name)]
         self._consumer.assign(places)
@@ -95,6 +101,9 @@ class View:
         for place, end in self._consumer.end_offsets(self._counted).items():
             self._counts[place.topic.removeprefix(self._prefix)] += end
         self._rate.append((time.monotonic(), self.events))
+        if time.monotonic() - self._profiles_read_s > PROFILES_EVERY_S:
+            self.profiles = read_fates(self._settings)[1]
+            self._profiles_read_s = time.monotonic()
 
     @property
     def events(self) -> int:
@@ -115,7 +124,7 @@ class View:
         record = decode_record(value)
         if isinstance(record, Serving) and record.champion != self._serving:
             self._serving = record.champion
-            self.swaps.append(record.champion)
+            self.swaps += 1
 
     def _decision(self, value: bytes) -> None:
         decision = decode(value, GateDecision)
@@ -134,9 +143,10 @@ class View:
         """The numbers in one line."""
         decided = ", ".join(f"{count} {what}" for what, count in sorted(self.decisions.items())) or "none yet"
         return (
-            f"{self.events} events ({self.rate():.0f}/s), {self._counts.get(REQUESTS.name, 0)} requests, "
-            f"{self.strategies} strategies, {self._counts.get(SUPPRESSIONS.name, 0)} not asked; "
-            f"adapters: {decided}; serving {self._serving}"
+            f"{self.events} events ({self.rate():.0f}/s), {self.profiles} profiles, "
+            f"{self._counts.get(REQUESTS.name, 0)} requests, {self.strategies} strategies, "
+            f"{self._counts.get(SUPPRESSIONS.name, 0)} not asked; "
+            f"adapters: {decided}; swaps: {self.swaps}, serving {self._serving}"
         )
 
     def draw(self) -> Group:

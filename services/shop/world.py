@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -26,6 +26,9 @@ from streaming.contracts.ids import stable_seed
 
 DEFAULT_START = datetime(2017, 11, 6, tzinfo=UTC)
 """The demo's first day: several real campaigns run, and more start in the weeks that follow."""
+DEFAULT_DAYS = 55.0
+"""Length of the demo's span."""
+DAY_S = 86_400
 SESSIONS_PER_DAY = 0.25
 """Simulated visits without a purchase per customer and day, mean; the real lines are a sample, visits are not."""
 
@@ -112,13 +115,33 @@ def draw_customers(journey: Journey, chosen: set[str], seed: int) -> dict[str, C
     }
 
 
+def span_of(lines: Sequence[Line], begin: datetime | None, days: float | None) -> tuple[datetime, datetime]:
+    """First and end moment that are replayed, from lines in time order; whole days of the source where not given.
+
+    Raises:
+        ValueError: nothing was bought from `begin` on.
+    """
+    if not lines or (begin is not None and lines[-1].at_s < begin.timestamp()):
+        message = (
+            f"no purchase from {begin.date() if begin else 'any day'} on; the source's last is of {_last_day(lines)}"
+        )
+        raise ValueError(message)
+    begin = begin or datetime.fromtimestamp(lines[0].at_s // DAY_S * DAY_S, UTC)
+    last = datetime.fromtimestamp((lines[-1].at_s // DAY_S + 1) * DAY_S, UTC)
+    return begin, last if days is None else begin + timedelta(days=days)
+
+
+def _last_day(lines: Sequence[Line]) -> str:
+    return str(datetime.fromtimestamp(lines[-1].at_s, UTC).date()) if lines else "no day at all"
+
+
 def build_world(
     journey: Journey,
     *,
     seed: int,
     households: int | None,
-    begin: datetime = DEFAULT_START,
-    days: float = 55.0,
+    begin: datetime | None = DEFAULT_START,
+    days: float | None = DEFAULT_DAYS,
 ) -> World:
     """Build the world of a seed over a span of the source.
 
@@ -126,10 +149,10 @@ def build_world(
         journey: the source.
         seed: of everything that is drawn.
         households: how many customers, those with most purchases; None for all.
-        begin: first moment that is replayed.
-        days: length of the span; the catalog holds what is bought or couponed in it.
+        begin: first moment that is replayed; the source's first day if None.
+        days: length of the span, up to the source's last day if None; the catalog holds what is bought or couponed in it.
     """
-    end = begin + timedelta(days=days)
+    begin, end = span_of(journey.lines, begin, days)
     chosen = choose_customers(journey.lines, households)
     catalog = compose_catalog(journey, assortment(journey, begin.timestamp(), end.timestamp()))
     campaigns = compose_campaigns(journey, catalog)
@@ -160,7 +183,12 @@ def build_world(
 
 
 def load_world(
-    folder: Path | None, *, seed: int, households: int | None, begin: datetime = DEFAULT_START, days: float = 55.0
+    folder: Path | None,
+    *,
+    seed: int,
+    households: int | None,
+    begin: datetime | None = DEFAULT_START,
+    days: float | None = DEFAULT_DAYS,
 ) -> World:
     """Read a source (the shipped extract when `folder` is None) and build its world."""
     return build_world(load_journey(folder), seed=seed, households=households, begin=begin, days=days)

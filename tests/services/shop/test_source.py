@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 
 from services.shop.extract import MAX_BYTES, extract
 from services.shop.source import Journey, load_journey, minor, sellable, whole_id
+from services.shop.world import load_world
 
+# The same tables are played through the whole loop by test_replay.py.
 TABLES = {
     "products": [
         "product_id,manufacturer_id,department,brand,product_category,product_type,package_size",
@@ -33,12 +36,17 @@ TABLES = {
 }
 
 
+def write_tables(folder: Path) -> Path:
+    """Write the small full tables into a folder."""
+    for name, lines in TABLES.items():
+        (folder / f"{name}.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    return folder
+
+
 @pytest.fixture
 def full(tmp_path: Path) -> Path:
     """A folder of small full tables."""
-    for name, lines in TABLES.items():
-        (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
-    return tmp_path
+    return write_tables(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +74,17 @@ def test_loader_reads_a_full_folder(full: Path) -> None:
     assert journey.lines_left_out == 1
     first = journey.lines[0]
     assert (first.paid_minor, first.list_minor, first.quantity) == (300, 400, 2)
+
+
+def test_a_folder_is_played_from_its_first_day_to_its_last(full: Path) -> None:
+    """Without dates the span is the source's own; a begin after its last purchase is refused with that day."""
+    whole = load_world(full, seed=1, households=None, begin=None, days=None)
+    assert (str(whole.begin.date()), str(whole.end.date())) == ("2017-01-01", "2017-02-02")
+    assert len(whole.lines) == 22
+    some = load_world(full, seed=1, households=None, begin=datetime(2017, 1, 10, tzinfo=UTC), days=2)
+    assert {datetime.fromtimestamp(line.at_s, UTC).day for line in some.lines} == {10, 11}
+    with pytest.raises(ValueError, match="2017-02-01"):
+        load_world(full, seed=1, households=None, begin=datetime(2018, 1, 1, tzinfo=UTC), days=None)
 
 
 def test_extract_keeps_households_whole(full: Path) -> None:
