@@ -30,6 +30,8 @@ class Supervisor:
     """
 
     endpoints: Endpoints
+    reached_ms: int
+    """When Kafka and Redis answered, epoch milliseconds."""
     restarts: int
 
     def __init__(self, environ: Mapping[str, str], *, fresh: bool, progress: Callable[[str], None]) -> None:
@@ -54,6 +56,7 @@ class Supervisor:
         """
         with ExitStack() as started:
             self.endpoints = self._reach(started)
+            self.reached_ms = round(time.time() * 1000)
             self._environ |= {
                 "STRATAGEM_HOME": str(self.home),
                 "STRATAGEM_KAFKA_BOOTSTRAP": self.endpoints.kafka_bootstrap,

@@ -17,6 +17,7 @@ from rich.live import Live
 from services.endpoints import connected
 from services.settings import Common, ShopSettings, load
 from services.shop.books import Evidence, collect, read_fates
+from services.shop.claims import FULL_MINUTES, claims
 from services.shop.oracle import Baseline, baselines
 from services.shop.report import write_report
 from services.shop.summary import in_words, summarise, unbalanced
@@ -38,9 +39,12 @@ PACE = {
     "STRATAGEM_HORIZON_H": "36",
     "STRATAGEM_TRAIN_EVERY": "12",
     "STRATAGEM_CANDIDATE_EVERY_STEPS": "25",
+    "STRATAGEM_CAMPAIGN_RATE_PER_S": "0.05",
 }
 """Settings of the demo where the environment has none: groceries are decided on within hours, and a few minutes of wall
-time are some ten days and a few thousand strategies, so windows are shorter and adapters come sooner than by default."""
+time are some ten days and a few thousand strategies, so windows are shorter and adapters come sooner than by default. The
+rate is of event time, which runs some two thousand times as fast as the wall here: a campaign's start then reaches
+everybody within hours of the shop, and a worker on two cores is not given minutes of work at once."""
 PLAIN_EVERY_S = 10.0
 """Where the output is no terminal, a line this often."""
 
@@ -55,7 +59,7 @@ def run(environ: Mapping[str, str], *, minutes: float, seed: int | None, progres
         progress: told, in a few words, what is being done.
 
     Returns:
-        0 when nothing was lost and the books balance, else 1.
+        0 when nothing was lost, the books balance and, at full length, every claim was shown; else 1.
     """
     base = load(Common, environ)
     home = base.home.absolute() / "demo"
@@ -76,7 +80,9 @@ def run(environ: Mapping[str, str], *, minutes: float, seed: int | None, progres
         played = play(supervisor, settings, visits * 60.0, progress)
         progress("reading topics and rows back")
         evidence = settled_evidence(settings, supervisor.log_of("worker"))
-    return conclude(home, settings, evidence, progress, played=played)
+        reached_ms = supervisor.reached_ms
+    full = minutes >= FULL_MINUTES
+    return conclude(home, settings, evidence, progress, played=played, reached_ms=reached_ms, full=full)
 
 
 def play(supervisor: Supervisor, settings: ShopSettings, visits_s: float, progress: Callable[[str], None]) -> bool:
@@ -144,20 +150,31 @@ def baseline_for(settings: ShopSettings, evidence: Evidence) -> Baseline | None:
 
 
 def conclude(
-    folder: Path, settings: ShopSettings, evidence: Evidence, progress: Callable[[str], None], *, played: bool
+    folder: Path,
+    settings: ShopSettings,
+    evidence: Evidence,
+    progress: Callable[[str], None],
+    *,
+    played: bool,
+    reached_ms: int,
+    full: bool,
 ) -> int:
-    """Sum up, write the report, say what is wrong.
+    """Sum up, write the report, say what is wrong; a demo of full length answers for its claims as well.
 
     Returns:
         The exit code.
     """
     baseline = baseline_for(settings, evidence)
     summary = summarise(evidence, baseline)
-    faults = unbalanced(evidence) + ([] if played else ["the shop did not play to its end"])
+    faults = [f"BOOKS: {fault}" for fault in unbalanced(evidence)]
+    faults += [] if played else ["the shop did not play to its end"]
+    judged = claims(summary, evidence, reached_ms)
+    if full:
+        faults += [f"NOT SHOWN: {claim.text}" for claim in judged if not claim.held]
     write_report(folder, summary, evidence, baseline, faults)
-    for line in in_words(summary):
+    for line in [*in_words(summary), *(claim.text for claim in judged if claim.held)]:
         progress(line)
     progress(f"report: {folder / 'report.html'}")
     for fault in faults:
-        progress(f"BOOKS: {fault}")
+        progress(fault)
     return 0 if summary.lost == 0 and not faults else 1

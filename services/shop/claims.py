@@ -1,0 +1,70 @@
+"""What a demo of full length claims, and whether this one showed it. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from services.shop.books import Evidence
+from services.shop.summary import Summary
+
+FULL_MINUTES = 5.0
+"""A shorter demo is a smoke run: too few customers answer in it for the learning to be seen."""
+FIRST_STRATEGY_S = 60.0
+LEAST_ADAPTERS = 2
+LEAST_MODEL_SHARE = 0.8
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """One claim, in words with its numbers, and whether it held."""
+
+    text: str
+    held: bool
+
+
+def first_strategy_s(evidence: Evidence, reached_ms: int) -> float | None:
+    """Wall seconds from the stack's first answer to the first strategy on its topic; None without one."""
+    first_ms = min((at_ms for _, at_ms in evidence.strategies.values()), default=None)
+    return None if first_ms is None else (first_ms - reached_ms) / 1000
+
+
+def claims(summary: Summary, evidence: Evidence, reached_ms: int) -> list[Claim]:
+    """Judge each claim.
+
+    Args:
+        summary: the evidence in numbers.
+        evidence: what was read back.
+        reached_ms: when Kafka and Redis answered, epoch milliseconds.
+    """
+    first_s = first_strategy_s(evidence, reached_ms)
+    spoiled = [d for d in evidence.decisions if d.what == "adapter" and d.version.startswith("inbox-")]
+    return [
+        Claim(
+            "no strategy came" if first_s is None else f"first strategy {first_s:.1f} s after the stack was up",
+            first_s is not None and first_s <= FIRST_STRATEGY_S,
+        ),
+        Claim(
+            f"{summary.adapters_promoted} adapters promoted, {summary.swaps} swapped in while serving",
+            min(summary.adapters_promoted, summary.swaps) >= LEAST_ADAPTERS,
+        ),
+        Claim(
+            "the corrupt adapter was refused" if spoiled else "the corrupt adapter was never judged",
+            bool(spoiled) and all(decision.decision == "refused" for decision in spoiled),
+        ),
+        Claim(
+            f"{summary.messages_by_model_share:.0%} of the messages in the model's own words",
+            summary.messages_by_model_share >= LEAST_MODEL_SHARE,
+        ),
+        served_beats_random(summary),
+    ]
+
+
+def served_beats_random(summary: Summary) -> Claim:
+    """The 95 % intervals of the served and of the random arm's mean reward do not touch."""
+    served, random = summary.reward_by_arm.get("fused"), summary.reward_by_arm.get("random")
+    if served is None or random is None:
+        return Claim("the served and the random arm have no closed rewards to compare", held=False)
+    return Claim(
+        f"the served arm earns {served.low95:+.3f} to {served.high95:+.3f}, "
+        f"the random arm {random.low95:+.3f} to {random.high95:+.3f}",
+        served.low95 > random.high95,
+    )

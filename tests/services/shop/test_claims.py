@@ -1,0 +1,93 @@
+"""Of what the demo claims: each claim holds and fails by its own number."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from services.shop.books import Evidence
+from services.shop.claims import claims
+from services.shop.summary import ArmReward, Summary, summarise
+from services.shop.world import World
+from streaming.contracts.adapters import GateDecision
+from tests.services.shop.shop_samples import make_request, make_strategy
+
+UP_MS = 1_000_000
+
+
+@pytest.fixture
+def evidence(world: World) -> Evidence:
+    """One strategy, ten seconds after the stack was up, and a corrupt adapter refused."""
+    strategy = make_strategy(make_request(world, "ranking", next(iter(world.customers))))
+    refused = GateDecision(
+        "d-1", "inbox-corrupt-adapter", "adapter", "refused", "cut off", (), {}, datetime.now(UTC), "updater"
+    )
+    return Evidence(
+        published=1,
+        fates={"folded": 1},
+        profiles=1,
+        outbox=0,
+        requests={strategy.request_id: (strategy.request, UP_MS + 9_000)},
+        strategies={strategy.strategy_id: (strategy, UP_MS + 10_000)},
+        conflicts=0,
+        suppressions={},
+        rewards={},
+        decisions=[refused],
+        stalls_ms=[],
+    )
+
+
+@pytest.fixture
+def good(evidence: Evidence) -> Summary:
+    """A summary that shows everything."""
+    arms = {"fused": ArmReward(0.3, 0.2, 0.4, 900), "random": ArmReward(0.1, 0.0, 0.19, 300)}
+    return msgspec.structs.replace(
+        summarise(evidence, None), adapters_promoted=2, swaps=2, messages_by_model_share=0.9, reward_by_arm=arms
+    )
+
+
+def unheld(summary: Summary, evidence: Evidence) -> list[str]:
+    """The claims that do not hold."""
+    return [claim.text for claim in claims(summary, evidence, UP_MS) if not claim.held]
+
+
+def test_a_good_demo_shows_all(good: Summary, evidence: Evidence) -> None:
+    """Nothing is left unshown."""
+    assert unheld(good, evidence) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"adapters_promoted": 1}, "1 adapters promoted"),
+        ({"swaps": 1}, "1 swapped in"),
+        ({"messages_by_model_share": 0.79}, "79%"),
+        ({"reward_by_arm": {}}, "no closed rewards"),
+    ],
+)
+def test_each_number_counts(good: Summary, evidence: Evidence, changes: dict[str, object], told: str) -> None:
+    """A number below its bound is told, alone."""
+    (text,) = unheld(msgspec.structs.replace(good, **changes), evidence)
+    assert told in text
+
+
+def test_touching_intervals_show_nothing(good: Summary, evidence: Evidence) -> None:
+    """The served arm's lower end must lie above the random arm's upper end."""
+    arms = good.reward_by_arm | {"random": ArmReward(0.1, 0.0, 0.2, 300)}
+    (text,) = unheld(msgspec.structs.replace(good, reward_by_arm=arms), evidence)
+    assert "+0.200 to +0.400" in text
+
+
+def test_a_late_or_missing_first_strategy_is_told(good: Summary, evidence: Evidence) -> None:
+    """A minute after the stack was up is the latest."""
+    (strategy_id,) = evidence.strategies
+    late = {strategy_id: (evidence.strategies[strategy_id][0], UP_MS + 60_001)}
+    assert "60.0 s" in unheld(good, msgspec.structs.replace(evidence, strategies=late))[0]
+    assert unheld(good, msgspec.structs.replace(evidence, strategies={})) == ["no strategy came"]
+
+
+def test_the_corrupt_adapter_must_be_refused(good: Summary, evidence: Evidence) -> None:
+    """Never judged, or promoted, is told."""
+    assert "never judged" in unheld(good, msgspec.structs.replace(evidence, decisions=[]))[0]
+    promoted = [msgspec.structs.replace(evidence.decisions[0], decision="promoted")]
+    assert unheld(good, msgspec.structs.replace(evidence, decisions=promoted))
