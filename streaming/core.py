@@ -10,16 +10,17 @@ from msgspec.structs import replace
 from streaming import attribution, triggers
 from streaming.arms import assign
 from streaming.asking import ask
+from streaming.closing import told
 from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.events import Event, OrderProperties
 from streaming.contracts.strategies import Strategy
-from streaming.contracts.topics import REQUESTS, REWARDS, SUPPRESSIONS
+from streaming.contracts.topics import REQUESTS, SUPPRESSIONS
 from streaming.effects import Fact, Publish, merge_intent, publish
 from streaming.open_state import OpenState, Step, Windows
 from streaming.profile import fold, fold_strategy
 from streaming.reading import Fate, Message
 from streaming.reference import Reference
-from streaming.row import Row, decode_row, encode_row, remember, remembers
+from streaming.row import Due, Row, decode_row, encode_row, remember, remembers
 from streaming.rules import Rules
 
 _OPEN = msgspec.json.Decoder(OpenState)
@@ -120,12 +121,28 @@ def on_record(state: State | None, user_id: str, message: Message, context: Cont
 def on_time(state: State, context: Context) -> Result:
     """What is due at or before `context.watermark_ms`, which must be known: closing windows, then timers."""
     assert context.watermark_ms is not None
-    step = attribution.on_time(state.open, context.watermark_ms, context.windows)
-    row, moments = state.row, list[triggers.Moment]()
-    for due in [due for due in row.due if due.at_ms <= context.watermark_ms]:
-        row, made = triggers.on_due(row, due, context.watermark_ms, context.rules)
-        moments += made
-    return _done(State(row, step.state), "folded", context, step, moments)
+    result = on_closing(state, context)
+    for due in [due for due in state.row.due if due.at_ms <= context.watermark_ms]:
+        fired = on_timer(result.state, due, context)
+        result = replace(fired, effects=(*result.effects, *fired.effects), facts=(*result.facts, *fired.facts))
+    return result
+
+
+def on_closing(state: State, context: Context) -> Result:
+    """Close the windows that the watermark has passed."""
+    step = attribution.on_time(state.open, context.watermark_ms or 0, context.windows)
+    return _done(State(state.row, step.state), "folded", context, step)
+
+
+def on_timer(state: State, due: Due, context: Context) -> Result:
+    """Fire one timer; nothing where the row no longer has it."""
+    row, moments = triggers.on_due(state.row, due, context.watermark_ms or 0, context.rules)
+    return _done(State(row, state.open), "folded", context, None, moments)
+
+
+def without_timer(state: State, due: Due) -> State:
+    """The customer without a timer that cannot be fired."""
+    return replace(state, row=triggers.without(state.row, due))
 
 
 def on_price(state: State, product: Product, context: Context) -> Result:
@@ -136,8 +153,8 @@ def on_price(state: State, product: Product, context: Context) -> Result:
     if not moments:
         return result
     asked = result.state.row.asked
-    told = asked.price_minor | {product.product_id: product.price_minor}
-    row = replace(result.state.row, asked=replace(asked, price_minor=told))
+    prices = asked.price_minor | {product.product_id: product.price_minor}
+    row = replace(result.state.row, asked=replace(asked, price_minor=prices))
     return replace(result, state=replace(result.state, row=row))
 
 
@@ -190,9 +207,8 @@ def _done(
     state: State, fate: Fate, context: Context, step: Step | None, moments: Iterable[triggers.Moment] = ()
 ) -> Result:
     """Publish what attribution closed, and ask for (or suppress) every moment."""
-    rewards = () if step is None else step.rewards
-    effects = [publish(REWARDS, reward.strategy_id, reward, reward.reward_id) for reward in rewards]
-    facts = [Fact("unknown_strategies")] * (0 if step is None else len(step.unknown))
+    closed = told(step, state.row.user_id, context.windows)
+    effects, facts = list(closed.effects), list(closed.facts)
     for moment in moments:
         state = _asked(state, moment, context, effects, facts)
     return Result(state, fate, tuple(effects), tuple(facts))

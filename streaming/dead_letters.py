@@ -1,8 +1,14 @@
 """A record that can never be processed, with everything needed to understand it and to send it again. Pure."""
 
 import hashlib
+import traceback as tracebacks
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from streaming.contracts.codec import instant
 from streaming.contracts.topics import DEAD_LETTERS
@@ -63,6 +69,56 @@ def dead_letter(
         key = key[:KEY_BYTES]
     headers = tuple((name, _header(text)) for name, text in facts.items())
     return Publish(DEAD_LETTERS.name, key, kept, f"{topic}|{partition}|{offset}", headers)
+
+
+class Deed(Struct, frozen=True):
+    """Something done to a customer that no record asked for.
+
+    Args:
+        name: a trigger, or another word of a closed set.
+        cause: what makes it this one and no other: a due time, a product and its price, a campaign and its start.
+        at_ms: event time.
+    """
+
+    name: str
+    cause: str
+    at_ms: int
+
+
+def bug_letter(user_id: str, deed: Deed, error: Exception) -> Publish:
+    """Our own bug in a deed: which, with whom, and the traceback."""
+    return without_record(
+        user_id=user_id,
+        about={"userId": user_id, "deed": deed.name, "cause": deed.cause, "at": _iso(deed.at_ms)},
+        reason="bug",
+        at_ms=deed.at_ms,
+        field=deed.name,
+        found=repr(error)[:200],
+        wanted="code that can do this to this customer",
+        blame="us",
+        traceback="".join(tracebacks.format_exception(error)),
+    )
+
+
+def without_record(
+    *, user_id: str, about: Mapping[str, object], reason: str, at_ms: int, field: str, found: str, wanted: str,
+    blame: Blame = "sender", traceback: str = "",
+) -> Publish:  # fmt: skip
+    """A letter about what is no record, or whose record is gone by now: it can be understood, and not be sent again.
+
+    Its value is a small JSON object; `topic` is empty, `partition` and `offset` are -1.
+
+    Args:
+        about: what the value says; with what happened and the customer it makes the letter's id.
+        at_ms: event time of what the letter is about, so that a replay makes the same letter.
+    """
+    value = msgspec.json.encode(about, order="deterministic")
+    key = user_id.encode("utf-8", "surrogatepass")
+    letter = dead_letter(
+        topic="", partition=-1, offset=-1, key=key, value=value, reason=reason, at_ms=at_ms,
+        field=field, found=found, wanted=wanted, blame=blame, traceback=traceback,
+    )  # fmt: skip
+    return replace(letter, id=f"{reason}|{user_id}|{hashlib.sha256(value).hexdigest()[:16]}")
 
 
 def _header(text: str) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from streaming.contracts.errors import BadEvent
 from streaming.core import Context, Result, State, encode_open, encode_state_row, next_due_ms, on_record, wanted
-from streaming.dead_letters import dead_letter
+from streaming.dead_letters import Deed, bug_letter, dead_letter
 from streaming.effects import Fact, Publish
 from streaming.keys import fate_field
 from streaming.reading import Fate, Incoming, Item
@@ -50,6 +50,11 @@ class Folding:
         self.writes.outbox.append(letter)
         self.facts.append(Fact("dead_letters", {"reason": reason}))
 
+    def own_bug(self, user_id: str, deed: Deed, error: Exception) -> None:
+        """Our own bug in what no record asked for goes to the dead letters, and is reported."""
+        self.letter(bug_letter(user_id, deed, error), "bug")
+        self.facts.append(Fact("bugs", {"traceback": "".join(traceback.format_exception(error))}))
+
     def settle(self, context: Context) -> None:
         """Turn the changed states into writes; a part that did not change is not written."""
         for user_id, after in self.changed.items():
@@ -59,11 +64,19 @@ class Folding:
                 self.writes.want(user_id, wanted(before), wanted(after))
             if after.open is not before.open if before is not None else not after.open.empty:
                 self.writes.open[user_id] = encode_open(after)
-            if user_id in self.writes.due_ms:
-                continue
+            if user_id not in self.writes.due_ms:
+                self._set_due(user_id, before, after, context)
+
+    def _set_due(self, user_id: str, before: State | None, after: State, context: Context) -> None:
+        """Move the customer in the index of due times, if anything is due at another time than before."""
+        try:
             due_ms = next_due_ms(after, context)
-            if due_ms != (next_due_ms(before, context) if before is not None else None):
-                self.writes.due_ms[user_id] = due_ms
+            was_ms = next_due_ms(before, context) if before is not None else None
+        except Exception as error:  # noqa: BLE001 -- what is open of one customer must not stop the stream (law 7)
+            self.own_bug(user_id, Deed("due_time", "", context.watermark_ms or 0), error)
+            return
+        if due_ms != was_ms:
+            self.writes.due_ms[user_id] = due_ms
 
 
 def fold_item(folding: Folding, item: Item, context: Context, *, topic: str, partition: int, record: Incoming) -> None:

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from streaming import attribution, identity
 from streaming.bucket import Bucket
+from streaming.closing import told
 from streaming.contracts.partition import bucket_of
-from streaming.contracts.topics import REWARDS
 from streaming.core import Context, Result, State, new_state
-from streaming.effects import Merge, publish
+from streaming.effects import Merge
 from streaming.folding import Folding
 from streaming.open_state import OpenState
 from streaming.row import Row, applied_key, with_applied
@@ -85,8 +85,9 @@ async def merge_rows(edge: Edge, merge: Merge) -> None:
     await _put(edge, alias_at, State(planned.frozen, alias.open), context)
     if merge.alias not in user.row.merged:
         step = attribution.on_merge(user.open, alias.open, merge.message_id, context.windows)
-        rewards = tuple(publish(REWARDS, r.strategy_id, r, r.reward_id) for r in step.rewards)
-        await _put(edge, user_at, State(planned.user, step.state), context, Result(user, "folded", rewards))
+        closed = told(step, merge.user_id, context.windows)
+        result = Result(user, "folded", closed.effects, closed.facts)
+        await _put(edge, user_at, State(planned.user, step.state), context, result)
     await _put(edge, alias_at, State(planned.pointer, OpenState()), context, pointer=True)
 
 

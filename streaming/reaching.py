@@ -4,15 +4,17 @@ Both are restart-safe: a drop by the price that the row remembers as told, a cam
 moves in the same call as the timers it set. Campaigns are spread by due times, so that their rate is bounded.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from typing import Protocol
 
 from msgspec.structs import replace
 
+from streaming.acting import reach
 from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.codec import to_ms
-from streaming.core import Context, Result, State, on_campaign, on_price
-from streaming.effects import Fact
+from streaming.core import Context, on_campaign, on_price
+from streaming.dead_letters import Deed
 from streaming.folding import Folding
 from streaming.keys import campaign_field
 from streaming.processor import Processor
@@ -86,7 +88,8 @@ class Reaching:
         context = replace(context, paused=await self._store.paused())
         folding = Folding(self._store.bucket(number).states)
         for product, user in found:
-            _put(folding, user, lambda state, product=product: on_price(state, product, context))  # type: ignore[misc]
+            deed = Deed("price_drop", f"{product.product_id}@{product.price_minor}", context.now_ms(0))
+            reach(folding, user, partial(on_price, product=product, context=context), deed)
         await self._processor.finish({number: folding}, context)
 
     async def _campaigns(self, partition: int, context: Context, now_ms: int) -> None:
@@ -106,22 +109,9 @@ class Reaching:
         await self._store.read({number: users})
         folding = Folding(self._store.bucket(number).states)
         buckets = len(self._store.bucket_numbers)
+        deed = Deed("campaign_start", f"{campaign.campaign_id}@{campaign.starts_at.isoformat()}", context.now_ms(0))
         for rank, user in enumerate(users, seen):
             place = rank * buckets + number  # the rate holds over all buckets together
-
-            def reached(state: State, place: int = place) -> Result:
-                return on_campaign(state, campaign, place, context)
-
-            _put(folding, user, reached)
+            reach(folding, user, partial(on_campaign, campaign=campaign, rank=place, context=context), deed)
         folding.writes.meta[field] = f"{cursor}:{seen + len(users)}" if cursor else _DONE
         await self._processor.finish({number: folding}, context)
-
-
-def _put(folding: Folding, user: str, act: Callable[[State], Result]) -> None:
-    state = folding.state(user)
-    if state is None:
-        return
-    try:
-        folding.put(user, act(state))
-    except Exception as error:  # noqa: BLE001 -- a bug with one customer must not stop the others (law 7)
-        folding.facts.append(Fact("bugs", {"traceback": repr(error)}))

@@ -4,17 +4,17 @@ The horizon of a partition is the lowest stored watermark of its clickstream and
 the customer's row; the index only finds it, and the call that writes what firing changed moves the index too.
 """
 
-import logging
 from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from streaming.acting import fire
 from streaming.clock import idle_watermark_ms, lowest
 from streaming.contracts.codec import encode, instant
 from streaming.contracts.progress import Progress
 from streaming.contracts.topics import ADS_EVENTS, PROGRESS, SHOP_EVENTS
-from streaming.core import Context, next_due_ms, on_time
-from streaming.effects import Fact, Publish
+from streaming.core import Context
+from streaming.effects import Publish
 from streaming.folding import Folding
 from streaming.keys import watermark_field
 from streaming.processor import Processor
@@ -26,8 +26,6 @@ AT_ONCE = 200
 """Customers fired per bucket and call."""
 LIVE_STEP_MS = 1000
 """In live mode horizons move with every event; timers and progress follow at most this often."""
-
-_log = logging.getLogger(__name__)
 
 
 class Timers:
@@ -111,22 +109,7 @@ class Timers:
     def _fired(self, number: int, users: list[str], context: Context) -> Folding:
         folding = Folding(self._store.bucket(number).states)
         for user in users:
-            state = folding.state(user)
-            if state is None:
-                folding.writes.due_ms[user] = None
-                continue
-            try:
-                result = on_time(state, context)
-            except Exception as error:  # noqa: BLE001 -- a timer's bug must not stop the others (law 7)
-                _log.exception("a timer failed")
-                folding.facts.append(Fact("bugs", {"traceback": repr(error)}))
-                folding.writes.due_ms[user] = None
-                continue
-            folding.put(user, result)
-            after = folding.state(user)
-            due_ms = None if after is None else next_due_ms(after, context)
-            # The index is written even where the row is as it was: what was found must not be found again now.
-            folding.writes.due_ms[user] = None if due_ms is None else max(due_ms, (context.watermark_ms or 0) + 1)
+            fire(folding, user, context)
         return folding
 
     async def _tell(self, topic: str, partition: int, step_ms: int) -> None:

@@ -68,13 +68,16 @@ def on_due(row: Row, due: Due, now_ms: int, rules: Rules) -> tuple[Row, tuple[Mo
     """The row without a timer, and the moments it makes; none where the row no longer has it, or not yet."""
     if due not in row.due or due.at_ms > now_ms:
         return row, ()
-    fired = replace(
-        row.asked, fired=row.asked.fired | {due.trigger: max(due.at_ms, row.asked.fired.get(due.trigger, 0))}
-    )
-    left = replace(row, asked=fired, due=tuple(other for other in row.due if other != due))
     kind, instead = _kind_of(due)
     moment = Moment(due.trigger, kind, due.cause, due.at_ms, due.context, instead)
-    return with_timers(left, rules), (moment,)
+    return with_timers(without(row, due), rules), (moment,)
+
+
+def without(row: Row, due: Due) -> Row:
+    """The row without a timer, which counts as fired: a silence that it stood for does not set it again."""
+    fired_ms = max(due.at_ms, row.asked.fired.get(due.trigger, 0))
+    asked = replace(row.asked, fired=row.asked.fired | {due.trigger: fired_ms})
+    return replace(row, asked=asked, due=tuple(other for other in row.due if other != due))
 
 
 def on_price_drop(row: Row, product: Product, now_ms: int, rules: Rules) -> tuple[Moment, ...]:

@@ -53,6 +53,11 @@ _ID_OR_NULL = {"anyOf": [_ID, {"type": "null"}]}
 _LETTER = ("reason", "blame", "field", "value", "wanted", "topic", "partition", "offset", "at")
 _LETTER_OPTIONAL = ("traceback", "sha256", "original_bytes", "key_sha256")
 
+_LETTER_ABOUT = """Kafka headers, UTF-8. The record's key and value are the original's; over 64 kB a prefix. Where there \
+is no original (`unknown_strategy`: an event that was folded hours ago; `bug` of a timer, a price or a campaign) `topic` \
+is empty, `partition` and `offset` are -1, the key is the user id and the value a JSON object that names what it is \
+about: of an event its envelope and `properties.strategy_id`. Such a letter cannot be sent again."""
+
 
 def event_name(name: str) -> str:
     """The component's name of an event: letters only, `Product Viewed` → `ProductViewed`."""
@@ -91,7 +96,7 @@ def letter_headers() -> Schema:
     """The headers of a dead letter; its value is the original's bytes, as received."""
     return {
         "title": "headers of a dead letter",
-        "description": "Kafka headers, UTF-8. The record's key and value are the original's; over 64 kB a prefix.",
+        "description": _LETTER_ABOUT,
         "type": "object",
         "properties": {name: {"type": "string"} for name in (*_LETTER, *_LETTER_OPTIONAL)},
         "required": list(_LETTER),
