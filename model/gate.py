@@ -26,18 +26,23 @@ MAX_RATIO = 50.0
 """Importance weights are cut here in both terms of a paired difference."""
 
 
+PARITY_FLOAT32, PARITY_HALF = 1e-4, 2e-2
+"""Law 2: how far the probability of a served decision may be off when it is recomputed, in the precision it was served in."""
+
+
 class GateKnobs(msgspec.Struct, frozen=True):
     """Bounds of the gate.
 
     Args:
-        parity: largest |log p - logged log p| of a served decision, float32.
+        parity: largest |log p - logged log p| of a served decision; see `parity_bound`.
         kl_cap_nats: mean KL(candidate || champion) of the served distribution per request.
         entropy_floor_nats: least mean entropy of the candidate's own slot distributions.
         delta: how much worse the value may be, units of reward.
         min_value_rows: with fewer, the value check says so and judges nothing.
+        min_parity_rows: with fewer, nothing says that trainer and server mean the same, and the candidate is refused.
     """
 
-    parity: float = 1e-3
+    parity: float = PARITY_FLOAT32
     kl_cap_nats: float = 1.0
     entropy_floor_nats: float = 0.005
     delta: float = 0.02
@@ -74,6 +79,11 @@ class Judgement(msgspec.Struct, frozen=True):
     reason: str
     checks: tuple[Check, ...]
     numbers: dict[str, float]
+
+
+def parity_bound(dtype: str) -> float:
+    """The bound of law 2 for the precision that is served, `torch.float32` and the like."""
+    return PARITY_FLOAT32 if dtype.endswith(("float32", "float64")) else PARITY_HALF
 
 
 def judge(checks: Sequence[Check], numbers: Mapping[str, float] | None = None) -> Judgement:
@@ -171,7 +181,7 @@ def doubly_robust(expected: Floats, ratio: Floats, reward: Floats, predicted: Fl
 
 def _parity(gaps: Sequence[float], knobs: GateKnobs) -> Check:
     if len(gaps) < knobs.min_parity_rows:
-        return Check("parity", passed=True, detail="nothing served by versions still at hand: not judged")
+        return Check("parity", passed=False, detail=f"not judged, {len(gaps)} rows")
     worst = max(abs(gap) for gap in gaps)
     return Check(
         "parity",

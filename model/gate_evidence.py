@@ -3,6 +3,7 @@
 Both are measured with the critic that is served and with the same random numbers, so that differences are paired.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -64,7 +65,10 @@ def lm_log_probs(
 def parity_gaps(
     lm: LanguageModel, items: Sequence[Replayed], slot_of: SlotOf, critics: Mapping[str, Critic]
 ) -> tuple[float, ...]:
-    """Recomputed minus logged log-propensity of every decision whose adapter and critic are still at hand."""
+    """Recomputed minus logged log-propensity of every decision whose adapter and critic are still at hand.
+
+    A record that contradicts the versions it names (other heads, no temperature) is not reproduced: its gap is infinite.
+    """
     by_slot: dict[str | None, list[Replayed]] = {}
     for item in items:
         record = item.policy
@@ -80,9 +84,16 @@ def parity_gaps(
         rows = lm_log_probs(lm, slot, lm.encode([item.request for item in group]), group)
         for item, own in zip(group, rows, strict=True):
             critic = critics.get(item.policy.critic) if item.policy.critic_weight else None
-            again = propensity(item.request, item.decision, item.policy, critic, own if item.policy.lm_weight else None)
-            gaps.append(float(np.log(max(again, TINY)) - np.log(item.propensity)))
+            gaps.append(_gap(item, critic, own if item.policy.lm_weight else None))
     return tuple(gaps)
+
+
+def _gap(item: Replayed, critic: Critic | None, lm: Sequence[Floats] | None) -> float:
+    try:
+        again = propensity(item.request, item.decision, item.policy, critic, lm)
+    except (ValueError, ZeroDivisionError):
+        return math.inf
+    return float(np.log(max(again, TINY)) - np.log(item.propensity))
 
 
 def measure(

@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from model.critic import Critic, named
-from model.gate import GateKnobs, Judgement, corrupt, judge
-from model.gate_critic import bounded, examine_critic
+from model.gate import Judgement, corrupt, judge
 from model.registry import Registry
 from services import metrics
 from services.clients import topic_name
 from services.settings import UpdaterSettings, registry_address
 from services.updater_announcing import SERVICE, Announcer
 from services.updater_counting import Counting
+from services.updater_critics import ServedCritics, next_critic
 from services.updater_inbox import check, inbox_of, plain_name, put_away, waiting
 from services.updater_learning import RewardRecord
 from services.updater_reading import Reader
@@ -50,8 +50,6 @@ LOG = logging.getLogger(__name__)
 
 IDLE_POLL_MS, BUSY_POLL_MS = 200, 0
 INBOX_EVERY_S = 1.0
-GATE_EXAMPLES, GATE_REQUESTS = 200, 4
-"""Closed rewards and requests that a critic snapshot is judged on."""
 
 
 class Updater:
@@ -66,6 +64,7 @@ class Updater:
         self._number = self._facts.number if self._facts else 0
         registry = Registry(registry_address(settings), settings.home.absolute() / "cache" / "versions")
         self.announcer = Announcer(registry, Sender(settings), stop, "")
+        self._served = ServedCritics(registry, self.announcer.said, self._formula)
         self.critic = named(self.learning.learner.snapshot(), 0)
         self._published_s = self._snapshot_s = self._inbox_s = time.monotonic()
         self._saved_offset = self.learning.next_offset
@@ -73,6 +72,7 @@ class Updater:
         self._counting = Counting()
         self._loading: Future[Training] | None = None
         self.training: Training | None = None
+        self._unfit: set[str] = set()
 
     def run(self) -> None:
         """Until told to stop; the last act is a snapshot."""
@@ -136,14 +136,8 @@ class Updater:
 
     def _publish_critic(self, now_s: float) -> None:
         self._published_s, self.learning.unpublished = now_s, False
-        candidate = self.learning.learner.snapshot()
-        examples = list(self.learning.learner.window)[-GATE_EXAMPLES:]
-        requests = [item.request for item in list(self.learning.replay)[-GATE_REQUESTS:]]
-        knobs = GateKnobs()
-        candidate, share = bounded(candidate, self.critic, requests, knobs.critic_step_cap)
+        candidate, judgement, share = next_critic(self.learning, self.critic)
         self.learning.unpublished = share < 1.0  # the rest of the way with the next snapshot
-        candidate = named(candidate, self.learning.learner.learned)
-        judgement = examine_critic(candidate, self.critic, examples, requests, knobs)
         if judgement.decision == "promoted":
             self._serve_critic(candidate, judgement)
         else:
@@ -152,7 +146,7 @@ class Updater:
 
     def _serve_critic(self, critic: Critic, judgement: Judgement) -> None:
         self.critic = self.announcer.critic(critic, self._offsets(), judgement)
-        self.learning.remember(self.critic)
+        self._served.remember(self.critic)
         self._say_what_is_served()
 
     # -- the adapter
@@ -164,7 +158,8 @@ class Updater:
         from services.updater_training import Training
 
         torch.set_num_threads(self.settings.threads)
-        return Training(LanguageModel.load(self.settings.base_model, self.settings.device), self.settings)
+        lm = LanguageModel.load(self.settings.base_model, self.settings.device)
+        return Training(lm, self.settings, self._served.find)
 
     def _begin_training(self, training: "Training") -> None:
         """Take over what a snapshot and the topic say; what does not fit this base is left out, and said."""
@@ -180,21 +175,26 @@ class Updater:
         self._hold_champion()
 
     def _hold_champion(self) -> None:
-        """The champion another life or an operator announced."""
+        """The champion another life or an operator announced, and the one before it, whose rewards still come."""
         assert self.training is not None
         said = self.announcer.said
-        version = said.versions.get(said.champion)
-        if version is None or self.training.held.get("champion") == version.name:
-            return
-        try:
-            self.training.hold_champion(version.name, self.announcer.registry.fetch(version), version.lm_weight)
-        except BadEvent as error:
-            LOG.warning("champion %s cannot be held: %s", version.name, error)
-            self.training.held["champion"] = version.name
+        champion = said.versions.get(said.champion)
+        parent = said.versions.get(champion.parent) if champion else None
+        for version in (parent, champion):
+            held = self.training.held
+            if version is None or version.name in (*self._unfit, held.get("champion")):
+                continue
+            if version is parent and version.name in held.values():
+                continue
+            try:
+                self.training.hold_champion(version.name, self.announcer.registry.fetch(version), version.lm_weight)
+            except BadEvent as error:
+                LOG.warning("adapter %s cannot be held: %s", version.name, error)
+                self._unfit.add(version.name)
 
     def _train(self, now_s: float) -> None:
         assert self.training is not None
-        if self.announcer.said.champion not in (BASE_ALONE, self.training.held.get("champion")):
+        if self.announcer.said.champion not in (BASE_ALONE, self.training.held.get("champion"), *self._unfit):
             self._hold_champion()
         judgement = self.training.examine(self.learning, now_s)
         if judgement is not None:
@@ -225,7 +225,7 @@ class Updater:
             training.promoted(version.name)
             self._say_what_is_served()
         else:
-            training.refused()
+            training.refused(judgement)
         self.announcer.forget_adapters()
 
     def _look_into_inbox(self) -> None:

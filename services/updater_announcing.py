@@ -1,7 +1,7 @@
 """What the updater tells the world: versions first (that is the commit), then one record `serving`, every decision of the gate."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,8 +24,11 @@ from streaming.effects import Publish, publish
 LOG = logging.getLogger(__name__)
 ADAPTER_TENSORS = "adapter_model.safetensors"
 """Named here too, because `model/adapter.py` brings torch."""
-KEPT_CRITICS = 20
-"""Critic versions that stay in topic and registry; older ones are tombstoned."""
+KEPT_CRITICS = 24
+"""The newest critic versions stay in topic and registry; of the older ones those in `THINNED`, the rest is tombstoned."""
+THINNED = (10, 100, 1000)
+"""Every so manieth critic stays ten, a hundred, a thousand times as long: rewards come hours after their decisions, and some of
+those must be recomputed (law 2)."""
 KEPT_ADAPTERS = 10
 """The same for adapters, beside those that are served."""
 SERVICE = "updater"
@@ -204,7 +207,8 @@ class Announcer:
 
     def _forget_critics(self) -> None:
         names = sorted(name for name, version in self.said.versions.items() if version.what == "critic")
-        self._forget("critic", names[:-KEPT_CRITICS])
+        keep = kept({sequence_of(name) for name in names}, KEPT_CRITICS)
+        self._forget("critic", [name for name in names if sequence_of(name) not in keep])
 
     def _forget(self, what: What, old: Sequence[str]) -> None:
         """Tombstones first: nobody is sent to files that are gone."""
@@ -214,6 +218,16 @@ class Announcer:
         for name in old:
             del self.said.versions[name]
         self.registry.prune(what, set(self.registry.names(what)) - set(old))
+
+
+def kept(sequences: Collection[int], newest: int) -> set[int]:
+    """Which critics stay: the newest, and ever fewer of the older ones."""
+    last = max(sequences, default=0)
+    return {
+        number
+        for number in sequences
+        if any(number % every == 0 and last - number < newest * every for every in (1, *THINNED))
+    }
 
 
 def replace_version(critic: Critic, name: str) -> Critic:

@@ -6,11 +6,10 @@ where an undisturbed run does.
 
 import math
 import traceback
-from collections import OrderedDict
 
 import msgspec
 
-from model.critic import Critic, RewardFormula
+from model.critic import RewardFormula
 from model.grid import ActionGrid
 from model.learner import CriticLearner
 from model.lessons import LearnerKnobs, Lesson
@@ -22,9 +21,6 @@ from streaming.contracts.rewards import Reward
 from streaming.contracts.topics import REWARDS
 from streaming.dead_letters import dead_letter
 from streaming.effects import Publish
-
-KEPT_CRITICS = 64
-"""Snapshots kept in memory to recompute what they served (law 2); 1.5 MB each."""
 
 
 class RewardRecord(msgspec.Struct, frozen=True):
@@ -66,7 +62,6 @@ class Learning:
         self.learner = learner
         self.replay = replay
         self.next_offset = next_offset
-        self.critics: OrderedDict[str, Critic] = OrderedDict()
         self.unpublished = False
 
     @classmethod
@@ -100,12 +95,6 @@ class Learning:
             self.replay.learn(reward, self.learner.learned)
         self.unpublished |= lesson.refitted
         return Learned(reward, lesson)
-
-    def remember(self, critic: Critic) -> None:
-        """Keep a published snapshot for parity."""
-        self.critics[critic.version] = critic
-        while len(self.critics) > KEPT_CRITICS:
-            self.critics.popitem(last=False)
 
 
 def checked(reward: Reward) -> Reward:

@@ -1,7 +1,7 @@
 """LoRA training in slices: a step, a candidate, its measurement; each slice well under a second on one core.
 
-A candidate is a copy of the adapter in training. It waits until enough rewards newer than its data have closed, is measured
-against the champion a few requests at a time, and is judged by the gate.
+A candidate is a copy of the adapter in training. It waits until enough rewards newer than its data have closed and some served
+decision can be recomputed, is measured against the champion a few requests at a time, and is judged by the gate.
 """
 
 import logging
@@ -16,15 +16,17 @@ from safetensors.torch import load_file, save_file
 from model import adapter
 from model.critic import Critic
 from model.distil import Distiller
-from model.gate import Evidence, GateKnobs, Judgement, corrupt, judge_adapter
+from model.gate import Evidence, GateKnobs, Judgement, corrupt, judge_adapter, parity_bound
 from model.gate_evidence import Contender, joined, measure, parity_gaps
 from model.lm import LanguageModel
 from model.memory import Replayed
 from model.policy import Knobs
 from services.settings import UpdaterSettings
+from services.updater_critics import FindCritic
 from services.updater_learning import Learning
 from streaming.contracts.adapters import BASE_ALONE
 from streaming.contracts.errors import BadEvent
+from streaming.contracts.strategies import PolicyRecord
 
 LOG = logging.getLogger(__name__)
 
@@ -61,10 +63,10 @@ class Candidate(msgspec.Struct, frozen=True):
 class Training:
     """The adapter in training and the contenders beside it. Torch lives here."""
 
-    def __init__(self, lm: LanguageModel, settings: UpdaterSettings) -> None:
-        """Begin with the identity; `lm` gets its slots here."""
+    def __init__(self, lm: LanguageModel, settings: UpdaterSettings, critic_of: FindCritic) -> None:
+        """Begin with the identity; `lm` gets its slots here. `critic_of` is asked for critics that served."""
         adapter.attach(lm, (adapter.TRAINING_SLOT, CANDIDATE_SLOT, CHAMPION_SLOT, FORMER_SLOT), seed=settings.seed)
-        self.lm, self._settings = lm, settings
+        self.lm, self._settings, self._critic_of = lm, settings, critic_of
         self.wanted = adapter.expected(lm, adapter.TRAINING_SLOT)
         self._fresh = _copied(lm, adapter.TRAINING_SLOT)
         self.distiller = Distiller(lm)
@@ -124,7 +126,9 @@ class Training:
         if self._measuring is None:
             newer = self._newer(learning, self.candidate.number)
             waited_s = now_s - self.candidate.since_s
-            if len(newer) < JUDGED_NEWER and waited_s < self._settings.candidate_wait_s:
+            if waited_s < self._settings.candidate_wait_s and not (
+                len(newer) >= JUDGED_NEWER and self.served(learning)
+            ):
                 return None
             self._measuring = self._measure(learning, self.candidate, newer[-JUDGED_NEWER:])
         evidence = next(self._measuring)
@@ -146,18 +150,19 @@ class Training:
 
     def promoted(self, version: str) -> None:
         """The candidate is the champion now; the old one stays at hand for parity."""
-        if "champion" in self.held:
-            adapter.place(self.lm, FORMER_SLOT, _copied(self.lm, CHAMPION_SLOT))
-            self.held["former"] = self.held["champion"]
+        self._keep_former()
         adapter.place(self.lm, CHAMPION_SLOT, _copied(self.lm, CANDIDATE_SLOT))
         self.held["champion"] = version
         self.champion_weight = self.candidate.lm_weight if self.candidate else self.lm_weight()
         self.candidate, self.refusals = None, 0
 
-    def refused(self) -> None:
-        """The candidate is gone; after several in a row training starts again from the champion."""
+    def refused(self, judgement: Judgement) -> None:
+        """The candidate is gone; after several in a row training starts again from the champion.
+
+        Not for parity: that serving cannot be reproduced is not what this adapter learned.
+        """
         self.candidate = None
-        self.refusals += 1
+        self.refusals += any(not check.passed and check.name != "parity" for check in judgement.checks)
         if self.refusals >= REFUSALS_BEFORE_RESET:
             self.refusals = 0
             start = _copied(self.lm, CHAMPION_SLOT) if "champion" in self.held else self._fresh
@@ -165,12 +170,13 @@ class Training:
             self.distiller = self.distiller.again()
 
     def hold_champion(self, version: str, directory: Path, lm_weight: float) -> None:
-        """Take in the champion another life or an operator announced.
+        """Take in the champion another life or an operator announced; the one held so far stays at hand for parity.
 
         Raises:
             BadEvent: files that do not fit the base.
         """
         tensors = adapter.read(directory, self.wanted, self.lm.device)
+        self._keep_former()
         adapter.place(self.lm, CHAMPION_SLOT, tensors)
         self.held["champion"], self.champion_weight = version, lm_weight
 
@@ -194,7 +200,11 @@ class Training:
 
     def gate_knobs(self) -> GateKnobs:
         """The gate's bounds."""
-        return GateKnobs(kl_cap_nats=self._settings.kl_cap_nats, delta=self._settings.value_margin)
+        return GateKnobs(
+            parity=parity_bound(str(self.lm.dtype)),
+            kl_cap_nats=self._settings.kl_cap_nats,
+            delta=self._settings.value_margin,
+        )
 
     def _measure(self, learning: Learning, candidate: Candidate, newer: list[Replayed]) -> Iterator[Evidence | None]:
         """Evidence in slices: None until the last."""
@@ -203,7 +213,9 @@ class Training:
         theirs = Contender(self.lm, slot, self._knobs(self.held.get("champion", BASE_ALONE), self.champion_weight))
         known = {item.strategy_id for item in newer}
         older = [item for item in learning.replay if item.strategy_id not in known][-JUDGED_OLDER:]
-        parity = parity_gaps(self.lm, self._served(learning), self._slot_of, learning.critics)
+        served = self.served(learning)
+        critics = {name: critic for name in {row.policy.critic for row in served} if (critic := self._critic_of(name))}
+        parity = parity_gaps(self.lm, served, self._slot_of, critics)
         yield None
         parts: list[Evidence] = []
         for start in range(0, max(len(newer), 1), SLICE):
@@ -214,16 +226,29 @@ class Training:
             yield None
         yield joined(parts, parity)
 
-    def _served(self, learning: Learning) -> list[Replayed]:
-        """Newest served decisions whose versions are still at hand."""
-        found = [
-            item
-            for item in learning.replay
-            if item.policy.acting_arm != "random"
-            and (not item.policy.critic_weight or item.policy.critic in learning.critics)
-            and (not item.policy.lm_weight or item.policy.base == self.base)
-        ]
-        return found[-PARITY_ROWS:]
+    def served(self, learning: Learning) -> list[Replayed]:
+        """Newest served decisions that can be recomputed, newest first."""
+        found: list[Replayed] = []
+        for item in reversed(list(learning.replay)):
+            if self._at_hand(item.policy):
+                found.append(item)
+            if len(found) == PARITY_ROWS:
+                break
+        return found
+
+    def _at_hand(self, record: PolicyRecord) -> bool:
+        """Whether base, adapter and critic of a decision are known. The critic last: it may have to be read."""
+        known = {BASE_ALONE, *self.held.values()}
+        return (
+            record.acting_arm != "random"
+            and (not record.lm_weight or (record.base == self.base and record.adapter in known))
+            and (not record.critic_weight or self._critic_of(record.critic) is not None)
+        )
+
+    def _keep_former(self) -> None:
+        if "champion" in self.held:
+            adapter.place(self.lm, FORMER_SLOT, _copied(self.lm, CHAMPION_SLOT))
+            self.held["former"] = self.held["champion"]
 
     def _slot_of(self, version: str) -> str | None:
         if version == BASE_ALONE:

@@ -8,7 +8,7 @@ from msgspec import structs
 from model import adapter
 from model.critic import Critic, named
 from model.fresh import random_lm
-from model.gate import Evidence, GateKnobs, doubly_robust, judge_adapter
+from model.gate import Evidence, GateKnobs, doubly_robust, judge_adapter, parity_bound
 from model.gate_critic import bounded, examine_critic
 from model.gate_evidence import Contender, joined, measure, parity_gaps
 from model.grid import ActionGrid
@@ -50,7 +50,8 @@ def test_a_sound_candidate_is_promoted() -> None:
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"parity": (0.0, 0.1)}, "parity"),
+        ({"parity": (0.0, 2e-4)}, "parity"),
+        ({"parity": ()}, "parity"),
         ({"valid": 19}, "decisions"),
         ({"sampled": 0, "valid": 0}, "decisions"),
         ({"kl_nats": (3.0, 2.0)}, "kl"),
@@ -62,6 +63,20 @@ def test_each_fault_is_refused_by_its_own_check(change: dict[str, object], name:
     """One fault, one failed check, named in the reason."""
     assert failed(structs.replace(SOUND, **change)) == [name]
     assert judge_adapter(structs.replace(SOUND, **change), KNOBS).reason.startswith(name)
+
+
+def test_the_bound_of_parity_is_that_of_the_precision_served() -> None:
+    """Law 2: 1e-4 in float32, 2 % in bf16; a gap between the two passes there and not here."""
+    assert parity_bound("torch.float32") == 1e-4
+    assert parity_bound("torch.bfloat16") == parity_bound("torch.float16") == 2e-2
+    off = structs.replace(SOUND, parity=(0.01,))
+    assert judge_adapter(off, GateKnobs(parity=parity_bound("torch.bfloat16"))).decision == "promoted"
+    assert judge_adapter(off, GateKnobs(parity=parity_bound("torch.float32"))).decision == "refused"
+
+
+def test_nothing_to_judge_parity_by_is_said() -> None:
+    """Without a served decision at hand the record says so, and the candidate does not pass."""
+    assert judge_adapter(structs.replace(SOUND, parity=()), KNOBS).reason == "parity: not judged, 0 rows"
 
 
 def test_too_few_newer_rewards_are_said() -> None:
@@ -115,6 +130,15 @@ def test_parity_reproduces_what_was_served_and_nothing_else() -> None:
     assert max(map(abs, wrong)) > 1e-2
     assert parity_gaps(lm, items, nothing.__getitem__, critics) == ()
     assert parity_gaps(lm, items, {"adapter-000001-00000000": "slot_x"}.__getitem__, {}) == ()
+
+
+def test_a_record_that_contradicts_its_versions_is_not_reproduced() -> None:
+    """Other heads than the critic has, or no temperature: an infinite gap, not a crash."""
+    lm, critic = tiny(), Critic.prior(1, 3, Formula())
+    items = served(lm, critic, 2, "base", None)
+    heads, cold = (structs.replace(items[0].policy, **{name: 0}) for name in ("heads", "temperature"))
+    wrong = [items[0]._replace(policy=heads), items[1]._replace(policy=cold)]
+    assert parity_gaps(lm, wrong, lambda _: None, {critic.version: critic}) == (np.inf, np.inf)
 
 
 def test_a_candidate_equal_to_the_champion_differs_in_nothing() -> None:

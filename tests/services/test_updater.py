@@ -14,7 +14,7 @@ from model.lm import LanguageModel
 from model.registry import Registry
 from services import updater_announcing
 from services.local.stack import Endpoints
-from services.settings import UpdaterSettings, registry_address
+from services.settings import registry_address
 from services.updater_inbox import inbox_of
 from services.updater_learning import Learning
 from services.updater_state import folder_of, load_learning, newest
@@ -24,28 +24,13 @@ from streaming.contracts.rewards import Reward
 from streaming.contracts.topics import ADAPTERS, DEAD_LETTERS
 from streaming.reward import Formula
 from tests.model.closed import closed_rewards
-from tests.services.updater_samples import Bench, save_base
+from tests.services.updater_samples import Bench, quick_settings, served_by
 
 
 @pytest.fixture
 def bench(stack: Endpoints, topic_prefix: str, tmp_path: Path) -> Iterator[Bench]:
     """An installation of the test's own, with quick steps."""
-    settings = UpdaterSettings(
-        home=tmp_path / "home",
-        kafka_bootstrap=stack.kafka_bootstrap,
-        topic_prefix=topic_prefix,
-        base_model=str(save_base(tmp_path / "base")),
-        device="cpu",
-        heads=2,
-        publish_every_s=0.2,
-        snapshot_every_s=0.5,
-        batch=8,
-        train_every=20,
-        candidate_every_steps=5,
-        candidate_wait_s=0.5,
-        kl_cap_nats=20.0,
-    )
-    made = Bench(settings)
+    made = Bench(quick_settings(stack, topic_prefix, tmp_path))
     yield made
     made.close()
 
@@ -80,7 +65,8 @@ def test_killed_it_ends_where_an_undisturbed_run_does(bench: Bench) -> None:
 
 def test_it_promotes_adapters_and_serves_what_it_announced(bench: Bench) -> None:
     """Version first, then `serving`; every file of it fits the base and verifies; each decision is recorded."""
-    bench.say(closed_rewards(300))
+    rewards = closed_rewards(300)
+    bench.say([*rewards[:260], *served_by(rewards[260:], "lm", bench.settings.base_model)])
 
     def champion() -> str:
         return next((r.champion for r in reversed(bench.announced()) if isinstance(r, Serving)), BASE_ALONE)
@@ -149,6 +135,7 @@ def test_a_corrupt_adapter_in_the_inbox_is_refused_with_its_reason(bench: Bench)
 def test_old_critics_leave_topic_and_registry(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only recent snapshots stay: older ones are tombstoned, and their files are gone."""
     monkeypatch.setattr(updater_announcing, "KEPT_CRITICS", 3)
+    monkeypatch.setattr(updater_announcing, "THINNED", ())
     rewards = closed_rewards(300)
     with bench.running() as thread:
         for stop in range(30, 301, 30):

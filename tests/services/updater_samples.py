@@ -11,17 +11,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import structs
 
+from model.critic import Critic
 from model.fresh import random_lm
+from model.gate_evidence import lm_log_probs
+from model.grid import ActionGrid
+from model.lm import LanguageModel
+from model.memory import Replayed
+from model.policy import Knobs, propensity, record_of
 from services.clients import producer, topic_name, whole_topic_consumer
+from services.local.stack import Endpoints
 from services.settings import PREFIX, UpdaterSettings
 from services.topics import ensure_topics
 from services.updater import Updater
 from services.updater_state import FACTS, folder_of, newest
-from streaming.contracts.adapters import GateDecision, Serving, Version, decode_record
+from streaming.contracts.adapters import BASE_ALONE, GateDecision, Serving, Version, decode_record
 from streaming.contracts.codec import decode, encode
+from streaming.contracts.kinds import Arm
 from streaming.contracts.rewards import Reward
 from streaming.contracts.topics import ADAPTERS, DECISIONS, REWARDS, TopicSpec
+from streaming.reward import Formula
 
 PATIENCE_S = 90.0
 """Bound of a wait; nothing is asserted of it."""
@@ -34,6 +46,59 @@ def save_base(folder: Path) -> Path:
     lm.spelling.tokenizer.save_pretrained(folder)
     lm.pointer.save(folder)
     return folder
+
+
+def quick_settings(stack: Endpoints, topic_prefix: str, folder: Path) -> UpdaterSettings:
+    """An installation of a test's own, with quick steps."""
+    return UpdaterSettings(
+        home=folder / "home",
+        kafka_bootstrap=stack.kafka_bootstrap,
+        redis_url=stack.redis_url,
+        topic_prefix=topic_prefix,
+        base_model=str(save_base(folder / "base")),
+        device="cpu",
+        heads=2,
+        publish_every_s=0.2,
+        snapshot_every_s=0.5,
+        batch=8,
+        train_every=20,
+        candidate_every_steps=5,
+        candidate_wait_s=0.5,
+        kl_cap_nats=20.0,
+    )
+
+
+def served_by(
+    rewards: Sequence[Reward], arm: Arm, base: str | Path, critic: Critic | None = None, error: float = 0.0
+) -> list[Reward]:
+    """The same decisions as logged by an arm that the bare base (`lm`) or a critic (`critic`) serves.
+
+    Args:
+        error: of the logged propensity, relative: 0 as an exact server logs it.
+    """
+    lm = LanguageModel.load(str(base), "cpu")
+    knobs = Knobs(f"{lm.name}@{lm.base_sha256[:12]}", BASE_ALONE, 0.4, 0.0)
+    valuer = critic or Critic.prior(0, 2, Formula())
+    requests = [structs.replace(reward.request, arm=arm) for reward in rewards]
+    records = [record_of(request, ActionGrid.of(request), valuer, knobs, late=False) for request in requests]
+    rows: list[list[npt.NDArray[np.float64]] | None] = [None] * len(rewards)
+    if arm == "lm":
+        items = [
+            Replayed(r.strategy_id, 0, r.request, r.decision, p, 1.0, 0.0, 1)
+            for r, p in zip(rewards, records, strict=True)
+        ]
+        rows = list(lm_log_probs(lm, None, lm.encode(requests), items))
+    chances = [
+        propensity(request, reward.decision, record, critic, row)
+        for request, reward, record, row in zip(requests, rewards, records, rows, strict=True)
+    ]
+    return [
+        structs.replace(
+            reward, request=request, policy=record, propensity=chance * (1.0 + error), assigned_arm=arm, acting_arm=arm
+        )
+        for reward, request, record, chance in zip(rewards, requests, records, chances, strict=True)
+        if 0.0 < chance < 0.9
+    ]
 
 
 class Bench:
@@ -139,4 +204,4 @@ def environment(settings: UpdaterSettings) -> dict[str, str]:
     return found
 
 
-__all__ = ["Bench", "environment", "save_base"]
+__all__ = ["Bench", "environment", "quick_settings", "save_base", "served_by"]
