@@ -13,26 +13,33 @@ from typing import Any
 import click
 
 from services.cli_data import COMMANDS
-from services.settings import SettingError
 
-EXIT_USAGE = 2
-EXIT_MISSING = 3
+EXIT_INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """Turns our own errors into one clear line and a code that means something."""
+    """Turns what stops a command into one clear line and a code that means something."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from services.local.process import MissingPart, ProcessDied
-
+        _quiet_clients()
         try:
             return super().invoke(ctx)
-        except SettingError as error:
-            _fail(str(error), EXIT_USAGE)
-        except (MissingPart, ProcessDied) as error:
-            _fail(str(error), EXIT_MISSING)
         except KeyboardInterrupt:
-            _fail("interrupted", 130)
+            _fail("interrupted", EXIT_INTERRUPTED)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            from services.cli_errors import explained
+
+            found = explained(error, os.environ)
+            if found is None:
+                raise
+            _fail(*found)
+
+
+def _quiet_clients() -> None:
+    """Kafka's client logs every failed attempt; a command says once what came of it. Services turn its log on again."""
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 def _fail(message: str, code: int) -> None:
@@ -46,6 +53,7 @@ def _say(message: str) -> None:
 
 def _logging(level: str) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("kafka").setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

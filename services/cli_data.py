@@ -55,15 +55,11 @@ def publish(file: Any, *, dry_run: bool, now: bool) -> None:
 
 
 def _sent(records: list[Any]) -> int:
-    from services.clients import producer
-    from services.publish import send
+    from services.delivery import deliver
+    from services.publish import addressed
 
     settings = connected_settings()
-    client = producer(settings)
-    try:
-        return send(records, settings, client)
-    finally:
-        client.close()
+    return deliver(settings, addressed(records, settings))
 
 
 @click.command()
@@ -139,7 +135,7 @@ def _with_redis(act: Callable[[Any, str], Any]) -> Any:
     from services.clients import redis_client
 
     settings = connected_settings()
-    client = redis_client(settings)
+    client = redis_client(settings, retries=0)  # somebody waits at a terminal
     try:
         return act(client, settings.topic_prefix)
     finally:
@@ -195,17 +191,14 @@ def dead_letters_list(reason: str, topic: str) -> None:
 @click.option("--topic", default="", help="Only from this topic.")
 def dead_letters_replay(reason: str, topic: str) -> None:
     """Send the original bytes again to where they came from; safe to repeat."""
-    from services.clients import producer
-    from services.letters import selected, send_again
+    from services.delivery import deliver
+    from services.letters import again, selected
     from services.reading import read_all
     from streaming.contracts.topics import DEAD_LETTERS
 
     settings = connected_settings()
-    client = producer(settings)
-    try:
-        sent, left = send_again(selected(read_all(settings, DEAD_LETTERS), reason, topic), settings, client)
-    finally:
-        client.close()
+    whole, left = again(selected(read_all(settings, DEAD_LETTERS), reason, topic), settings)
+    sent = deliver(settings, whole) if whole else 0
     click.echo(f"{sent} sent again, {left} left (only a prefix of them was kept)")
 
 

@@ -15,6 +15,9 @@ from streaming.contracts.topics import TopicSpec
 MAX_RECORD_BYTES = 6 * 1024 * 1024
 """Largest record read or written; the embedded broker's `message.max.bytes`."""
 
+COMMAND_REQUEST_MS = 10_000
+"""A command waits this long for one answer, and three times as long for a record's acknowledgement."""
+
 
 def topic_name(settings: Common, topic: TopicSpec) -> str:
     """The topic's name on the broker."""
@@ -33,6 +36,17 @@ def producer(settings: Common, **options: Any) -> KafkaProducer:
     return KafkaProducer(**{**kafka_options(settings), **defaults, **options})
 
 
+def command_producer(settings: Common) -> KafkaProducer:
+    """A producer of somebody who waits at a terminal: it says within seconds what a service would wait out."""
+    patience_ms = round(settings.kafka_timeout_s * 1000)
+    return producer(
+        settings,
+        max_block_ms=patience_ms,
+        request_timeout_ms=max(patience_ms, COMMAND_REQUEST_MS),
+        delivery_timeout_ms=3 * max(patience_ms, COMMAND_REQUEST_MS),
+    )
+
+
 def group_consumer(settings: Common, group: str, topics: Iterable[TopicSpec], **options: Any) -> KafkaConsumer:
     """A consumer in a group; commits are explicit, after the work."""
     defaults: dict[str, Any] = {
@@ -48,13 +62,14 @@ def group_consumer(settings: Common, group: str, topics: Iterable[TopicSpec], **
 
 
 def whole_topic_consumer(settings: Common, topic: TopicSpec, **options: Any) -> KafkaConsumer:
-    """A consumer outside any group, at the beginning of every partition of one topic."""
+    """A consumer outside any group, at the beginning of every partition of one topic; of none while there is no topic."""
     defaults: dict[str, Any] = {"enable_auto_commit": False, "max_partition_fetch_bytes": MAX_RECORD_BYTES}
     consumer = KafkaConsumer(**{**kafka_options(settings), **defaults, **options})
     name = topic_name(settings, topic)
     partitions = [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name) or ())]
     consumer.assign(partitions)
-    consumer.seek_to_beginning(*partitions)
+    if partitions:
+        consumer.seek_to_beginning(*partitions)
     return consumer
 
 
@@ -63,9 +78,9 @@ def admin(settings: Common, **options: Any) -> KafkaAdminClient:
     return KafkaAdminClient(**{**kafka_options(settings), **options})
 
 
-def redis_client(settings: Common) -> "redis.Redis":
+def redis_client(settings: Common, *, retries: int = 2) -> "redis.Redis":
     """A Redis client with bytes in and out; short retries here, long patience in the callers."""
-    retry = Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=2)
+    retry = Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=retries)
     return redis.Redis.from_url(
         settings.redis_url, decode_responses=False, retry=retry, socket_timeout=10.0, socket_connect_timeout=5.0
     )

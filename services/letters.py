@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from services.publish import Sender
 from services.reading import TopicRecord, printable
 from services.settings import Common
 
@@ -66,21 +65,19 @@ def line(found: Letter) -> str:
     return printable(f"{found.at} {where} {found.reason} ({found.blame}) {said}")
 
 
-def send_again(letters: Iterable[Letter], settings: Common, sender: Sender) -> tuple[int, int]:
-    """Publish the original bytes under their original key to where they came from.
+def again(letters: Iterable[Letter], settings: Common) -> tuple[list[tuple[str, bytes, bytes]], int]:
+    """The original bytes under their original key for where they came from, ready to be published.
 
     Safe to repeat: messages that were applied meanwhile are recognised by their messageId.
 
     Returns:
-        (sent, left): how many went, and how many could not because only a prefix of them was kept.
+        (topic with prefix, key, value) of each, and how many cannot go because only a prefix of them was kept.
     """
-    sent = left = 0
+    whole, left = [], 0
     for found in letters:
         if found.truncated or found.original is None or not found.topic:
             left += 1
             continue
         name = found.topic if found.topic.startswith(settings.topic_prefix) else settings.topic_prefix + found.topic
-        sender.send(name, value=found.original, key=found.key or b"")
-        sent += 1
-    sender.flush()
-    return sent, left
+        whole.append((name, found.key or b"", found.original))
+    return whole, left

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Protocol
 
 import msgspec
 
@@ -40,16 +39,6 @@ class Verdict(msgspec.Struct, frozen=True):
     line: int
     record: Record | None
     refusal: str | None
-
-
-class Sender(Protocol):
-    """The part of a Kafka producer that is used."""
-
-    def send(self, topic: str, value: bytes, key: bytes) -> object:
-        """Queue one record."""
-
-    def flush(self) -> object:
-        """Wait until all are acknowledged."""
 
 
 def classify(line: bytes, now_ms: int) -> Record:
@@ -110,14 +99,9 @@ def _timestamp(line: bytes) -> datetime | None:
         return None  # judged, and refused if it must be, by `classify`
 
 
-def send(records: Iterable[Record], settings: Common, sender: Sender) -> int:
-    """Publish and wait for every acknowledgement. Returns how many."""
-    count = 0
-    for record in records:
-        sender.send(settings.topic_prefix + record.topic.name, value=record.value, key=record.key)
-        count += 1
-    sender.flush()
-    return count
+def addressed(records: Iterable[Record], settings: Common) -> Iterator[tuple[str, bytes, bytes]]:
+    """Topic with prefix, key and value of each."""
+    return ((settings.topic_prefix + record.topic.name, record.key, record.value) for record in records)
 
 
 def wall_ms() -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from kafka import KafkaConsumer
 
-from services.clients import whole_topic_consumer
+from services.clients import topic_name, whole_topic_consumer
 from services.settings import Common
 from streaming.contracts.topics import TopicSpec
 
@@ -26,8 +26,12 @@ class TopicRecord:
 
 
 def read_all(settings: Common, topic: TopicSpec) -> Iterator[TopicRecord]:
-    """Every record of a topic up to the end offsets asked at the start."""
-    consumer = whole_topic_consumer(settings, topic)
+    """Every record of a topic up to the end offsets asked at the start.
+
+    Raises:
+        LookupError: the topic does not exist.
+    """
+    consumer = _consumer(settings, topic)
     try:
         ends = consumer.end_offsets(list(consumer.assignment()))
         while any(consumer.position(tp) < end for tp, end in ends.items()):
@@ -40,8 +44,12 @@ def read_all(settings: Common, topic: TopicSpec) -> Iterator[TopicRecord]:
 def follow(
     settings: Common, topic: TopicSpec, *, from_beginning: bool, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[TopicRecord]:
-    """Records as they come, from now on or from the beginning, until `stop()`."""
-    consumer: KafkaConsumer = whole_topic_consumer(settings, topic)
+    """Records as they come, from now on or from the beginning, until `stop()`.
+
+    Raises:
+        LookupError: the topic does not exist.
+    """
+    consumer = _consumer(settings, topic)
     try:
         if not from_beginning:
             consumer.seek_to_end(*consumer.assignment())
@@ -51,6 +59,15 @@ def follow(
             time.sleep(0)
     finally:
         consumer.close()
+
+
+def _consumer(settings: Common, topic: TopicSpec) -> KafkaConsumer:
+    consumer: KafkaConsumer = whole_topic_consumer(settings, topic)
+    if not consumer.assignment():
+        consumer.close()
+        name = topic_name(settings, topic)
+        raise LookupError(f"topic {name!r} is not on the broker; create it with `stratagem topics`")
+    return consumer
 
 
 def printable(text: str, limit: int = 400) -> str:

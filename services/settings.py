@@ -3,6 +3,7 @@
 Every field is an environment variable `STRATAGEM_<FIELD>`; nothing below `main` reads the environment.
 """
 
+import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,10 +38,22 @@ class Common(Struct, frozen=True, kw_only=True):
     kafka_ssl_check_hostname: Annotated[
         bool, Meta(description="whether the broker's name must be its certificate's")
     ] = True
+    kafka_timeout_s: Annotated[
+        float, Meta(gt=0, description="a command that cannot reach Kafka gives up after this; services try again")
+    ] = 5.0
     topic_prefix: Annotated[str, Meta(description="put before every topic name, e.g. `acme.`")] = ""
     group_prefix: Annotated[str, Meta(description="put before every consumer group")] = "stratagem-"
     partitions: Annotated[int, Meta(ge=1, le=1024, description="of topics that have to be created")] = 4
     replication_factor: Annotated[int, Meta(ge=1, le=9, description="of topics that have to be created")] = 1
+    retention_events_h: Annotated[
+        float, Meta(ge=0, description="hours that new topics keep shop and ads events; 0: for ever, here and below")
+    ] = 30 * 24.0
+    retention_strategies_h: Annotated[
+        float, Meta(ge=0, description="of strategies, their requests and suppressions; longer than `HORIZON_H`")
+    ] = 30 * 24.0
+    retention_rewards_h: Annotated[float, Meta(ge=0, description="of rewards")] = 90 * 24.0
+    retention_decisions_h: Annotated[float, Meta(ge=0, description="of the gate's decisions")] = 400 * 24.0
+    retention_dead_letters_h: Annotated[float, Meta(ge=0, description="of dead letters")] = 30 * 24.0
     redis_url: Annotated[str, Meta(description="redis://, rediss:// or unix://; empty: the embedded one")] = ""
     buckets: Annotated[
         int, Meta(ge=1, description="of customers; a multiple of the partitions; fixed at first start")
@@ -48,7 +61,9 @@ class Common(Struct, frozen=True, kw_only=True):
     clock: Annotated[Literal["live", "replay"], Meta(description="what moves an idle partition's watermark")] = "live"
     registry: Annotated[str, Meta(description="any fsspec address; empty: HOME/registry")] = ""
     metrics_host: Annotated[str, Meta(description="address the metrics are served on")] = "127.0.0.1"
-    metrics_port: Annotated[int, Meta(ge=0, le=65535, description="0: the service's own default")] = 0
+    metrics_port: Annotated[
+        int, Meta(ge=0, le=65535, description="0: the service's own default; `up` gives its services this and the next")
+    ] = 0
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="of the service's log")] = (
         "INFO"
     )
@@ -165,7 +180,7 @@ def load(kind: type[S], environ: Mapping[str, str], **overrides: object) -> S:
         if raw:
             values[name] = _parsed(PREFIX + name.upper(), raw, hint)
     arguments: dict[str, Any] = {**values, **overrides}
-    return kind(**arguments)
+    return _checked(kind(**arguments))
 
 
 def _parsed(variable: str, raw: str, hint: object) -> object:
@@ -180,6 +195,28 @@ def _parsed(variable: str, raw: str, hint: object) -> object:
         raise SettingError(message) from None
 
 
+def _checked(settings: S) -> S:
+    """What one field's type cannot say; no message shows a password, which a Redis URL may hold."""
+    for address in settings.kafka_bootstrap.split(",") if settings.kafka_bootstrap else ():
+        if not re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^\s:\[\]]+):\d{1,5}", address):
+            raise SettingError(f"{PREFIX}KAFKA_BOOTSTRAP={settings.kafka_bootstrap!r}: wanted host:port[,host:port...]")
+    if settings.redis_url and not settings.redis_url.startswith(("redis://", "rediss://", "unix://")):
+        raise SettingError(f"{PREFIX}REDIS_URL: wanted an address that begins with redis://, rediss:// or unix://")
+    sasl = settings.kafka_security_protocol.startswith("SASL")
+    if sasl != bool(settings.kafka_sasl_mechanism):
+        raise SettingError(
+            f"{PREFIX}KAFKA_SASL_MECHANISM={settings.kafka_sasl_mechanism!r} with "
+            f"{PREFIX}KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol!r}: wanted both of SASL, or neither"
+        )
+    if sasl and not settings.kafka_sasl_username:
+        raise SettingError(f"{PREFIX}KAFKA_SASL_USERNAME: wanted with {PREFIX}KAFKA_SASL_MECHANISM")
+    for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
+        path = getattr(settings, name)
+        if path and not Path(path).is_file():
+            raise SettingError(f"{PREFIX}{name.upper()}={path!r}: there is no such file")
+    return settings
+
+
 def registry_address(settings: Common) -> str:
     """Where versions live."""
     return settings.registry or str((settings.home / "registry").resolve())
@@ -190,6 +227,7 @@ def kafka_options(settings: Common) -> types.MappingProxyType[str, object]:
     options: dict[str, object] = {
         "bootstrap_servers": settings.kafka_bootstrap.split(","),
         "security_protocol": settings.kafka_security_protocol,
+        "bootstrap_timeout_ms": round(settings.kafka_timeout_s * 1000),
     }
     if settings.kafka_sasl_mechanism:
         options |= {

@@ -47,8 +47,38 @@ def test_a_wrong_value_names_the_variable(variable: str, value: str) -> None:
     assert value in str(caught.value)
 
 
-def test_security_settings_reach_the_kafka_client() -> None:
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"KAFKA_BOOTSTRAP": "localhost"}, "STRATAGEM_KAFKA_BOOTSTRAP"),
+        ({"KAFKA_BOOTSTRAP": "a:1,b:kafka"}, "STRATAGEM_KAFKA_BOOTSTRAP"),
+        ({"REDIS_URL": "user:geheim@localhost:6379"}, "STRATAGEM_REDIS_URL"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "STRATAGEM_KAFKA_SASL_MECHANISM"),
+        ({"KAFKA_SASL_MECHANISM": "PLAIN"}, "STRATAGEM_KAFKA_SECURITY_PROTOCOL"),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SASL_MECHANISM": "PLAIN"},
+            "STRATAGEM_KAFKA_SASL_USERNAME",
+        ),
+        ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CAFILE": "/no/ca.pem"}, "STRATAGEM_KAFKA_SSL_CAFILE"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str], variable: str) -> None:
+    """What one field's type cannot say is said at the start, not by a client's time-out; no password is shown."""
+    with pytest.raises(SettingError, match=variable) as caught:
+        load(Common, {f"STRATAGEM_{name}": value for name, value in environ.items()})
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bootstrap", ["localhost:9092", "a.b-c.example:1,10.0.0.1:9092", "[::1]:9092"])
+def test_addresses_of_every_form_are_taken(bootstrap: str) -> None:
+    """Names, IPv4 and bracketed IPv6, one or several."""
+    assert load(Common, {"STRATAGEM_KAFKA_BOOTSTRAP": bootstrap}).kafka_bootstrap == bootstrap
+
+
+def test_security_settings_reach_the_kafka_client(tmp_path: Path) -> None:
     """SASL and TLS are passed on only when asked for."""
+    authority = tmp_path / "ca.pem"
+    authority.touch()
     settings = load(
         Common,
         {
@@ -57,10 +87,10 @@ def test_security_settings_reach_the_kafka_client() -> None:
             "STRATAGEM_KAFKA_SASL_MECHANISM": "PLAIN",
             "STRATAGEM_KAFKA_SASL_USERNAME": "u",
             "STRATAGEM_KAFKA_SASL_PASSWORD": "p",
-            "STRATAGEM_KAFKA_SSL_CAFILE": "/ca.pem",
+            "STRATAGEM_KAFKA_SSL_CAFILE": str(authority),
         },
     )
     options = kafka_options(settings)
     assert options["bootstrap_servers"] == ["a:1", "b:2"]
-    assert (options["sasl_plain_username"], options["ssl_cafile"]) == ("u", "/ca.pem")
+    assert (options["sasl_plain_username"], options["ssl_cafile"]) == ("u", str(authority))
     assert "sasl_mechanism" not in kafka_options(Common(kafka_bootstrap="a:1"))
