@@ -67,8 +67,12 @@ def category_candidate(
     reference: Reference,
     now_ms: int,
     currency: str,
+    cap_pct: int = 0,
 ) -> Candidate:
-    """A category as a candidate: the mean of its products; its id is its name."""
+    """A category as a candidate: the mean of its products; its id is its name.
+
+    `cap_pct` is the largest discount rules and campaign allow; the category's thinnest margin may allow less.
+    """
     products = _known(reference.in_category(category), reference, currency)
     return Candidate(
         id=category,
@@ -79,7 +83,7 @@ def category_candidate(
         text=", ".join(dict.fromkeys(product.category[-1] for product in products))[:TEXT_CHARS],
         price_minor=_mean([p.price_minor for p in products]),
         margin_minor=_mean([p.price_minor - p.unit_cost_minor for p in products]),
-        max_discount_pct=0,
+        max_discount_pct=max(0, min(cap_pct, reference.least_margin_pct(category, currency))),
         age_days=max((_age_days(product, now_ms) for product in products), default=0.0),
         relation=_shared(relations, products),
     )

@@ -6,6 +6,7 @@ stays unknown; they are ordered by a stable hash, so that a place in the list sa
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from random import Random
 
@@ -26,7 +27,8 @@ from streaming.sources import sources
 from streaming.triggers import Moment, in_audience
 
 LIMITS = {"recommendation": 8, "ranking": 6, "promotion": 6, "ad": 8}
-"""Candidates of the first kind of slot; a ranking adds up to `MAX_CATEGORIES`. 4,096 actions bound them."""
+"""Candidates of the first kind of slot (a promotion's last one is a category); a ranking adds up to `MAX_CATEGORIES`.
+4,096 actions bound them."""
 MAX_CATEGORIES = 3
 MAX_TOLD = 8
 """Removed candidates told in a request."""
@@ -92,12 +94,36 @@ def _chosen(scene: Scene, terms: Terms) -> tuple[tuple[Candidate, ...], tuple[Re
         return _ads(scene)
     if scene.moment.kind == "ranking":
         return _rankings(scene)
-    products, removed = _products(scene, LIMITS[scene.moment.kind])
-    candidates = [_candidate(scene, product) for product in products]
     if scene.moment.kind == "promotion":
-        removed += tuple(Removed("product", c.id, "no_offer") for c in candidates if not sellable(c, terms))
-        candidates = [c for c in candidates if sellable(c, terms)]
-    return _shuffled(scene, candidates), removed
+        return _promotions(scene, terms)
+    products, removed = _products(scene, LIMITS[scene.moment.kind])
+    return _shuffled(scene, [_candidate(scene, product) for product in products]), removed
+
+
+def _promotions(scene: Scene, terms: Terms) -> tuple[tuple[Candidate, ...], tuple[Removed, ...]]:
+    """Products that leave an offer, and the category that most of them belong to."""
+    products, removed = _products(scene, LIMITS["promotion"] - 1)
+    candidates = [_candidate(scene, product) for product in products]
+    label = _promoted_category(scene, products)
+    if label is not None:
+        cap = _cap_pct(scene)
+        candidates.append(
+            category_candidate(scene.relations, label, scene.reference, scene.now_ms, scene.currency, cap)
+        )
+    removed += tuple(Removed("product", c.id, "no_offer") for c in candidates if not sellable(c, terms))
+    return _shuffled(scene, [c for c in candidates if sellable(c, terms)]), removed
+
+
+def _promoted_category(scene: Scene, products: list[Product]) -> str | None:
+    """The category of most of the products, if all of it may be promoted and the campaign is meant for all of it."""
+    counted = Counter(category_of(product) for product in products)
+    if not counted:
+        return None
+    label = max(counted, key=lambda name: (counted[name], name))
+    campaign, reference = scene.campaign, scene.reference
+    meant = campaign is None or (not campaign.product_ids and label in campaign.categories)
+    is_a_product = reference.product(label) is not None  # a decision's value must name one thing
+    return label if meant and not is_a_product and reference.least_margin_pct(label, scene.currency) >= 0 else None
 
 
 def _products(scene: Scene, limit: int) -> tuple[list[Product], tuple[Removed, ...]]:
@@ -187,10 +213,13 @@ def _rankings(scene: Scene) -> tuple[tuple[Candidate, ...], tuple[Removed, ...]]
 
 
 def _candidate(scene: Scene, product: Product) -> Candidate:
+    return product_candidate(scene.relations, product, scene.now_ms, _cap_pct(scene), scene.language)
+
+
+def _cap_pct(scene: Scene) -> int:
+    """The largest discount that rules and campaign allow."""
     cap = scene.rules.max_discount_pct
-    if scene.campaign is not None:
-        cap = min(cap, scene.campaign.max_discount_pct)
-    return product_candidate(scene.relations, product, scene.now_ms, cap, scene.language)
+    return cap if scene.campaign is None else min(cap, scene.campaign.max_discount_pct)
 
 
 def _shuffled(scene: Scene, candidates: list[Candidate]) -> tuple[Candidate, ...]:

@@ -133,14 +133,14 @@ def _promotion(candidates: tuple[Candidate, ...], terms: Terms) -> Offer:
 
 
 def _offer_types(candidates: tuple[Candidate, ...], terms: Terms) -> dict[str, str]:
-    """Offer type → why it is removed for every product."""
+    """Offer type → why it is removed for every candidate."""
     wanted = terms.campaign.offer_types if terms.campaign and terms.campaign.offer_types else OFFER_TYPES
     why = {name: "campaign" for name in OFFER_TYPES if name not in wanted}
     low, high = _bounds(terms)
     levels = [int(level) for level in DISCOUNT_LEVELS if max(low, 1) <= int(level) <= high]
     if not any(level <= candidate.max_discount_pct for candidate in candidates for level in levels):
         why.setdefault("percent_off", "discount_over_margin")
-    if all(candidate.margin_minor < terms.rules.free_shipping_minor for candidate in candidates):
+    if not any(_carries_shipping(candidate, terms) for candidate in candidates):
         why.setdefault("free_shipping", "cost_over_margin")
     return why
 
@@ -169,7 +169,7 @@ def _discount_rules(
     values: dict[str, tuple[str, ...]],
     terms: Terms,
 ) -> tuple[Exclusion, ...]:
-    """Zero goes with every offer but a percentage; no product's discount exceeds its cap; no dead end is left."""
+    """Zero goes with every offer but a percentage; no candidate's discount exceeds its cap; no dead end is left."""
     above_zero = tuple(level for level in values["discount"] if level != "0")
     rules = []
     if "percent_off" in values["offer_type"]:
@@ -183,7 +183,7 @@ def _discount_rules(
         if over:
             rules.append(Exclusion("product", candidate.id, "discount", over))
         never: tuple[str, ...] = () if len(over) < len(above_zero) else ("percent_off",)
-        if candidate.margin_minor < terms.rules.free_shipping_minor:
+        if not _carries_shipping(candidate, terms):
             never += ("free_shipping",)
         present = tuple(v for v in never if v in values["offer_type"])
         if present:
@@ -191,8 +191,13 @@ def _discount_rules(
     return tuple(rules)
 
 
+def _carries_shipping(candidate: Candidate, terms: Terms) -> bool:
+    """Whether its margin pays for a delivery; a category's does not, since its cheapest product may be all that is bought."""
+    return candidate.what == "product" and candidate.margin_minor >= terms.rules.free_shipping_minor
+
+
 def sellable(candidate: Candidate, terms: Terms) -> bool:
-    """Whether a promotion of this product leaves any offer type: else it is a dead end and no candidate."""
+    """Whether a promotion of this candidate leaves any offer type: else it is a dead end and no candidate."""
     return len(_offer_types((candidate,), terms)) < len(OFFER_TYPES)
 
 

@@ -89,6 +89,7 @@ class Reference:
         self._popularity = popularity if isinstance(popularity, Popularity) else Popularity(popularity)
         self._index = index
         self._medians: dict[tuple[str, str], int | None] = {}
+        self._least_margins: dict[tuple[str, str], int] = {}
 
     @cached_property
     def index(self) -> Index:
@@ -137,6 +138,20 @@ class Reference:
             ]
             self._medians[key] = int(statistics.median_low(prices)) if prices else None
         return self._medians[key]
+
+    def least_margin_pct(self, category: str, currency: str) -> int:
+        """Margin over price, percent rounded down, of the category's thinnest product in stock; 0 where nothing is.
+
+        What is promised on a category holds for each of its products, so the thinnest one bounds it. Negative where one
+        costs more than it brings.
+        """
+        key = (category, currency)
+        if key not in self._least_margins:
+            products = (self.products[p] for p in self.in_category(category))
+            sold = [p for p in products if p.currency == currency and p.stock > 0 and p.price_minor > 0]
+            shares = [100 * (p.price_minor - p.unit_cost_minor) // p.price_minor for p in sold]
+            self._least_margins[key] = min(shares, default=0)
+        return self._least_margins[key]
 
     def search(self, query: str, limit: int) -> tuple[str, ...]:
         """Ids of products that share the most words with a query, among those that have its rarest word.

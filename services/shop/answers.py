@@ -188,6 +188,12 @@ def refund_probability(product_id: str) -> float:
     return 0.02 + 0.18 * stable_unit("refund", product_id) ** 4
 
 
+def _ordered_product(request: StrategyRequest, decision: Mapping[str, str]) -> str:
+    """The product an order would be of; empty where that is open, as for a campaign or a category."""
+    named = decision.get("product") or decision.get("pinned_product") or ""
+    return named if any(c.id == named and c.what == "product" for c in request.candidates) else ""
+
+
 def answer_of(customer: Customer, shelf: Shelf, request: StrategyRequest, decision: Mapping[str, str]) -> Answer:
     """Probabilities of the customer's answers to one decision."""
     effects = effects_of(customer, shelf, request)
@@ -196,7 +202,7 @@ def answer_of(customer: Customer, shelf: Shelf, request: StrategyRequest, decisi
         seen=sigmoid(sum(part.seen for part in parts)),
         clicked=sigmoid(sum(part.click for part in parts)),
         ordered=sigmoid(sum(part.order for part in parts)),
-        refunded=refund_probability(decision.get("product") or decision.get("pinned_product") or ""),
+        refunded=refund_probability(_ordered_product(request, decision)),
         left=CHANNEL_LEAVES.get(decision.get("channel", ""), 0.0),
         units=max(customer.taste.units_per_line, 1.0),
     )

@@ -83,7 +83,7 @@ def expected_rewards(world: World, request: StrategyRequest, formula: Formula) -
     clicked = seen * expit(summed_logits(request, effects, base, "click"))
     ordered = clicked * expit(summed_logits(request, effects, base, "order"))
     margin = ordered * formula.margin_grid(request) * max(customer.taste.units_per_line, 1.0)
-    back = {c.id: refund_probability(c.id) for c in request.candidates if c.what == "product"}
+    back = {c.id: refund_probability(c.id) if c.what == "product" else MEAN_REFUND for c in request.candidates}
     pointed = "pinned_product" if request.kind == "ranking" else "product"
     refunded = margin * (MEAN_REFUND if request.kind == "ad" else along(request, pointed, back))
     left = seen * along(request, "channel", CHANNEL_LEAVES)

@@ -77,7 +77,8 @@ def product_of(world: World, strategy: Strategy, rng: Random) -> str | None:
     if direct in world.catalog:
         return direct
     campaign = world.campaigns.get(decision.get("campaign", ""))
-    offered = campaign.product_ids if campaign else world.by_category.get(decision.get("category", ""), ())[:10]
+    label = decision.get("category") or decision.get("product", "")  # a promotion may be of a whole category
+    offered = campaign.product_ids if campaign else world.by_category.get(label, ())[:10]
     now = strategy.issued_at
     able = [p for p in offered if p in world.catalog and world.catalog[p].stock and world.catalog[p].launched_at <= now]
     return rng.choice(able) if able else None

@@ -187,6 +187,31 @@ def test_candidates_come_from_what_the_moment_is_about() -> None:
     assert offered <= {"p1", "p2", "p3", "p5"}
 
 
+def test_a_promotion_may_be_of_a_whole_category() -> None:
+    """The category of most products is a candidate, bounded by its thinnest product, and never delivered for free."""
+    thin = SHOP.with_product("p4", shop.product(4, price_minor=1000, unit_cost_minor=930))
+    row = row_of(shop.viewed(0), shop.viewed(4), shop.viewed(8))
+    request = asked(row, moment("promotion", "decision_requested", category="coffee"), thin).request
+    assert request is not None
+    (category,) = (candidate for candidate in request.candidates if candidate.what == "category")
+    assert (category.id, category.max_discount_pct) == ("coffee", 7)
+    said = [d for d in decisions(request) if d["product"] == "coffee"]
+    assert {d["offer_type"] for d in said} == {"percent_off", "bundle"}
+    assert {d["discount"] for d in said if d["offer_type"] == "percent_off"} == {"5"}
+
+
+def test_a_category_sold_below_cost_is_not_promoted() -> None:
+    """One product that costs more than it brings keeps its category out; so does a campaign of named products."""
+    dear = SHOP.with_product("p4", shop.product(4, price_minor=100, unit_cost_minor=130))
+    for reference, what in (
+        (dear, moment("promotion", "decision_requested", category="coffee")),
+        (SHOP, moment("promotion", "campaign_start", campaign="c3")),
+    ):
+        request = asked(CUSTOMER, what, reference).request
+        assert request is not None
+        assert {candidate.what for candidate in request.candidates} == {"product"}
+
+
 def test_exploration_brings_in_the_unknown() -> None:
     """Over many moments nearly the whole assortment is proposed, a narrow customer's included."""
     seen: set[str] = set()

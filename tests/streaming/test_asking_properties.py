@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from model.grid import ActionGrid
 from streaming.asking import ask
 from streaming.candidates import propose
-from streaming.contracts.catalog import Campaign
+from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.codec import to_ms
 from streaming.contracts.events import Event
 from streaming.contracts.kinds import GRAMMARS, KIND_NAMES, MAX_ACTIONS, OUTBOUND
@@ -89,6 +89,14 @@ def test_what_must_never_happen_has_probability_zero(
             assert (value in slot.values) != ((slot.name, value) in told)
 
 
+def promised(candidate: Candidate, reference: Reference) -> list[Product]:
+    """What a promotion of a candidate holds for: the product, or all of the category that is in stock."""
+    if candidate.what == "product":
+        return [reference.products[candidate.id]]
+    products = [reference.products[product_id] for product_id in reference.in_category(candidate.id)]
+    return [product for product in products if product.stock]
+
+
 def check_promotion(
     decision: dict[str, str],
     request: StrategyRequest,
@@ -98,13 +106,14 @@ def check_promotion(
     campaign: Campaign | None,
 ) -> None:
     """One promotion obeys price, margin and bounds."""
-    product, off = reference.product(decision["product"]), int(decision["discount"])
-    assert product is not None
-    assert product.stock > 0
-    assert product.price_minor * (100 - off) >= 100 * product.unit_cost_minor
+    off = int(decision["discount"])
+    for product in promised(candidates[decision["product"]], reference):
+        assert product.stock > 0
+        assert product.price_minor * (100 - off) >= 100 * product.unit_cost_minor
     assert off <= min(rules.max_discount_pct, candidates[decision["product"]].max_discount_pct)
     assert (decision["offer_type"] == "percent_off") == (off > 0)
     if decision["offer_type"] == "free_shipping":
+        assert candidates[decision["product"]].what == "product"
         assert candidates[decision["product"]].margin_minor >= rules.free_shipping_minor
     if campaign is not None:
         assert off <= campaign.max_discount_pct

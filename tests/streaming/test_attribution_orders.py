@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from streaming.attribution_orders import Money, order_of, sold, taken_back, with_order, with_reversal
 from streaming.contracts.events import Line, OrderProperties
 from streaming.open_state import Order, OrderLine, Reversal
-from tests.streaming.attribution_samples import SHELF, event, order, refund
+from tests.streaming.attribution_player import Played
+from tests.streaming.attribution_samples import SHELF, echo, event, order, refund, strategy
 
 
 def line(product_id: str, quantity: int, price: int, margin: int) -> OrderLine:
@@ -47,6 +48,14 @@ def test_lines_know_the_campaigns_that_offer_them() -> None:
     sale_event = order("o1", 1, "p1", "p3", "p9")
     lines = order_of(sale_event, sale_event.properties, SHELF, 25).lines  # type: ignore[arg-type]  # an order's properties
     assert [each.campaigns for each in lines] == [("k2", "k3"), ("k1", "k3"), ()]
+
+
+def test_a_promoted_category_sells_its_products() -> None:
+    """An order of a promoted category is credited with every line of that category, and with no other."""
+    played, s = Played(), strategy(1, "promotion", product="coffee")
+    played.feed(s, echo("Promotion Viewed", s, 1), echo("Promotion Clicked", s, 2), order("o1", 3, "p1", "p2", "p3"))
+    (final,) = (reward for reward in played.until(100) if reward.stage == "final")
+    assert (final.outcomes.revenue_minor, final.outcomes.margin_minor) == (1000, 400)
 
 
 def test_a_reversal_long_before_its_order_takes_nothing_back() -> None:

@@ -50,6 +50,15 @@ def test_median_prices_are_per_category_and_currency() -> None:
     assert reference.median_price("coffee", "EUR") is None
 
 
+def test_a_category_is_as_thin_as_its_thinnest_product() -> None:
+    """The least margin of what is in stock, rounded down; what is sold out or in another currency does not count."""
+    made = [(0, 100, 50, 5), (4, 300, 205, 5), (8, 900, 890, 0), (12, 100, 120, 5)]
+    products = [shop.product(n, price_minor=p, unit_cost_minor=c, stock=s) for n, p, c, s in made]
+    assert snapshot(products[:3]).least_margin_pct("coffee", "USD") == 31  # 95 of 300
+    assert snapshot(products).least_margin_pct("coffee", "USD") == -20
+    assert snapshot(products).least_margin_pct("coffee", "EUR") == 0
+
+
 def test_search_prefers_more_words() -> None:
     """Products with all words come before those with some; a query of no known word finds nothing."""
     found = SHOP.search("Alba LAMPS 18", 3)

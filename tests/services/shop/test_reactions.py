@@ -1,17 +1,31 @@
 """Of what follows a strategy, and of the clock's pace."""
 
 import json
+import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.shop.answers import MEAN_REFUND, answer_of
 from services.shop.pace import LONGEST_MS, SHORTEST_MS, Ledger, next_tick_ms
-from services.shop.reactions import Draw, bought, clicked, leaving, promised_price, react, send_moment, shown
+from services.shop.reactions import (
+    Draw,
+    bought,
+    clicked,
+    leaving,
+    product_of,
+    promised_price,
+    react,
+    send_moment,
+    shown,
+)
 from services.shop.world import World
 from streaming.contracts.codec import decode_event, to_ms
 from streaming.contracts.events import Event, OrderProperties
 from streaming.contracts.kinds import GRAMMARS, KIND_NAMES, Kind
+from streaming.contracts.strategies import Slot
 from tests.services.shop.shop_samples import make_request, make_strategy
 
 HAPPENS = Draw(seen=True, clicked=True, ordered=True, refunded=True, left=True, complained=True, units=2)
@@ -49,8 +63,6 @@ def test_same_strategy_meets_the_same_answer(world: World) -> None:
 
 def test_order_keeps_the_promise_and_refund_names_it(world: World) -> None:
     """The order is at the promised discount, and its refund gives the same order back."""
-    import random
-
     strategy = make_strategy(make_request(world, "promotion", first_user(world)), discount="20")
     product = strategy.decision["product"]
     order, refund = bought(
@@ -64,6 +76,20 @@ def test_order_keeps_the_promise_and_refund_names_it(world: World) -> None:
     assert sale.properties.products[0].quantity == 2
     assert json.loads(refund.value or b"")["properties"]["order_id"] == sale.properties.order_id
     assert refund.at_ms > order.at_ms
+
+
+def test_a_promoted_category_sells_one_of_its_products(world: World) -> None:
+    """Who follows a promotion of a category buys something of it; how often that comes back is the mean."""
+    asked = make_request(world, "ranking", first_user(world))
+    label = asked.slots[0].values[0]
+    promoted = msgspec.structs.replace(make_request(world, "promotion", first_user(world)), candidates=asked.candidates)
+    strategy = make_strategy(promoted, product=label)
+    assert product_of(world, strategy, random.Random(1)) in world.by_category[label]
+    customer = world.customers[strategy.user_id]
+    request = msgspec.structs.replace(
+        promoted, slots=tuple(Slot(s.name, (label,)) if s.name == "product" else s for s in promoted.slots)
+    )
+    assert answer_of(customer, world.shelf, request, strategy.decision).refunded == MEAN_REFUND
 
 
 def test_leaving_is_final(world: World) -> None:
