@@ -5,6 +5,7 @@ looks into the inbox, perhaps writes a snapshot. The offset lives in the snapsho
 """
 
 import logging
+import shutil
 import signal
 import threading
 import time
@@ -67,11 +68,11 @@ class Updater:
         self._served = ServedCritics(registry, self.announcer.said, self._formula)
         self.critic = named(self.learning.learner.snapshot(), 0)
         self._published_s = self._snapshot_s = self._inbox_s = time.monotonic()
-        self._saved_offset = self.learning.next_offset
+        self.training: Training | None = None
+        self._saved = self._progress()
         self._reader = Reader(settings, stop)
         self._counting = Counting()
         self._loading: Future[Training] | None = None
-        self.training: Training | None = None
         self._unfit: set[str] = set()
 
     def run(self) -> None:
@@ -102,7 +103,7 @@ class Updater:
 
     def turn(self) -> None:
         """One turn of the loop."""
-        worked = self._read(BUSY_POLL_MS if self._busy() else IDLE_POLL_MS)
+        self._read(BUSY_POLL_MS if self._busy() else IDLE_POLL_MS)
         now_s = time.monotonic()
         if self.learning.unpublished and now_s - self._published_s >= self.settings.publish_every_s:
             self._publish_critic(now_s)
@@ -113,18 +114,17 @@ class Updater:
         if now_s - self._inbox_s >= INBOX_EVERY_S:
             self._inbox_s = now_s
             self._look_into_inbox()
-        if now_s - self._snapshot_s >= self.settings.snapshot_every_s and (worked or self._unsaved()):
+        if now_s - self._snapshot_s >= self.settings.snapshot_every_s and self._progress() != self._saved:
             self._save()
 
     # -- reading
 
-    def _read(self, timeout_ms: int) -> bool:
+    def _read(self, timeout_ms: int) -> None:
         rewards, adapters = self._reader.poll(timeout_ms)
         for key, value in adapters:
             self.announcer.take(key, value)
         for record in rewards:
             self._learn(record)
-        return bool(rewards)
 
     def _learn(self, record: RewardRecord) -> None:
         learned = self.learning.take(record)
@@ -252,21 +252,26 @@ class Updater:
         self._number = max(self._number, *(int(p.name.split("-")[1]) for p in snapshots(self._folder)), 0) + 1
         partial = partial_folder(self._folder)
         self._write_learning(partial)
+        saved = newest(self._folder)
         if self.training is not None:
             self.training.save(partial / TRAINING)
+        elif saved is not None and (saved / TRAINING).is_dir():  # its base is still being loaded
+            shutil.copytree(saved / TRAINING, partial / TRAINING)
         commit(partial, self._folder, self._number)
-        self._saved_offset = self.learning.next_offset
+        self._saved = self._progress()
 
     def _write_learning(self, into: Path) -> None:
-        trained = self.training.trained if self.training else 0
-        steps = self.training.distiller.steps if self.training else 0
-        facts = UpdaterFacts(
-            topic_name(self.settings, REWARDS), self.learning.next_offset, self._number, trained, steps
-        )
+        before, training = self._facts, self.training
+        trained, steps = (before.trained, before.steps) if before else (0, 0)
+        if training is not None:
+            trained, steps = training.trained, training.distiller.steps
+        topic = topic_name(self.settings, REWARDS)
+        facts = UpdaterFacts(topic, self.learning.next_offset, self._number, trained, steps)
         save_learning(self.learning, facts, into)
 
-    def _unsaved(self) -> bool:
-        return self.learning.next_offset != self._saved_offset
+    def _progress(self) -> tuple[int, int]:
+        """Rewards read and steps taken: what a snapshot is worth writing for."""
+        return self.learning.next_offset, self.training.distiller.steps if self.training else 0
 
     def _busy(self) -> bool:
         training = self.training

@@ -16,7 +16,7 @@ from services import updater_announcing
 from services.local.stack import Endpoints
 from services.settings import registry_address
 from services.updater_inbox import inbox_of
-from services.updater_learning import Learning
+from services.updater_learning import Learning, RewardRecord
 from services.updater_state import folder_of, load_learning, newest
 from streaming.contracts.adapters import BASE_ALONE, Serving, Version
 from streaming.contracts.codec import encode
@@ -43,7 +43,7 @@ def learned(bench: Bench) -> Learning:
 
 
 def test_killed_it_ends_where_an_undisturbed_run_does(bench: Bench) -> None:
-    """`kill -9`, then the rest of the recorded rewards: the learned state equals the undisturbed one, nothing twice."""
+    """`kill -9`, then the rest of the recorded rewards: critic and buffer equal the undisturbed ones, nothing twice."""
     rewards = closed_rewards(300)
     bench.say(rewards[:120])
     with bench.process() as child:
@@ -52,12 +52,14 @@ def test_killed_it_ends_where_an_undisturbed_run_does(bench: Bench) -> None:
         child.kill()
     with bench.running() as thread:
         bench.until(lambda: bench.offset() == 300, "everything learned", thread.is_alive)
-    found, straight = learned(bench).learner, Learning.fresh(bench.settings, Formula()).learner
-    for reward in rewards:
-        straight.learn(reward)
-    assert found.learned == straight.learned == 300
+    found, straight = learned(bench), Learning.fresh(bench.settings, Formula())
+    for offset, reward in enumerate(rewards):
+        straight.take(RewardRecord(offset, None, encode(reward), 0))
+    assert found.learner.learned == straight.learner.learned == 300
     for spec in OUTCOMES:
-        assert np.abs(found.means[spec.name] - straight.means[spec.name]).max() <= 1e-9
+        assert np.abs(found.learner.means[spec.name] - straight.learner.means[spec.name]).max() <= 1e-9
+    assert list(found.replay) == list(straight.replay)
+    assert list(found.learner.seen) == list(straight.learner.seen)
     names = [record.name for record in bench.announced() if isinstance(record, Version)]
     sequences = [name.rsplit("-", 1)[0] for name in names]
     assert len(sequences) == len(set(sequences)), "a sequence was used twice"

@@ -107,6 +107,7 @@ class Bench:
     def __init__(self, settings: UpdaterSettings) -> None:
         """Create the topics."""
         self.settings = settings
+        self.updater: Updater | None = None
         ensure_topics(settings)
         self._producer = producer(settings, linger_ms=0)
 
@@ -146,7 +147,8 @@ class Bench:
 
         def run() -> None:
             try:
-                Updater(self.settings, stop).run()
+                self.updater = Updater(self.settings, stop)
+                self.updater.run()
             except BaseException as error:
                 failed.append(error)
                 raise
@@ -160,6 +162,10 @@ class Bench:
             thread.join(PATIENCE_S)
         assert not thread.is_alive()
         assert not failed
+
+    def loaded(self) -> bool:
+        """Whether the running updater has its base and adapter."""
+        return self.updater is not None and self.updater.training is not None
 
     def offset(self) -> int:
         """The offset of the newest snapshot; 0 before any."""
