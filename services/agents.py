@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class MetricFacts:
-    """Maps the edges' facts to metrics: the name in upper case is the metric's."""
+    """Maps the edges' facts to metrics; a test walks the edges and asks for an entry of every name."""
 
     def count(self, name: str, amount: float = 1.0, **labels: str) -> None:
         """Count; a bug is also logged with its traceback, which is no label."""
@@ -63,6 +63,7 @@ _METRICS: dict[str, Counter | Gauge | Histogram] = {
     "requests": metrics.REQUESTS,
     "suppressions": metrics.SUPPRESSIONS,
     "batch_size": metrics.BATCH_SIZE,
+    "batch_seconds": metrics.BATCH_SECONDS,
     "refused_writes": metrics.REFUSED_WRITES,
     "replays_skipped": metrics.REPLAYS_SKIPPED,
     "mispartitioned": metrics.MISPARTITIONED,
@@ -158,6 +159,9 @@ async def _run(settings: AgentsSettings) -> int:
     topics = await _patiently(lambda: asyncio.to_thread(check_topics, settings), stop)
     if topics is None:
         return 0 if stop.is_set() else 1
+    for name, notes in topics.notes.items():
+        for note in notes:
+            _log.warning("topic %s %s", name, note)
     agents = Agents(stream_settings(settings, topics), rules_of(settings), windows_of(settings), MetricFacts())
     agents.settings.data_dir.mkdir(parents=True, exist_ok=True)
     await _patiently(agents.start, stop)

@@ -10,10 +10,8 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from services.settings import Common, kafka_options
+from services.topic_configs import MAX_RECORD_BYTES
 from streaming.contracts.topics import TopicSpec
-
-MAX_RECORD_BYTES = 6 * 1024 * 1024
-"""Largest record read or written; the embedded broker's `message.max.bytes`."""
 
 COMMAND_REQUEST_MS = 10_000
 """A command waits this long for one answer, and three times as long for a record's acknowledgement."""

@@ -3,8 +3,14 @@
 Names: `stratagem_..._total`, base units (`_seconds`), no user, event or strategy id in a label.
 """
 
+import logging
+import socket
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
 
+from services.settings import SettingError
+
+LOG = logging.getLogger(__name__)
 REGISTRY = CollectorRegistry()
 
 DEFAULT_PORTS = {"agents": 9101, "worker": 9102, "updater": 9103, "shop": 9104}
@@ -44,9 +50,10 @@ REQUEST_TO_STRATEGY = _histogram(
     "kind",
 )
 BATCH_SIZE = _histogram("batch_size", "Records per processed batch.", tuple(map(float, _SIZES)), "service")
-TOKENS = _counter("tokens", "Tokens through the language model.", "what")
-REWARDS = _counter("rewards", "Closed rewards.", "stage", "kind", "arm")
-REWARD_SUM = _gauge("reward_sum", "Sum of final rewards and corrections, major units.", "kind", "arm")
+BATCH_SECONDS = _histogram("batch_seconds", "One batch of the agents from end to end, waiting included.", _LATENCY_S)
+TOKENS = _counter("tokens", "Tokens of prompts read, of decisions spelled, of the model's message texts.", "what")
+REWARDS = _counter("rewards", "Closed rewards by the customer's assigned arm.", "stage", "kind", "arm")
+REWARD_SUM = _gauge("reward_sum", "Sum of final rewards and corrections by assigned arm, major units.", "kind", "arm")
 REWARD_DELAY = _histogram("reward_delay_seconds", "Event time from issue to closing.", _DELAY_S, "stage")
 CRITIC_ERROR = _gauge("critic_error", "Prequential log loss of the critic, recent mean.", "outcome")
 DRIFTS = _counter("drifts", "Drifts detected on the critic's errors.", "kind")
@@ -64,23 +71,41 @@ MISPARTITIONED = _counter("mispartitioned", "Records whose partition is not murm
 BUGS = _counter("bugs", "Records that tripped our own bug; alert on any.", "service")
 REDIS_ERRORS = _counter("redis_errors", "Failed Redis calls, each retried.", "service")
 KAFKA_ERRORS = _counter("kafka_errors", "Failed Kafka calls, each retried.", "service")
+REGISTRY_ERRORS = _counter("registry_errors", "Failed calls to the registry of versions, each retried.", "service")
 LIVE = _gauge("live", "1 while the main loop turns.", "service")
 LAST_LOOP = _gauge("last_loop_timestamp_seconds", "Wall clock of the main loop's last turn.", "service")
 
 
 def serve(service: str, host: str, port: int) -> int:
-    """Serve the registry; port 0 takes the service's default, or a free one when that is taken.
+    """Serve the registry; port 0 takes the service's default, or a free one when that is taken, and says so.
 
     Returns:
         The port that is served.
+
+    Raises:
+        SettingError: a port that was asked for is taken, or the host is not ours.
     """
-    for candidate in (port or DEFAULT_PORTS[service], 0):
+    wanted = port or DEFAULT_PORTS[service]
+    for candidate in (wanted,) if port else (wanted, 0):
         try:
             server, _ = start_http_server(candidate, addr=host, registry=REGISTRY)
-        except OSError:
-            if port:
-                raise
+        except OSError as error:
+            refused = error
             continue
-        return int(server.server_port)
-    message = f"no free port for the metrics of {service} on {host}"
-    raise OSError(message)
+        served = int(server.server_port)
+        if served != wanted:
+            LOG.warning("port %d is taken: metrics of %s on http://%s:%d/metrics", wanted, service, host, served)
+        return served
+    raise SettingError(f"metrics of {service} cannot be served on {host}:{wanted}: {refused.strerror}")
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether the metrics could be served there just now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            probe.bind((host, port))
+            probe.listen()
+        except OSError:
+            return False
+    return True

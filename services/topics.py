@@ -3,13 +3,17 @@
 import base64
 from typing import Any
 
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from msgspec import Struct
 
-from services.clients import MAX_RECORD_BYTES, admin, topic_name
+from services.clients import admin, topic_name
 from services.settings import Common, SettingError
+from services.topic_configs import CHECKED, configs_of, notes_on, refusal_of
 from streaming.contracts.errors import Unavailable
-from streaming.contracts.topics import DEAD_LETTERS, INPUTS, TOPICS, TopicSpec
+from streaming.contracts.topics import INPUTS, TOPICS, TopicSpec
+
+CREATED, FITS = "created", "exists, fits"
 
 
 class Topics(Struct, frozen=True):
@@ -19,11 +23,13 @@ class Topics(Struct, frozen=True):
         ids: topic (without prefix) → the broker's id of it; a topic deleted and made again has another one.
         partitions: of the agents' inputs, all equal.
         created: names (with prefix) that were made just now.
+        notes: name (with prefix) → what differs from what we would have created, and is left as it is.
     """
 
     ids: dict[str, str]
     partitions: int
     created: tuple[str, ...]
+    notes: dict[str, tuple[str, ...]]
 
 
 def ensure_topics(settings: Common) -> list[str]:
@@ -34,10 +40,12 @@ def ensure_topics(settings: Common) -> list[str]:
         Unavailable: Kafka does not answer, or refuses to create.
     """
     found = check_topics(settings)
-    return [
-        f"{topic_name(settings, topic)}: {'created' if topic_name(settings, topic) in found.created else 'exists, fits'}"
-        for topic in TOPICS
-    ]
+    lines = []
+    for topic in TOPICS:
+        name = topic_name(settings, topic)
+        said = f"exists; {'; '.join(found.notes[name])}" if found.notes.get(name) else FITS
+        lines.append(f"{name}: {CREATED if name in found.created else said}")
+    return lines
 
 
 def check_topics(settings: Common) -> Topics:
@@ -54,14 +62,22 @@ def check_topics(settings: Common) -> Topics:
     try:
         created = _create_missing(client, settings)
         described = {each["name"]: each for each in client.describe_topics()}
+        configs = _configs(client, settings)
     except KafkaError as error:
         raise Unavailable(f"Kafka at {settings.kafka_bootstrap}: {error!r}") from error
     finally:
         client.close()
     _check(settings, described)
+    notes = {}
+    for topic in TOPICS:
+        name = topic_name(settings, topic)
+        if refusal := refusal_of(topic, configs[name]):
+            raise SettingError(f"topic {name}: {refusal}")
+        copies = min((len(each["replica_nodes"]) for each in described[name]["partitions"]), default=0)
+        notes[name] = notes_on(topic, settings, configs[name], copies)
     counts = {len(described[topic_name(settings, topic)]["partitions"]) for topic in INPUTS}
     ids = {topic.name: _id(described[topic_name(settings, topic)]) for topic in TOPICS}
-    return Topics(ids, counts.pop(), created)
+    return Topics(ids, counts.pop(), created, notes)
 
 
 def _create_missing(client: Any, settings: Common) -> tuple[str, ...]:
@@ -79,16 +95,19 @@ def _create_missing(client: Any, settings: Common) -> tuple[str, ...]:
 
 
 def _options(topic: TopicSpec, settings: Common) -> dict[str, Any]:
-    configs: dict[str, str] = {"cleanup.policy": topic.cleanup}
-    if topic.retention_ms is not None:
-        configs["retention.ms"] = str(topic.retention_ms)
-    if topic in INPUTS or topic == DEAD_LETTERS:
-        configs["max.message.bytes"] = str(MAX_RECORD_BYTES)
     return {
         "num_partitions": topic.partitions or settings.partitions,
         "replication_factor": settings.replication_factor,
-        "configs": configs,
+        "configs": configs_of(topic, settings),
     }
+
+
+def _configs(client: Any, settings: Common) -> dict[str, dict[str, str]]:
+    """Topic name → those of its configs that are checked; without them where we may not read them."""
+    names = [topic_name(settings, topic) for topic in TOPICS]
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name, list(CHECKED)) for name in names]
+    found = client.describe_configs(asked, config_filter="all").get("topic", {})
+    return {name: {key: entry["value"] for key, entry in found.get(name, {}).items()} for name in names}
 
 
 def _check(settings: Common, described: dict[str, dict[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """`stratagem up`: the stack and every service as child processes, started in order, watched, stopped in reverse."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Self
 from services import endpoints
 from services.local.process import ChildProcess, ProcessDied
 from services.local.stack import Endpoints, LocalStack
+from services.metrics import DEFAULT_PORTS, is_free
 from services.settings import Common, SettingError, load
 
 SERVICES = ("agents", "worker", "updater")
@@ -18,6 +20,17 @@ MAX_RESTARTS = 5
 """A service that ends more often than this within `RESTART_WINDOW_S` is not restarted any more."""
 RESTART_WINDOW_S = 60.0
 STOP_GRACE_S = 15.0
+LAST_PORT = 65535
+
+
+def port_of(name: str, asked: int) -> int:
+    """Where a service's metrics go when `asked` is the setting: there is one setting, and each needs a port of its own."""
+    return asked + list(DEFAULT_PORTS).index(name) if asked else 0
+
+
+def others(usual: int) -> range:
+    """Ports to try when the usual one is taken; none that the system gives to outgoing connections."""
+    return range(usual + 10, usual + 200, 10)
 
 
 class Supervisor:
@@ -52,9 +65,10 @@ class Supervisor:
         Raises:
             MissingPart: the machine lacks something that the embedded stack needs.
             ProcessDied: one of them ended while starting.
-            SettingError: only one of Kafka and Redis is named by the settings.
+            SettingError: only one of Kafka and Redis is named by the settings, or a topic or port does not fit.
         """
         with ExitStack() as started:
+            self._ports_are_free()
             self.endpoints = self._reach(started)
             self.reached_ms = round(time.time() * 1000)
             self._environ |= {
@@ -83,11 +97,36 @@ class Supervisor:
 
     def start(self, name: str, *arguments: str) -> ChildProcess:
         """Start (or start again) one command of `stratagem` under a guard, with its own log."""
+        port = self._port_of(name)
+        environ = self._environ | {"STRATAGEM_METRICS_PORT": str(port)}
         command = [sys.executable, "-m", "services.cli", name, *arguments]
-        child = ChildProcess(name, command, log=self.log_of(name), env=self._environ, grace_s=STOP_GRACE_S)
+        child = ChildProcess(name, command, log=self.log_of(name), env=environ, grace_s=STOP_GRACE_S)
         self._children[name] = child
-        self._progress(f"{name} started (log: {self.log_of(name)})")
+        where = f"http://{self.settings.metrics_host}:{port or DEFAULT_PORTS[name]}/metrics"
+        self._progress(f"{name} started (log: {self.log_of(name)}; metrics: {where})")
         return child
+
+    def _ports_are_free(self) -> None:
+        """Ports that were asked for are there before anything starts.
+
+        Raises:
+            SettingError: one is taken, or there is no such port.
+        """
+        asked, host = self.settings.metrics_port, self.settings.metrics_host
+        for name in SERVICES if asked else ():
+            port = port_of(name, asked)
+            if port > LAST_PORT or not is_free(host, port):
+                raise SettingError(f"STRATAGEM_METRICS_PORT={asked}: port {port} of {host}, for {name}, is not free")
+
+    def _port_of(self, name: str) -> int:
+        """The port that was asked for, else 0 (the service's default), else the first free one of a few others."""
+        asked, host = self.settings.metrics_port, self.settings.metrics_host
+        usual = DEFAULT_PORTS[name]
+        if asked or is_free(host, usual):
+            return port_of(name, asked)
+        other = next((port for port in others(usual) if is_free(host, port)), 0)
+        self._progress(f"port {usual} of {host} is taken: the metrics of {name} are not where Prometheus looks")
+        return other
 
     def log_of(self, name: str) -> Path:
         """The service's log file."""
@@ -133,9 +172,11 @@ class Supervisor:
         return self._stack.endpoints
 
     def _make_topics(self) -> None:
-        from services.topics import ensure_topics
+        from services.topics import CREATED, FITS, ensure_topics
 
-        ensure_topics(load(Common, self._environ))
+        for line in ensure_topics(load(Common, self._environ)):
+            if not line.endswith((CREATED, FITS)):
+                self._progress(line)
         self._progress("topics are there")
 
     def _stop_services(self) -> None:
@@ -144,11 +185,13 @@ class Supervisor:
 
 
 def run(environ: Mapping[str, str], progress: Callable[[str], None]) -> None:
-    """Run until interrupted.
+    """Run until interrupted; being told to end (a service manager's way) stops everything in the same order.
 
     Raises:
         ProcessDied: the stack, or a service too often.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda told, _: sys.exit(128 + told))
     with Supervisor(environ, fresh=False, progress=progress) as supervisor:
         progress(f"Kafka at {supervisor.endpoints.kafka_bootstrap}; Ctrl-C stops everything")
         while True:

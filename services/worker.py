@@ -67,6 +67,7 @@ class Worker:
 
     def run(self) -> int:
         """Serve until stopped; 1 when the thread that follows the adapters has died of a bug."""
+        metrics.ADAPTER.info({"champion": self._table.champion, "critic": self._table.critic.version})
         self._follower.start()
         self._follower.ready.wait()
         try:

@@ -1,6 +1,6 @@
 """From requests to finished strategies: encode, decide, write, explain. No Kafka, no Redis, no clock."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -9,6 +9,7 @@ from model.explain import explain
 from model.lm import LanguageModel
 from model.message import finish
 from model.policy import Decided, decide
+from model.spelling import Spelling
 from model.texts import TextPool
 from model.validity import valid_until
 from services.metrics import TOKENS
@@ -16,7 +17,8 @@ from services.worker_intake import Ask
 from services.worker_serving import ServingTable
 from streaming.contracts.adapters import BASE_ALONE
 from streaming.contracts.ids import stable_seed
-from streaming.contracts.strategies import Strategy
+from streaming.contracts.kinds import GRAMMARS
+from streaming.contracts.strategies import Strategy, StrategyRequest
 
 MAX_MESSAGE_TOKENS = 48
 TEMPLATE = ""
@@ -68,8 +70,13 @@ class Answerer:
         with self._lm.use_adapter(slot):
             session = self._lm.session(prompts, requests)
             decided = self._decide(asks, version, session)
+        spelled = zip(requests, decided, strict=True)
+        TOKENS.labels("decision").inc(
+            sum(decision_tokens(self._lm.spelling, request, one.decision) for request, one in spelled)
+        )
         rng = np.random.default_rng(stable_seed("message", asks[0].request.request_id, str(self._seed)))
         texts = self._texts.texts(requests, [one.decision for one in decided], MAX_MESSAGE_TOKENS, rng)
+        TOKENS.labels("message").inc(sum(len(self._lm.spelling.ids(text)) for text in texts))
         return [self._strategy(ask, one, text) for ask, one, text in zip(asks, decided, texts, strict=True)]
 
     def _decide(self, asks: Sequence[Ask], version: str, session: object) -> list[Decided]:
@@ -102,6 +109,17 @@ class Answerer:
             checks=checks,
             request=ask.request,
         )
+
+
+def decision_tokens(spelling: Spelling, request: StrategyRequest, decision: Mapping[str, str]) -> int:
+    """Tokens after the prompt that a decision is: the start, and each slot with the value that was chosen."""
+    pointed = GRAMMARS[request.kind].candidate_slots
+    places = {candidate.id: place for place, candidate in enumerate(request.candidates)}
+    count = len(spelling.start)
+    for slot, value in decision.items():
+        path = spelling.tag(places[value]) if slot in pointed else spelling.value_path(request.kind, slot, value)
+        count += len(spelling.slot(slot)) + len(path)
+    return count
 
 
 def encode(strategy: Strategy) -> bytes:

@@ -9,7 +9,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLarg
 from prometheus_client import Counter
 
 from services.clients import producer
-from services.metrics import KAFKA_ERRORS, REDIS_ERRORS
+from services.metrics import KAFKA_ERRORS, REDIS_ERRORS, REGISTRY_ERRORS
 from services.settings import Common
 from streaming.contracts.errors import Unavailable
 from streaming.effects import Publish
@@ -18,6 +18,7 @@ ACK_TIMEOUT_S = 30.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 NEVER = (MessageSizeTooLargeError, RecordListTooLargeError)
 """The broker will not take this record, however often it is sent."""
+ERRORS: dict[str, Counter] = {"kafka": KAFKA_ERRORS, "redis": REDIS_ERRORS, "registry": REGISTRY_ERRORS}
 T = TypeVar("T")
 
 
@@ -69,14 +70,14 @@ def patiently(call: Callable[[], T], what: str, service: str, stop: threading.Ev
 
     Args:
         call: safe to repeat.
-        what: `kafka` or `redis`, for the metric.
+        what: `kafka`, `redis` or `registry`, for the metric.
         service: label of the metric.
         stop: ends the waiting.
 
     Raises:
         Stopped: when `stop` is set before the call succeeds.
     """
-    errors: Counter = REDIS_ERRORS if what == "redis" else KAFKA_ERRORS
+    errors = ERRORS[what]
     pause_s = FIRST_PAUSE_S
     while True:
         try:
