@@ -5,7 +5,7 @@ One turn every second, and at once after an assignment; always inside the proces
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from aiokafka.errors import KafkaError
@@ -13,6 +13,7 @@ from faust.types import TP
 
 from streaming.catalog_reader import CatalogReader
 from streaming.contracts.errors import Unavailable
+from streaming.contracts.topics import STRATEGIES
 from streaming.keys import seal_field
 from streaming.processor import Processor
 from streaming.reading import Fate
@@ -52,6 +53,7 @@ class Keeper:
         self.owned = set(partitions)
         self._processor.drop_caches()
         self._timers.forget()
+        self._timers.backlog.hold(self.owned)
         self._woken.set()
 
     def revoked(self) -> None:
@@ -79,6 +81,10 @@ class Keeper:
         if left:
             await self._processor.store.clear(await self._processor.outbox.publish(left))
         await self._dead_letter_catalog(owned)
+        if unasked := self._timers.backlog.unasked:
+            self._timers.backlog.ask(
+                {place.partition: end for place, end in await self._ends(STRATEGIES.name, unasked)}
+            )
         if self._processor.layout.clock.mode == "live":
             await self._follow_wall(owned)
         for act in self.turns:
@@ -86,19 +92,24 @@ class Keeper:
         await self._timers.catch_up(owned)
 
     async def _follow_wall(self, owned: set[int]) -> None:
-        places = [TP(self._prefix + topic, partition) for topic in CLOCKED for partition in owned]
         wall_ms = self._processor.wall_ms()
         await self._processor.load(owned)
+        idle = []
+        for topic in CLOCKED:
+            ends = await self._ends(topic, owned)
+            idle += [
+                (topic, place.partition) for place, end in ends if self._timers.sealed(topic, place.partition) >= end
+            ]
+        await self._timers.follow_wall(idle, wall_ms)
+
+    async def _ends(self, topic: str, partitions: Iterable[int]) -> list[tuple[TP, int]]:
+        """The end offsets of a topic's partitions now."""
+        places = [TP(self._prefix + topic, partition) for partition in partitions]
         try:
             ends = await asyncio.wait_for(self._consumer().highwaters(*places), ENDS_LIMIT_S)
         except (KafkaError, OSError, TimeoutError) as error:
             raise Unavailable(f"Kafka: {error!r}") from error
-        idle = []
-        for place, end in ends.items():
-            topic = place.topic.removeprefix(self._prefix)
-            if self._timers.sealed(topic, place.partition) >= end:
-                idle.append((topic, place.partition))
-        await self._timers.follow_wall(idle, wall_ms)
+        return list(ends.items())
 
     async def _dead_letter_catalog(self, owned: set[int]) -> None:
         """Bad reference records, each once: the seal of their partition guards them."""

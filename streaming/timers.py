@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from streaming.acting import fire
+from streaming.backlog import Backlog
 from streaming.clock import idle_watermark_ms, lowest
 from streaming.contracts.codec import encode, instant
 from streaming.contracts.progress import Progress
-from streaming.contracts.topics import ADS_EVENTS, PROGRESS, SHOP_EVENTS
+from streaming.contracts.topics import ADS_EVENTS, PROGRESS, SHOP_EVENTS, STRATEGIES
 from streaming.core import Context
 from streaming.effects import Publish
 from streaming.folding import Folding
@@ -37,6 +38,7 @@ class Timers:
         self._store = processor.store
         self._fired_ms: dict[int, int] = {}
         self._told: dict[tuple[str, int], tuple[int, int]] = {}
+        self.backlog = Backlog()
 
     def forget(self) -> None:
         """After a rebalance: others may have fired meanwhile, and progress has to be told again."""
@@ -57,6 +59,7 @@ class Timers:
         """Fire and tell whatever is owed of these partitions."""
         for partition in partitions:
             await self._processor.load([partition])
+            self.backlog.turn(partition, self.sealed(STRATEGIES.name, partition))
             await self._fire(partition, 0)
             for topic in CLOCKED:
                 await self._tell(topic, partition, 0)
@@ -82,9 +85,14 @@ class Timers:
         return LIVE_STEP_MS if self._processor.layout.clock.mode == "live" else 0
 
     def horizon_ms(self, partition: int) -> int | None:
-        """The lowest watermark of the inputs; None until all have been heard."""
+        """The lowest watermark of the inputs; None until all have been heard and old strategies have been read."""
+        if self._held(partition):
+            return None
         home = self._store.bucket(partition)
         return lowest([home.watermark_ms(topic, partition) for topic in CLOCKED])
+
+    def _held(self, partition: int) -> bool:
+        return self.backlog.holds(partition, self.sealed(STRATEGIES.name, partition))
 
     async def _fire(self, partition: int, step_ms: int) -> None:
         """Fire, unless the horizon has moved by less than the step; a step of nothing always looks.
@@ -115,7 +123,7 @@ class Timers:
     async def _tell(self, topic: str, partition: int, step_ms: int) -> None:
         home = self._store.bucket(partition)
         watermark_ms = home.watermark_ms(topic, partition)
-        if watermark_ms is None:
+        if watermark_ms is None or self._held(partition):
             return
         offset = home.sealed(topic, partition)
         told = self._told.get((topic, partition))

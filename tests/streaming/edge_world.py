@@ -8,20 +8,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import redis
 from kafka import KafkaProducer
+from msgspec.structs import replace
 
 from services.clients import admin, producer, redis_client, topic_name, whole_topic_consumer
 from services.settings import AgentsSettings
 from services.topics import ensure_topics
-from streaming.contracts.topics import ADS_EVENTS, CATALOG, SHOP_EVENTS, TopicSpec
+from streaming.contracts.codec import encode
+from streaming.contracts.strategies import Strategy
+from streaming.contracts.topics import ADS_EVENTS, CATALOG, SHOP_EVENTS, STRATEGIES, TopicSpec
 from streaming.control import Books, bucket_count, read_books
 from streaming.keys import BucketKeys, namespace
+from tests.streaming import attribution_samples
 
 ROOT = Path(__file__).parent.parent.parent
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -91,6 +95,16 @@ class World:
         """Wait until everything sent is acknowledged."""
         for sender in self._producers.values():
             sender.flush()
+
+    def strategy(self, user: str, number: int, at: datetime = START, valid_h: float = 1.0) -> Strategy:
+        """Publish a strategy that recommends p1 to a customer, as the model worker would, and return it."""
+        made = attribution_samples.strategy(number)
+        asked = replace(made.request, user_id=user, issued_at=at)
+        until = at + timedelta(hours=valid_h)
+        made = replace(made, user_id=user, issued_at=at, valid_until=until, request=asked)
+        self.send(STRATEGIES, user.encode(), encode(made))
+        self.flush()
+        return made
 
     def clock(self, at: datetime) -> None:
         """Advance the shop's clock on every partition of both event topics."""
@@ -172,7 +186,7 @@ class World:
     def applied(self) -> bool:
         """Whether every record of the inputs has been applied to the store."""
         sealed = self.books().offsets
-        ends = self.ends(SHOP_EVENTS) | self.ends(ADS_EVENTS)
+        ends = self.ends(SHOP_EVENTS) | self.ends(ADS_EVENTS) | self.ends(STRATEGIES)
         return all(sealed.get(topic, {}).get(partition, 0) >= end for (topic, partition), end in ends.items())
 
     def ends(self, topic: TopicSpec) -> dict[tuple[str, int], int]:
@@ -209,6 +223,14 @@ class World:
             rows = self.client.hgetall(BucketKeys.of(self.settings.topic_prefix, bucket).rows)
             for user, row in cast("dict[bytes, bytes]", rows).items():  # the client decodes nothing
                 found[user.decode()] = json.loads(row)
+        return found
+
+    def open_states(self) -> dict[str, Any]:
+        """What attribution keeps of every customer, decoded generically."""
+        found: dict[str, Any] = {}
+        for bucket in range(bucket_count(self.client, self.settings.topic_prefix) or 0):
+            states = self.client.hgetall(BucketKeys.of(self.settings.topic_prefix, bucket).open)
+            found |= {user.decode(): json.loads(state) for user, state in cast("dict[bytes, bytes]", states).items()}
         return found
 
     def read(self, topic: TopicSpec) -> list[Any]:
