@@ -199,7 +199,7 @@ class Critic:
         encoded = encode(request, decision)
         size = (len(encoded.indptr) - 1, DIMENSIONS)
         matrix = csr_matrix((encoded.data, encoded.indices, encoded.indptr), shape=size, copy=False)
-        scores = np.ascontiguousarray((matrix @ self._stacked).T)  # (columns of all models, rows)
+        scores = np.ascontiguousarray((matrix @ self.stacked).T)  # (columns of all models, rows)
         slots = [slot.name for slot in request.slots]
         chances: dict[str, Floats] = {}
         start = 0
@@ -210,8 +210,8 @@ class Critic:
         return chances
 
     @cached_property
-    def _stacked(self) -> Floats:
-        """All models' weights side by side, (DIMENSIONS, columns): one product of sparse rows serves all."""
+    def stacked(self) -> Floats:
+        """All models' weights side by side, (DIMENSIONS, columns): one product of sparse rows serves all. Made once."""
         return np.ascontiguousarray(np.concatenate([self.weights[spec.name] for spec in OUTCOMES]).T, dtype=np.float64)
 
     def save(self, directory: Path) -> None:

@@ -51,6 +51,7 @@ class LanguageModel:
         self.dtype: torch.dtype = causal.dtype
         self.pointer = pointer.to(self.device, self.dtype).requires_grad_(requires_grad=False)
         self.name = name
+        self._tuned: list[Any] = []
 
     @cached_property
     def base_sha256(self) -> str:
@@ -216,22 +217,34 @@ class LanguageModel:
         """Within the block `name` is active (None: the bare base); afterwards what was active before.
 
         Only flags are set, per layer: peft's own `set_adapter` walks all modules, which costs 10 ms.
+
+        Raises:
+            KeyError: when the base has no such slot.
         """
-        layers = [module for module in self.backbone.modules() if isinstance(module, BaseTunerLayer)]
-        if not layers and name is not None:
-            raise KeyError(f"adapter {name!r}: the base has no LoRA layers")
-        before = [(layer.disable_adapters, list(layer.active_adapters)) for layer in layers]
+        layers = self._tuned_layers()
+        if name is not None and not (layers and name in layers[0].lora_A):
+            raise KeyError(f"adapter {name!r}: the base has no such LoRA layers")
+        before = [(layer.disable_adapters, layer.active_adapters) for layer in layers]
         try:
             for layer in layers:
-                _activate(layer, disabled=name is None, active=[name] if name else list(layer.active_adapters))
+                _activate(layer, disabled=name is None, active=[name] if name else layer.active_adapters)
             yield
         finally:
             for layer, (disabled, active) in zip(layers, before, strict=True):
                 _activate(layer, disabled=disabled, active=active)
 
+    def _tuned_layers(self) -> list[Any]:
+        """The LoRA layers, looked for until there are some: later slots are added to the same layers."""
+        if not self._tuned:
+            self._tuned = [module for module in self.backbone.modules() if isinstance(module, BaseTunerLayer)]
+        return self._tuned
+
 
 def _activate(layer: Any, *, disabled: bool, active: list[str]) -> None:
-    if active != list(layer.active_adapters):
-        layer.set_adapter(active)
-    if disabled != layer.disable_adapters:
-        layer.enable_adapters(not disabled)
+    """The two flags that a layer's forward pass reads.
+
+    Peft's setters also turn gradients of every slot on and off, which takes milliseconds between two batches; whoever trains
+    a slot says so itself.
+    """
+    layer._disable_adapters = disabled  # noqa: SLF001 -- see above
+    layer._active_adapter = active  # noqa: SLF001 -- the same

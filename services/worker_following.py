@@ -20,7 +20,7 @@ from services.clients import whole_topic_consumer
 from services.metrics import ADAPTERS_REFUSED, BUGS
 from services.settings import WorkerSettings
 from services.worker_sending import Stopped, patiently
-from services.worker_serving import Change, Loaded
+from services.worker_serving import Change, Loaded, Ready, ready
 from streaming.contracts.adapters import BASE_ALONE, Serving, Version, decode_record
 from streaming.contracts.errors import BadEvent, Unavailable
 from streaming.contracts.topics import ADAPTERS
@@ -85,7 +85,7 @@ class Loader:
         critic = self._new_critic(serving.critic, versions)
         self._loaded = (wanted & self._loaded) | {loaded.version for loaded in adapters}
         if critic is not None:
-            self._critic = critic.version
+            self._critic = critic.critic.version
         refused = {name: why for name, why in self._refused.items() if name in wanted | {serving.critic}}
         return Change(serving, tuple(adapters), critic, refused)
 
@@ -101,14 +101,14 @@ class Loader:
             return None
         return Loaded(version.name, version.lm_weight, tensors)
 
-    def _new_critic(self, name: str, versions: dict[str, Version]) -> Critic | None:
+    def _new_critic(self, name: str, versions: dict[str, Version]) -> Ready | None:
         if name in ("", self._critic):
             return None
         version = self._sound(name, "critic", versions)
         if version is None:
             return None
         try:
-            return Critic.load(self._registry.fetch(version), self._formula, name)
+            return ready(Critic.load(self._registry.fetch(version), self._formula, name))
         except BadEvent as error:
             self._refuse(name, error)
             return None

@@ -1,4 +1,8 @@
-"""What is served: the versions of adapters and critic, switched between batches only (law 3). One thread's own."""
+"""What is served: the versions of adapters and critic, switched between batches only (law 3). One thread's own.
+
+A switch copies tensors into looked-up parameters and turns pointers. Everything else (reading, checking, staging, what a critic's
+first use computes) was done by the thread that made the `Change`.
+"""
 
 import time
 from collections.abc import Mapping
@@ -30,6 +34,19 @@ class Loaded(msgspec.Struct, frozen=True):
     tensors: Mapping[str, Tensor]
 
 
+class Ready(msgspec.Struct, frozen=True):
+    """A critic with everything that answering needs of it computed; made by `ready`.
+
+    Args:
+        mean: the posterior mean alone, for explanations: a ninth of the work.
+        weights: (DIMENSIONS,) of what decides most: being seen, clicked and ordered; to choose what an explanation measures.
+    """
+
+    critic: Critic
+    mean: Critic
+    weights: npt.NDArray[np.floating]
+
+
 class Change(msgspec.Struct, frozen=True):
     """A new record `serving` with everything it needs.
 
@@ -41,12 +58,12 @@ class Change(msgspec.Struct, frozen=True):
 
     serving: Serving
     adapters: tuple[Loaded, ...]
-    critic: Critic | None
+    critic: Ready | None
     refused: Mapping[str, str]
 
 
 class Swapped(msgspec.Struct, frozen=True):
-    """What a change did to the hot path."""
+    """What a change did to the hot path: adapters copied, and how long the thread that answers did nothing else."""
 
     placed: tuple[str, ...]
     stall_s: float
@@ -62,9 +79,18 @@ class ServingTable:
         self._weights: dict[str, float] = {BASE_ALONE: 0.0}
         self._roles: dict[str, str] = {"champion": BASE_ALONE, "anchor": "", "canary": ""}
         self._serving: Serving | None = None
-        self.critic = critic
-        self._mean = _mean_only(critic)
-        self.weights = _mean_weights(critic)
+        self._targets = {slot: adapter.parameters(lm, slot) for slot in adapter.SLOTS}
+        self._ready = ready(critic)
+
+    @property
+    def critic(self) -> Critic:
+        """The snapshot that decides."""
+        return self._ready.critic
+
+    @property
+    def weights(self) -> npt.NDArray[np.floating]:
+        """Its weights as `Ready` has them."""
+        return self._ready.weights
 
     @property
     def champion(self) -> str:
@@ -88,8 +114,8 @@ class ServingTable:
         return Knobs(base, version, temperature, self._weights[version])
 
     def mean_values(self, request: StrategyRequest) -> npt.NDArray[np.floating]:
-        """The critic's posterior mean alone, for explanations: a ninth of the work."""
-        values: npt.NDArray[np.floating] = self._mean.values(request)[0]
+        """The critic's posterior mean alone, for explanations."""
+        values: npt.NDArray[np.floating] = self._ready.mean.values(request)[0]
         return values
 
     def apply(self, change: Change) -> Swapped:
@@ -97,19 +123,17 @@ class ServingTable:
 
         A role whose version was refused keeps its former one.
         """
+        begun, placed = time.perf_counter(), []
         roles = {role: self._role(role, change) for role in ROLES}
         wanted = {version for version in roles.values() if version}
-        begun, placed = time.perf_counter(), []
         for loaded in change.adapters:
             if loaded.version in wanted and not self.slots.holds(loaded.version):
                 self._place(loaded, wanted)
                 placed.append(loaded.version)
-        stall_s = time.perf_counter() - begun
         self._roles, self._serving = roles, change.serving
         if change.critic is not None:
-            self.critic, self._mean = change.critic, _mean_only(change.critic)
-            self.weights = _mean_weights(change.critic)
-        return Swapped(tuple(placed), stall_s)
+            self._ready = change.critic
+        return Swapped(tuple(placed), time.perf_counter() - begun)
 
     def _role(self, role: str, change: Change) -> str:
         version: str = getattr(change.serving, role)
@@ -121,19 +145,18 @@ class ServingTable:
     def _place(self, loaded: Loaded, wanted: set[str]) -> None:
         slot = self.slots.free(wanted)
         assert slot is not None, "more slots than roles, and no request is under way between batches"
-        adapter.place(self._lm, slot, loaded.tensors)
+        adapter.copy_into(self._targets[slot], loaded.tensors)
         if self._lm.device.type == "cuda":
             torch.cuda.synchronize(self._lm.device)
         self.slots.fill(slot, loaded.version)
         self._weights[loaded.version] = loaded.lm_weight
 
 
-def _mean_only(critic: Critic) -> Critic:
+def ready(critic: Critic) -> Ready:
+    """The critic with what its first use would compute, for a thread that nobody waits for."""
     weights = {name: rows[:1] for name, rows in critic.weights.items()}
-    return replace(critic, weights=weights, facts=msgspec.structs.replace(critic.facts, heads=0))
-
-
-def _mean_weights(critic: Critic) -> npt.NDArray[np.floating]:
-    """(DIMENSIONS,) of what decides most: being seen, clicked and ordered; to choose what an explanation measures."""
+    mean = replace(critic, weights=weights, facts=msgspec.structs.replace(critic.facts, heads=0))
+    for each in (critic, mean):
+        _ = each.stacked  # made at first use, and kept
     total: npt.NDArray[np.floating] = sum(critic.weights[name][0] for name in ("shown", "clicked", "ordered"))
-    return total
+    return Ready(critic, mean, total)

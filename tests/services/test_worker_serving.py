@@ -17,7 +17,7 @@ from model.registry import Registry
 from services import metrics
 from services.worker_following import Announced, Loader
 from services.worker_sending import Stopped, patiently
-from services.worker_serving import ROLES, Change, Loaded, ServingTable
+from services.worker_serving import ROLES, Change, Loaded, ServingTable, ready
 from streaming.contracts.adapters import Serving, Version
 from streaming.contracts.codec import encode
 from streaming.contracts.errors import BadEvent, Unavailable
@@ -104,7 +104,7 @@ def test_a_refused_version_leaves_its_role_as_it_was(lm: LanguageModel) -> None:
     """Without its tensors a champion cannot be served: the former one stays, and the critic still changes."""
     table = ServingTable(lm, critic())
     table.apply(Change(serving(1, champion="v1"), (loaded(lm, "v1"),), None, {}))
-    swapped = table.apply(Change(serving(2, champion="v2"), (), critic(5), {"v2": "corrupt"}))
+    swapped = table.apply(Change(serving(2, champion="v2"), (), ready(critic(5)), {"v2": "corrupt"}))
     assert table.champion == "v1"
     assert swapped.placed == ()
     assert table.critic.version == critic(5).version
@@ -121,6 +121,32 @@ def test_many_versions_pass_through_five_slots(lm: LanguageModel) -> None:
     assert table.champion == "v11"
     table.apply(Change(serving(13, champion="base"), (), None, {}))
     assert table.champion == "base"
+
+
+def test_a_switch_only_copies_and_turns_pointers(lm: LanguageModel, tmp_path: Path) -> None:
+    """What the following thread hands over is staged: contiguous memory of its own, a critic whose products are made."""
+    registry = Registry(str(tmp_path / "registry"), tmp_path / "cache")
+    adapter.save(lm, "slot_a", tmp_path / "a")
+    critic(3).save(tmp_path / "c")
+    good = _published(registry, tmp_path / "a", "adapter", 1, lm.base_sha256)
+    snapshot = _published(registry, tmp_path / "c", "critic", 1, "")
+    loader = Loader(registry, adapter.expected(lm), lm.device, Formula())
+    wanted = serving(1, champion=good.name, critic=snapshot.name)
+    change = loader.change(wanted, {good.name: good, snapshot.name: snapshot})
+    for key, tensor in change.adapters[0].tensors.items():
+        assert tensor.is_contiguous()
+        assert tensor.dtype == adapter.parameters(lm, "slot_a")[key].dtype
+        assert tensor.device == lm.device
+        assert (
+            tensor.untyped_storage().filename is None
+        )  # no window onto the file, whose pages would be read at the switch
+    assert change.critic is not None
+    assert {"stacked"} <= set(vars(change.critic.critic)) & set(vars(change.critic.mean))
+    table = ServingTable(lm, critic())
+    before = [parameter.data_ptr() for parameter in adapter.parameters(lm, "slot_a").values()]
+    assert table.apply(change).stall_s > 0.0
+    assert table.critic is change.critic.critic
+    assert before == [parameter.data_ptr() for parameter in adapter.parameters(lm, "slot_a").values()]
 
 
 def test_a_slot_in_use_is_not_overwritten(lm: LanguageModel) -> None:
@@ -165,7 +191,7 @@ def test_foreign_unknown_and_misfit_versions_are_refused_once(lm: LanguageModel,
     first = Loader(registry, adapter.expected(lm), lm.device, Formula()).change(wanted, versions)
     assert [one.version for one in first.adapters] == [good.name]
     assert first.critic is not None
-    assert first.critic.version == snapshot.name
+    assert first.critic.critic.version == snapshot.name
 
 
 def test_patience_counts_and_ends_when_asked() -> None:
