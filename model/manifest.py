@@ -11,6 +11,7 @@ import msgspec
 from model.prompt import RECIPE
 
 FILE = "manifest.json"
+_OF_A_BASE = (".safetensors", ".json")
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -88,13 +89,20 @@ def corpus_sha256(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
+def file_hashes(directory: Path) -> dict[str, str]:
+    """SHA-256 of every file of a base but its manifest and a run's own leftovers, hexadecimal."""
+    made = sorted(path for path in directory.iterdir() if path.suffix in _OF_A_BASE and path.name != FILE)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
+
+
 def write_manifest(out: Path, recipe: Recipe, texts: Iterable[str], cpu_s: float) -> None:
-    """The manifest of a finished run, without measurements; CPU time is kept apart from what decides the bytes."""
+    """The manifest of a finished run whose files are written, without measurements."""
     content: dict[str, Any] = {
         "recipe": msgspec.to_builtins(recipe),
         "recipe_hash": recipe.hash(),
         "corpus_sha256": corpus_sha256(texts),
         "cpu_minutes": round(cpu_s / 60, 2),
+        "files_sha256": file_hashes(out),
     }
     (out / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
 

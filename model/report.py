@@ -39,10 +39,11 @@ def measure(
     return trials
 
 
-def own_words_share(lm: LanguageModel, count: int, seed: int = 1) -> float:
-    """Share of messages of composed decisions that are the model's own words."""
+def own_words_share(lm: LanguageModel, count: int, seed: int = 1, language: str = "") -> float:
+    """Share of messages of composed decisions that are the model's own words; in one language, or in both as composed."""
     rng = np.random.default_rng(seed)
     requests = [compose(rng).request for _ in range(count)]
+    requests = [msgspec.structs.replace(r, language=language) if language else r for r in requests]
     decisions = [{s.name: s.values[int(rng.integers(len(s.values)))] for s in r.slots} for r in requests]
     own = 0
     for at in range(0, count, BATCH):

@@ -52,6 +52,8 @@ def test_a_short_recipe_gives_the_same_bytes_twice(tmp_path: Path) -> None:
         k: v for k, v in second.items() if k != "cpu_minutes"
     }
     assert first["recipe_hash"] == TINY.hash()
+    assert first["files_sha256"] == {k: v for k, v in digests(tmp_path / "a").items() if k in first["files_sha256"]}
+    assert {"model.safetensors", "pointer.safetensors"} <= set(first["files_sha256"])
 
 
 def test_a_resumed_run_is_the_run_not_interrupted(tmp_path: Path) -> None:
