@@ -22,7 +22,8 @@ up:              ## Set up, then run the local stack and all services until Ctrl
 
 test:            ## Set up, then check style, types and behaviour
 	@$(SETUP) local test
-	@$(MAKE) --no-print-directory lint types pytest
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory -j2 types pytest
 
 lint:            ## Check style
 	@echo "ruff: style"

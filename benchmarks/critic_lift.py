@@ -2,7 +2,7 @@
 
     lift = (true value of the chosen actions - random) / (oracle - random), of the policy's own expectation
 
-Usage: python benchmarks/critic_lift.py --seeds 4 5 --events 4000
+Usage: python -m benchmarks.critic_lift --seeds 4 5 --events 4000
 """
 
 import argparse
