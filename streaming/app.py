@@ -15,7 +15,7 @@ from faust.types.auth import AuthProtocol
 from msgspec import Struct
 from yarl import URL
 
-from streaming.batches import BatchApp, BatchConsumer, BatchSchema
+from streaming.batches import BatchApp, BatchConsumer
 from streaming.catalog_reader import CatalogReader
 from streaming.contracts.topics import INPUTS, SHOP_EVENTS
 from streaming.core import Context
@@ -105,7 +105,7 @@ class Agents:
         return lambda: Context(self.catalog.reference, rules, windows, wall_ms=wall_ms() if live else None)
 
     def _declare(self, name: str) -> None:
-        topic = self.app.topic(self.settings.prefix + name, schema=BatchSchema(), maxsize=MAX_BATCHES_WAITING)
+        topic = self.app.batch_topic(self.settings.prefix + name, maxsize=MAX_BATCHES_WAITING)
 
         async def handle(stream: Any) -> None:
             async for event in stream.noack().events():

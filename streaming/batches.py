@@ -1,7 +1,8 @@
 """One Faust event per fetched batch and partition, explicit acknowledgements, commits of the acknowledged prefix.
 
-Faust's own path costs one asyncio round per record; here `getmany` hands over what one fetch brought. All else is
-stock Faust: the only hook is `App._new_transport`. Written against faust-streaming 0.15.3, whose private names it
+Faust's own path costs one asyncio round per record; here `getmany` hands over what one fetch brought of a topic that
+`BatchApp.batch_topic` declared; other topics give one event per record. All else is stock Faust: the only hook is
+`App._new_transport`. Written against faust-streaming 0.15.3, whose private names it
 uses; `tests/streaming/test_batches.py` starts a real worker and catches drift.
 """
 
@@ -81,8 +82,17 @@ class BatchConsumer(driver.Consumer):
                 continue  # fetched before a seek
             if batch and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                self._ledgers[tp].deliver(batch[-1].offset)
-                yield tp, self._to_batch(tp, batch)
+                for message in self._messages(tp, batch):
+                    if self.app.consumer_generation_id != generation or epochs.get(tp, 0) != self.epochs[tp]:
+                        break  # revoked or sought while Faust took the records before
+                    self._ledgers[tp].deliver(message.offset)
+                    yield tp, message
+
+    def _messages(self, tp: TP, batch: list[Any]) -> Iterable[ConsumerMessage]:
+        """The batch as one message, or one each for the records of a topic that is not read in batches."""
+        if tp.topic in cast("BatchApp", self.app).batch_topics:
+            return (self._to_batch(tp, batch),)
+        return (self._to_message(tp, record) for record in batch)
 
     async def _seek_back(self) -> None:
         """What was fetched while the flow stood still is dropped, so it has to be fetched again."""
@@ -153,7 +163,17 @@ class BatchTransport(driver.Transport):
 
 
 class BatchApp(faust.App):
-    """A Faust app whose consumer delivers batches."""
+    """A Faust app whose consumer delivers batches of some topics."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As stock, with no topic read in batches yet."""
+        self.batch_topics: set[str] = set()
+        super().__init__(*args, **kwargs)
+
+    def batch_topic(self, name: str, *, maxsize: int) -> Any:
+        """A topic that is read in batches, `maxsize` of which may wait for their agent."""
+        self.batch_topics.add(name)
+        return self.topic(name, schema=BatchSchema(), maxsize=maxsize)
 
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self)
