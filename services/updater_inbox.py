@@ -31,7 +31,10 @@ def waiting(inbox: Path, now_s: float) -> Iterator[Path]:
     for path in sorted(inbox.iterdir()):
         if path.name.startswith("."):
             continue
-        times = [path.lstat().st_mtime, *(file.lstat().st_mtime for file in path.rglob("*"))]
+        try:
+            times = [path.lstat().st_mtime, *(file.lstat().st_mtime for file in path.rglob("*"))]
+        except OSError:  # somebody is at work in it
+            continue
         if now_s - max(times) >= QUIET_S:
             yield path
 
@@ -49,7 +52,10 @@ def check(path: Path) -> None:
     """
     if path.is_symlink() or not path.is_dir():
         raise BadEvent("files", path.name, "a folder with an adapter's files")
-    facts_of(path)
+    try:
+        facts_of(path)
+    except OSError as error:
+        raise BadEvent("files", str(error), "readable files") from None
 
 
 def put_away(inbox: Path, path: Path) -> None:

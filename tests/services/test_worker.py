@@ -12,6 +12,7 @@ import pytest
 
 from model import adapter
 from model.critic import Critic
+from model.fresh import random_lm
 from model.grid import ActionGrid
 from model.policy import propensity
 from services import metrics
@@ -29,6 +30,7 @@ from streaming.contracts.topics import DEAD_LETTERS, REQUESTS, STRATEGIES, SUPPR
 from streaming.control import pause
 from streaming.reward import Formula
 from tests.model.sample import request_of
+from tests.services.schema_checks import assert_valid
 from tests.services.worker_samples import Bench, patient, tiny_lm
 
 
@@ -60,6 +62,7 @@ def test_every_request_gets_one_strategy_with_every_field(bench: Bench) -> None:
         records = bench.read(STRATEGIES, lambda found: len(found) >= len(asked))
     answers = {answer.request_id: answer for answer in (codec.decode(r.value, Strategy) for r in records)}
     assert len(records) == len(answers) == len(asked)
+    assert assert_valid(STRATEGIES.name, (record.value for record in records)) == len(asked)
     assert {record.key.decode() for record in records} == {request.user_id for request in asked}
     for request in asked:
         answer = answers[request.request_id]
@@ -144,7 +147,9 @@ def test_a_late_request_is_answered_by_the_critic_alone(bench: Bench) -> None:
     late = msgspec.structs.replace(request_of(1, arm="fused"), deadline_s=5.0)
     bench.ask(late, timestamp_ms=round(time.time() * 1000) - 60_000)
     with bench.worker():
-        answer = bench.strategies(1)[0]
+        record = bench.read(STRATEGIES, bool)[0]
+    assert assert_valid(STRATEGIES.name, [record.value]) == 1
+    answer = codec.decode(record.value, Strategy)
     assert answer.policy.late
     assert (answer.policy.assigned_arm, answer.policy.acting_arm) == ("fused", "critic")
     assert answer.policy.adapter == "none"
@@ -163,6 +168,7 @@ def test_stale_and_paused_requests_are_recorded_not_answered(bench: Bench) -> No
     found = {one.request_id: one for one in (codec.decode(record.value, Suppression) for record in both)}
     assert {one.reason for one in found.values()} == {"stale", "paused"}
     assert {one.by for one in found.values()} == {"worker"}
+    assert assert_valid(SUPPRESSIONS.name, (record.value for record in both)) == 2
 
 
 def test_a_suppressed_request_stays_suppressed(bench: Bench) -> None:
@@ -250,22 +256,25 @@ def test_an_adapter_is_swapped_in_while_serving(bench: Bench, tmp_path: Path) ->
         assert abs(np.log(again / answer.propensity)) < 1e-4
 
 
-def test_a_corrupt_adapter_is_refused_and_serving_goes_on(bench: Bench, tmp_path: Path) -> None:
-    """Its bytes are not those announced: counted, the former version stays, and the next good one is served."""
+@pytest.mark.parametrize("fault", ["corrupt", "other_base"])
+def test_an_adapter_that_does_not_fit_is_refused_and_serving_goes_on(bench: Bench, tmp_path: Path, fault: str) -> None:
+    """Other bytes than announced, or made for another base: counted, the former version stays, what else is said is served."""
     with bench.worker():
         good = bench.publish_adapter(1, tmp_path / "good", seed=3)
         bench.serve(1, champion=good.name)
         bench.answers_until(lambda answer: answer.policy.adapter == good.name, 100)
-        before = metrics.ADAPTERS_REFUSED.labels("corrupt")._value.get()
-        bad = bench.publish_adapter(2, tmp_path / "bad", seed=4)
-        file = next((bench.settings.home / "registry" / bad.name).glob("*.safetensors"))
-        file.write_bytes(file.read_bytes()[:-64] + b"\0" * 64)
+        before = metrics.ADAPTERS_REFUSED.labels(fault)._value.get()
+        foreign = random_lm(8, width=64, layers=2) if fault == "other_base" else None
+        bad = bench.publish_adapter(2, tmp_path / "bad", seed=4, lm=foreign)
+        if fault == "corrupt":
+            file = next((bench.settings.home / "registry" / bad.name).glob("*.safetensors"))
+            file.write_bytes(file.read_bytes()[:-64] + b"\0" * 64)
         critic = bench.publish_critic(1, tmp_path / "critic", seed=9)
         bench.serve(2, champion=bad.name, critic=critic.name)
-        bench.ask(patient(request_of(600, arm="critic")))
         answers = bench.answers_until_critic(critic.name)
-    assert metrics.ADAPTERS_REFUSED.labels("corrupt")._value.get() == before + 1
+    assert metrics.ADAPTERS_REFUSED.labels(fault)._value.get() == before + 1
     assert {answer.policy.adapter for answer in answers} <= {"base", good.name}
+    assert next(a for a in answers if a.policy.critic == critic.name).policy.adapter == good.name
 
 
 def test_a_critic_snapshot_is_picked_up(bench: Bench, tmp_path: Path) -> None:

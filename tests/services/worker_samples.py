@@ -113,9 +113,9 @@ class Bench:
             time.sleep(0.02)
         raise AssertionError(f"two hundred answers, none by {name}")
 
-    def publish_adapter(self, sequence: int, folder: Path, *, seed: int) -> Version:
-        """An adapter that changes something, in the registry and announced, not yet served."""
-        lm = tiny_lm()
+    def publish_adapter(self, sequence: int, folder: Path, *, seed: int, lm: LanguageModel | None = None) -> Version:
+        """An adapter that changes something, in the registry and announced, not yet served; of the worker's base or another."""
+        lm = lm or tiny_lm()
         adapter.attach(lm)
         generator = torch.Generator().manual_seed(seed)
         shapes = adapter.expected(lm).shapes
