@@ -77,9 +77,7 @@ class Keeper:
     async def _turn(self) -> None:
         owned = set(self.owned)
         numbers = [number for partition in owned for number in self._timers.buckets(partition)]
-        left = await self._processor.store.leftovers(numbers)
-        if left:
-            await self._processor.store.clear(await self._processor.outbox.publish(left))
+        await self._processor.sweep(numbers)
         await self._dead_letter_catalog(owned)
         if unasked := self._timers.backlog.unasked:
             self._timers.backlog.ask(

@@ -47,13 +47,13 @@ class Outbox:
         What Kafka refuses for good is dead-lettered instead.
 
         Returns:
-            per bucket the ids that may be cleared.
+            per bucket the ids that may be cleared; an intent to merge is no message and is not among them.
 
         Raises:
             Unavailable: Kafka does not take something now; nothing may be cleared.
         """
-        listed = [(bucket, id_, entry) for bucket, each in entries.items() for id_, entry in each]
-        await self.send([entry for _, _, entry in listed if entry.topic != MERGE])
+        listed = [(b, id_, entry) for b, each in entries.items() for id_, entry in each if entry.topic != MERGE]
+        await self.send([entry for _, _, entry in listed])
         done: dict[int, list[str]] = {}
         for bucket, id_, _ in listed:
             done.setdefault(bucket, []).append(id_)

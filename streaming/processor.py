@@ -164,9 +164,18 @@ class Processor:
         if not any(entries.values()):
             return
         done = await self.outbox.publish(entries)
-        for entry in [entry for each in entries.values() for _, entry in each if entry.topic == MERGE]:
+        intents = [(n, id_, entry) for n, each in entries.items() for id_, entry in each if entry.topic == MERGE]
+        for number, id_, entry in intents:
             await merge_rows(self, merge_of(entry))
+            done.setdefault(number, []).append(id_)
         await self.store.clear(done)
+
+    async def sweep(self, numbers: Iterable[int]) -> None:
+        """Release what lies in the outboxes of these buckets, whoever left it there."""
+        found = await self.store.leftovers(numbers)
+        if found:
+            await self.load(found)  # which releases what lay in those that were not cached
+            await self.release(await self.store.leftovers(found))
 
     async def _apply(self, batch: Batch) -> None:
         topic, partition = batch.topic, batch.partition
