@@ -47,8 +47,16 @@ class Edge(Protocol):
 async def owners(edge: Edge, users: Mapping[str, int]) -> dict[str, Owned]:
     """Of these customers (id → bucket, read before) those whose records belong to another row, which is read too.
 
-    A merge that was begun and not finished is finished first.
+    A merge that was begun and not finished is finished first. Reading an owner's bucket carries out what was left in
+    its outbox, by which a customer who was looked at before may have got another owner: all are looked at again.
     """
+    found = await _followed(edge, users)
+    while found and (again := await _followed(edge, users)) != found:
+        found = again
+    return found
+
+
+async def _followed(edge: Edge, users: Mapping[str, int]) -> dict[str, Owned]:
     found: dict[str, Owned] = {}
     for user, number in users.items():
         state = edge.store.bucket(number).states.get(user)

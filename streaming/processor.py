@@ -208,9 +208,7 @@ class Processor:
             pairs[:] = [pair for pair in pairs if pair[0].offset >= applied]
         await self.store.read({n: [item.user_id for item, _ in pairs] for n, pairs in by_bucket.items()})
         context = replace(self.context(), paused=await self.store.paused())
-        owned = await owners(self, {item.user_id: n for n, pairs in by_bucket.items() for item, _ in pairs})
-        if owned:
-            await self._fold_redirected(batch, by_bucket, owned, context)
+        owned = await self._redirect(batch, by_bucket, context)
         foldings = {}
         for number, pairs in by_bucket.items():
             if pairs:
@@ -220,6 +218,18 @@ class Processor:
                 folding.writes.meta[offset_field(batch.topic, batch.partition)] = str(batch.next_offset)
                 foldings[number] = folding
         await self.finish(foldings, context)
+
+    async def _redirect(self, batch: Batch, by_bucket: dict[int, list[Pair]], context: Context) -> dict[str, Owned]:
+        """Fold the records of merged anonymous ids where they belong; whose they are.
+
+        Such a record may itself be an `identify`, by whose merge others of the batch belong elsewhere: they follow.
+        """
+        users = {item.user_id: number for number, pairs in by_bucket.items() for item, _ in pairs}
+        owned: dict[str, Owned] = {}
+        while (found := await owners(self, users)) != owned:
+            owned = found
+            await self._fold_redirected(batch, by_bucket, owned, context)
+        return owned
 
     async def _fold_redirected(
         self, batch: Batch, by_bucket: dict[int, list[Pair]], owned: dict[str, Owned], context: Context
@@ -239,7 +249,7 @@ class Processor:
             self._fold_pairs(batch, folding, [(replace(item, user_id=owner), record)], context)
             if (after := folding.state(owner)) is not None:
                 folding.changed[owner] = replace(after, row=with_applied(after.row, guard, item.offset))
-        await self.finish(foldings, context)
+        await self.finish({number: each for number, each in foldings.items() if each.changed}, context)
 
     def _fold_pairs(self, batch: Batch, folding: Folding, pairs: Iterable[Pair], context: Context) -> None:
         for item, record in pairs:
