@@ -98,7 +98,9 @@ def wanted(state: State | None) -> Iterable[str]:
 
 
 def next_due_ms(state: State, context: Context) -> int | None:
-    """When something is due next by itself, event time; None when nothing is."""
+    """When something is due next by itself, event time; None when nothing is, or no more in this row."""
+    if state.row.alias_of is not None:
+        return None
     times = [due.at_ms for due in state.row.due]
     closing = attribution.next_due_ms(state.open, context.windows)
     if closing is not None:
@@ -129,7 +131,12 @@ def on_time(state: State, context: Context) -> Result:
 
 
 def on_closing(state: State, context: Context) -> Result:
-    """Close the windows that the watermark has passed."""
+    """Close the windows that the watermark has passed.
+
+    None in an anonymous row that is being merged: they close in the user's row, and once only.
+    """
+    if state.row.alias_of is not None:
+        return Result(state, "folded")
     step = attribution.on_time(state.open, context.watermark_ms or 0, context.windows)
     return _done(State(state.row, step.state), "folded", context, step)
 
