@@ -241,7 +241,7 @@ class Training:
         known = {BASE_ALONE, *self.held.values()}
         return (
             record.acting_arm != "random"
-            and (not record.lm_weight or (record.base == self.base and record.adapter in known))
+            and (not record.lm_weight or (_same_base(record.base, self.base) and record.adapter in known))
             and (not record.critic_weight or self._critic_of(record.critic) is not None)
         )
 
@@ -264,6 +264,11 @@ class Training:
     @staticmethod
     def _newer(learning: Learning, number: int) -> list[Replayed]:
         return [item for item in learning.replay if item.number > number]
+
+
+def _same_base(one: str, other: str) -> bool:
+    """Whether two names of a base mean the same bytes: the path before the hash may differ between machines."""
+    return one.rpartition("@")[2] == other.rpartition("@")[2]
 
 
 def _copied(lm: LanguageModel, slot: str) -> dict[str, torch.Tensor]:

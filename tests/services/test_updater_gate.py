@@ -1,5 +1,6 @@
 """The updater's gate in service: nothing is promoted that cannot be compared with what serving logged (law 2)."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,14 +49,15 @@ def test_a_propensity_that_is_one_percent_off_stops_the_line(bench: Bench) -> No
     assert champions(bench) == {BASE_ALONE}
 
 
-def test_without_a_served_decision_a_candidate_is_refused_until_there_are_some(bench: Bench) -> None:
+def test_without_a_served_decision_a_candidate_is_refused_until_there_are_some(bench: Bench, tmp_path: Path) -> None:
     """Random decisions say nothing of parity, and the record says so; the base's own let the next candidate through."""
+    elsewhere = shutil.copytree(bench.settings.base_model, tmp_path / "elsewhere")  # the worker's disk is another one
     rewards = closed_rewards(300)
     bench.say(rewards[:120])
     with bench.running() as thread:
         bench.until(lambda: bool(judged(bench, "refused")), "a refusal", thread.is_alive)
         assert champions(bench) == {BASE_ALONE}
-        bench.say(served_by(rewards[120:], "lm", bench.settings.base_model))
+        bench.say(served_by(rewards[120:], "lm", elsewhere))
         bench.until(lambda: bool(judged(bench, "promoted")), "a promotion", thread.is_alive)
     assert {one.reason for one in judged(bench, "refused")} == {"parity: not judged, 0 rows"}
     check = next(one for one in judged(bench, "promoted")[0].checks if one.name == "parity")
