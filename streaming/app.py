@@ -20,6 +20,7 @@ from streaming.catalog_reader import CatalogReader
 from streaming.contracts.topics import INPUTS, SHOP_EVENTS
 from streaming.core import Context
 from streaming.facts import Facts
+from streaming.forgetting import Forgetting
 from streaming.keeper import Keeper
 from streaming.open_state import Windows
 from streaming.outbox import Outbox
@@ -92,7 +93,11 @@ class Agents:
         self.processor.after_batch = self.timers.after_batch
         self.keeper = Keeper(self.processor, self.timers, self.catalog, settings.prefix, lambda: self.app.consumer)
         self.reaching = Reaching(self.processor, self.timers, self.catalog)
-        self.keeper.turns = [self.reaching.turn, Popularity(self.store, self.catalog).turn]
+        self.keeper.turns = [
+            self.reaching.turn,
+            Popularity(self.store, self.catalog).turn,
+            Forgetting(self.processor, self.timers).turn,
+        ]
         self.failed: asyncio.Future[BaseException] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         for topic in INPUTS:

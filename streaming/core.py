@@ -20,6 +20,7 @@ from streaming.open_state import OpenState, Step, Windows
 from streaming.profile import fold, fold_strategy
 from streaming.reading import Fate, Message
 from streaming.reference import Reference
+from streaming.retention import known
 from streaming.row import Due, Row, decode_row, encode_row, remember, remembers
 from streaming.rules import Rules
 
@@ -92,6 +93,14 @@ def new_state(user_id: str, rules: Rules) -> State:
     return State(Row(user_id, assign(user_id, rules.shares, rules.arm_salt)))
 
 
+def known_state(state: State | None, user_id: str, at_ms: int | None, rules: Rules) -> State:
+    """The customer as they count at a time: a new one where nothing was known, or too long ago."""
+    row = None if state is None else known(state.row, at_ms, rules)
+    if state is None or row is state.row:
+        return state or new_state(user_id, rules)
+    return State(row or new_state(user_id, rules).row, state.open)
+
+
 def wanted(state: State | None) -> Iterable[str]:
     """Products whose price drops concern this customer: wished or carted ones."""
     return () if state is None else triggers.watched(state.row)
@@ -114,7 +123,7 @@ def on_record(state: State | None, user_id: str, message: Message, context: Cont
     Raises:
         BadEvent: the record can never be folded.
     """
-    before = state or new_state(user_id, context.rules)
+    before = known_state(state, user_id, context.watermark_ms, context.rules)
     if isinstance(message, Strategy):
         return _on_strategy(before, message, context)
     return _on_event(before, message, context)

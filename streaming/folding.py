@@ -9,6 +9,8 @@ from streaming.dead_letters import Deed, bug_letter, dead_letter
 from streaming.effects import Fact, Publish
 from streaming.keys import fate_field
 from streaming.reading import Fate, Incoming, Item
+from streaming.retention import forgotten, removable
+from streaming.rules import Rules
 from streaming.writes import Writes
 
 
@@ -18,6 +20,7 @@ class Folding:
     Attributes:
         writes: for the script.
         changed: customers with their new states.
+        removed: customers whose rows go.
         facts: to be reported once the writes are in Redis.
     """
 
@@ -26,6 +29,7 @@ class Folding:
         self._before = states
         self.writes = Writes()
         self.changed: dict[str, State] = {}
+        self.removed: set[str] = set()
         self.facts: list[Fact] = []
 
     def state(self, user_id: str) -> State | None:
@@ -49,6 +53,28 @@ class Folding:
         """A record goes to the dead letters."""
         self.writes.outbox.append(letter)
         self.facts.append(Fact("dead_letters", {"reason": reason}))
+
+    def forget(self, user_id: str, horizon_ms: int, rules: Rules) -> bool:
+        """Remove what may be removed of a customer; whether there was anything."""
+        state = self.state(user_id)
+        if state is None or not state.open.empty or not removable(state.row, horizon_ms, rules):
+            return False
+        left = forgotten(state.row)
+        if left == state.row:
+            return False
+        if left is not None:
+            self.changed[user_id] = State(left)
+            return True
+        self.removed.add(user_id)
+        self.writes.rows[user_id] = None
+        self.writes.due_ms[user_id] = None
+        self.writes.want(user_id, wanted(state), ())
+        return True
+
+    @property
+    def states(self) -> dict[str, State | None]:
+        """Everybody who is another now, for the cache."""
+        return {**self.changed, **dict.fromkeys(self.removed)}
 
     def own_bug(self, user_id: str, deed: Deed, error: Exception) -> None:
         """Our own bug in what no record asked for goes to the dead letters, and is reported."""

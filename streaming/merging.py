@@ -13,7 +13,7 @@ from streaming import attribution, identity
 from streaming.bucket import Bucket
 from streaming.closing import told
 from streaming.contracts.partition import bucket_of
-from streaming.core import Context, Result, State, new_state
+from streaming.core import Context, Result, State, known_state
 from streaming.effects import Merge
 from streaming.folding import Folding
 from streaming.open_state import OpenState
@@ -84,8 +84,8 @@ async def merge_rows(edge: Edge, merge: Merge) -> None:
     await edge.load([alias_at, user_at])
     await edge.store.read({alias_at: [merge.alias]})
     await edge.store.read({user_at: [merge.user_id]})
-    alias = _state(edge.store, alias_at, merge.alias) or new_state(merge.alias, context.rules)
-    user = _state(edge.store, user_at, merge.user_id) or new_state(merge.user_id, context.rules)
+    alias = known_state(_state(edge.store, alias_at, merge.alias), merge.alias, merge.at_ms, context.rules)
+    user = known_state(_state(edge.store, user_at, merge.user_id), merge.user_id, merge.at_ms, context.rules)
     guarded = alias.row if alias.row.alias_of else _with_guards(alias.row, edge.store.bucket(alias_at))
     planned = identity.plan(user.row, guarded, merge.message_id, merge.at_ms, context.rules)
     if planned is None:

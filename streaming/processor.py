@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from streaming.contracts.errors import Unavailable
-from streaming.core import Context, State
+from streaming.core import Context
 from streaming.effects import MERGE, Fact, Publish, merge_of
 from streaming.facts import Facts
 from streaming.folding import Folding, count_without_customer, fold_item
@@ -265,8 +265,7 @@ class Processor:
             folding.settle(context)
         added = await self.store.write({number: folding.writes for number, folding in foldings.items()})
         for number, folding in foldings.items():
-            changed: dict[str, State | None] = dict(folding.changed)
-            self.store.keep(number, changed)
+            self.store.keep(number, folding.states)
             self.report(folding.facts)
         await self.release(added)
 

@@ -6,6 +6,8 @@ from streaming.contracts.kinds import Arm
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+MIN_RETENTION_DAYS = 60
+"""Longer than dormancy, horizons and the waiting for refunds: nothing of a customer is still to come after it."""
 SESSION_GAP_MS = 30 * 60_000
 """Silence that ends a session: half an hour, as web analytics has it. Fixed, because stored sessions were merged by it."""
 
@@ -39,6 +41,7 @@ class Rules(Struct, frozen=True, kw_only=True):
         shares: arm → share of customers, any positive scale.
         arm_salt: changes who is in which arm.
         max_message_ids: message ids remembered per customer.
+        profile_retention_days: a customer of whom nothing was heard for so long (event time) is forgotten; 0: nobody is.
         cart_abandoned_after_ms: silence of a filled cart or a begun checkout.
         search_wait_ms: a search without a click for so long found nothing.
         interest_views: products of one category looked at in one session that mean interest.
@@ -60,6 +63,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     shares: dict[Arm, float] = field(default_factory=_shares)
     arm_salt: str = "stratagem"
     max_message_ids: int = 256
+    profile_retention_days: int = 0
     cart_abandoned_after_ms: int = HOUR_MS
     search_wait_ms: int = 10 * 60_000
     interest_views: int = 3
@@ -70,3 +74,9 @@ class Rules(Struct, frozen=True, kw_only=True):
     exploration_share: float = 0.25
     currency: str = "USD"
     free_shipping_minor: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse a retention that is shorter than what is still to come of a customer."""
+        if 0 < self.profile_retention_days < MIN_RETENTION_DAYS:
+            message = f"profile_retention_days {self.profile_retention_days}: 0 or at least {MIN_RETENTION_DAYS} wanted"
+            raise ValueError(message)

@@ -30,6 +30,8 @@ from tests.streaming.test_crashes import finished
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 PAUSED_AT = START + timedelta(days=10)
 SHARE_HOLDOUT = 0.3
+REMAIN = {"faithful", "refuser", "stranger"}
+"""Who is left at the end: one who was heard of, what one refused, one who came back."""
 NOBODYS = "str_000000000000000000000000"
 TOLD = {"refunded": 1, "late": 2, "later": 3, "early": 4, "stranger": 5}
 """Customer → number of the strategy they are told."""
@@ -47,6 +49,14 @@ for _name, _user in (("on_due", "bug-cart"), ("on_price_drop", "bug-price"), ("w
     setattr(triggers, _name, _buggy(getattr(triggers, _name), _user))
 """
 """A bug of ours in timers, price drops and campaigns, with one customer each."""
+RETENTION = """
+import msgspec
+from services import agents
+
+_rules_of = agents.rules_of
+agents.rules_of = lambda settings: msgspec.structs.replace(_rules_of(settings), profile_retention_days=60)
+"""
+"""Who is not heard of for sixty days is forgotten."""
 
 
 class Seen(Struct):
@@ -61,6 +71,7 @@ class Seen(Struct):
     rewards: list[dict[str, Any]]
     progress: list[dict[str, Any]]
     letters: list[dict[str, str]]
+    rows_later: dict[str, Any] = {}
 
     def rewards_of(self, user: str) -> list[dict[str, Any]]:
         """A customer's rewards in the topic's order."""
@@ -86,7 +97,7 @@ def play(world: World) -> Seen:
     names = (f"ghost-{number}" for number in range(1000))
     ghost = next(name for name in names if assign(name, shares, world.settings.arm_salt) == "holdout")
     begin(world, ghost)
-    world.start(BUG, SHARE_HOLDOUT=str(SHARE_HOLDOUT))
+    world.start(BUG + RETENTION, SHARE_HOLDOUT=str(SHARE_HOLDOUT))
     world.wait(finished(world), "the beginning")
     told(world, "early")  # read after what came of it
     for hours in (1.5, 8, 30):
@@ -99,7 +110,10 @@ def play(world: World) -> Seen:
     given_back = {"order_id": "o-refunded", "currency": "USD"}
     world.publish(world.event("refunded", "Order Refunded", at=START + 81 * HOUR, properties=given_back))
     pause(world)
-    return look(world, ghost)
+    found = look(world, ghost)
+    forget(world)
+    found.rows_later = world.rows()
+    return found
 
 
 def begin(world: World, ghost: str) -> None:
@@ -170,6 +184,21 @@ def pause(world: World) -> None:
         world.wait(finished(world), "time while paused")
     world.wait(lambda: [m for m in world.messages(SUPPRESSIONS) if m["user_id"] == "paused-price"], "the price drop")
     control.resume(world.client, world.settings.topic_prefix)
+
+
+def forget(world: World) -> None:
+    """Months pass, in which one customer is heard of; then another comes back."""
+    refused = {"consent": {"categoryPreferences": {"personalization": False}}}
+    world.publish(
+        world.event("refuser", "Segment Consent Preference Updated", at=PAUSED_AT, properties={}, context=refused)
+    )
+    for days in (40, 80):
+        world.clock(START + timedelta(days=days))
+        world.publish(world.event("faithful", at=START + timedelta(days=days)))
+    world.wait(lambda: "stranger" not in world.rows(), "a customer to be forgotten")
+    world.publish(world.event("stranger", at=START + timedelta(days=80)))
+    world.wait(finished(world), "who came back")
+    world.wait(lambda: world.rows().keys() == REMAIN, "the others to be forgotten")
 
 
 def order(order_id: str, product_id: str) -> dict[str, Any]:

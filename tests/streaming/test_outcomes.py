@@ -88,10 +88,10 @@ def test_an_outcome_of_an_unknown_strategy_is_explained(seen: Seen) -> None:
 
 def test_the_books_balance(seen: Seen) -> None:
     """Every record of the inputs has one fate, letters about what was folded apart."""
+    books = seen.world.books()
     for topic in INPUTS:
-        records = sum(seen.world.ends(topic).values())
-        assert sum(seen.books.fates[topic.name].values()) == records
-    assert seen.books.outbox == 0
+        assert sum(books.fates[topic.name].values()) == sum(seen.world.ends(topic).values())
+    assert books.outbox == 0
 
 
 def test_letters_without_a_record_are_not_sent_again(seen: Seen) -> None:
@@ -148,6 +148,16 @@ def test_a_pause_holds_for_what_comes_by_itself(seen: Seen, who: str, trigger: s
     """Timers, price drops and campaigns are recorded as paused, and not asked."""
     assert (trigger, "paused") in seen.reasons(f"paused-{who}")
     assert trigger not in {each["trigger"] for each in seen.requests if each["user_id"] == f"paused-{who}"}
+
+
+def test_who_is_not_heard_of_is_forgotten(seen: Seen) -> None:
+    """After the retention the row is gone, but for what was refused; who comes back begins anew, in the same arm."""
+    before, after = seen.rows["stranger"], seen.rows_later["stranger"]
+    assert len(after["profile"]["views"]) == 1
+    assert "bought" not in after["profile"]
+    assert after["arm"] == before["arm"]
+    assert seen.rows_later["refuser"]["profile"].keys() == {"consent"}
+    assert len(seen.rows_later["faithful"]["profile"]["views"]) == 2
 
 
 def test_everything_published_is_valid_by_the_committed_schemas(seen: Seen) -> None:
