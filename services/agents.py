@@ -11,6 +11,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 
 from services import metrics
+from services.clients import REFUSALS
 from services.liveness import Liveness
 from services.settings import AgentsSettings, Common, SettingError
 from services.topics import Topics, check_topics
@@ -114,19 +115,27 @@ def stream_settings(settings: AgentsSettings, topics: Topics) -> StreamSettings:
         layout=Layout(settings.buckets, topics.partitions, clock),
         topic_ids=topics.ids,
         data_dir=settings.home / "agents",
-        security=_security(settings),
+        security=security_of(settings),
         session_timeout_s=settings.session_timeout_s,
         max_poll_records=settings.max_poll_records,
     )
 
 
-def _security(settings: Common) -> Security:
+def security_of(settings: Common) -> Security:
+    """How brokers are reached.
+
+    Raises:
+        SettingError: a file of certificates or a key cannot be used.
+    """
     context = None
     if settings.kafka_security_protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+        try:
+            context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+            if settings.kafka_ssl_certfile:
+                context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None)
+        except OSError as error:  # an SSLError is one, too
+            raise SettingError(f"STRATAGEM_KAFKA_SSL_CAFILE, _CERTFILE, _KEYFILE: {error}") from error
         context.check_hostname = settings.kafka_ssl_check_hostname
-        if settings.kafka_ssl_certfile:
-            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None)
     return Security(
         settings.kafka_security_protocol,
         settings.kafka_sasl_mechanism,
@@ -173,13 +182,17 @@ async def _run(settings: AgentsSettings) -> int:
 
 
 async def _patiently(act: Any, stop: asyncio.Event) -> Any:
-    """Try until Kafka and Redis answer, a signal comes, or patience ends (then raise `Unavailable`)."""
+    """Try until Kafka and Redis answer, a signal comes, or patience ends; where they refuse us there is none.
+
+    Raises:
+        Unavailable: in the end, or at once when it was a refusal.
+    """
     give_up_s = asyncio.get_running_loop().time() + START_PATIENCE_S
     while not stop.is_set():
         try:
             return await act()
         except Unavailable as error:
-            if asyncio.get_running_loop().time() > give_up_s:
+            if isinstance(error.__cause__, REFUSALS) or asyncio.get_running_loop().time() > give_up_s:
                 raise
             _log.warning("waiting: %s", error)
             await asyncio.sleep(RETRY_S)

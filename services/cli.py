@@ -39,7 +39,9 @@ class _Group(click.Group):
 
 def _quiet_clients() -> None:
     """Kafka's client logs every failed attempt; a command says once what came of it. Services turn its log on again."""
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    client = logging.getLogger("kafka")
+    client.addHandler(logging.NullHandler())
+    client.propagate = False
 
 
 def _fail(message: str, code: int) -> None:
@@ -53,7 +55,9 @@ def _say(message: str) -> None:
 
 def _logging(level: str) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    logging.getLogger("kafka").setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
+    client = logging.getLogger("kafka")
+    client.propagate = True
+    client.setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)  # its INFO tells every connection
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -5,15 +5,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 import redis
-from kafka.errors import (
-    AuthorizationError,
-    IllegalSaslStateError,
-    KafkaError,
-    KafkaTimeoutError,
-    SaslAuthenticationFailedError,
-    UnsupportedSaslMechanismError,
-)
+from kafka.errors import KafkaError, KafkaTimeoutError
 
+from services.clients import HUNG_UP, REFUSALS
 from services.endpoints import connected
 from services.local.process import MissingPart, ProcessDied
 from services.settings import Common, SettingError, load
@@ -21,8 +15,6 @@ from streaming.contracts.errors import Unavailable
 
 EXIT_USAGE = 2
 EXIT_MISSING = 3
-REFUSALS = (AuthorizationError, IllegalSaslStateError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
-"""Kafka is there and does not want us: no waiting will help."""
 MOST_CHARACTERS = 400
 
 
@@ -53,6 +45,11 @@ def _of_kafka(error: KafkaError, environ: Mapping[str, str]) -> tuple[str, int]:
     if isinstance(error, REFUSALS):
         how = "check STRATAGEM_KAFKA_SECURITY_PROTOCOL, STRATAGEM_KAFKA_SASL_* and what the user may do"
         return _line(f"{at} refuses us ({error}): {how}"), EXIT_USAGE
+    if "Handshake failed" in str(error):
+        how = "check STRATAGEM_KAFKA_SECURITY_PROTOCOL and STRATAGEM_KAFKA_SSL_*"
+        return _line(f"{at} cannot be spoken to by TLS ({error}): {how}"), EXIT_USAGE
+    if HUNG_UP in str(error):
+        return _line(f"{at} hangs up on us: check STRATAGEM_KAFKA_SECURITY_PROTOCOL"), EXIT_MISSING
     said = "cannot be reached" if isinstance(error, KafkaTimeoutError) else f"failed ({error})"
     return _line(f"{at} {said}: {_way_out(environ, 'kafka_bootstrap')}"), EXIT_MISSING
 

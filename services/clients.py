@@ -1,11 +1,20 @@
 """Kafka and Redis clients made from settings: one place for names, security and safe defaults."""
 
-from collections.abc import Iterable
-from typing import Any
+import logging
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import redis
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
+from kafka.errors import (
+    AuthorizationError,
+    IllegalSaslStateError,
+    KafkaTimeoutError,
+    SaslAuthenticationFailedError,
+    UnsupportedSaslMechanismError,
+)
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
@@ -13,8 +22,50 @@ from services.settings import Common, kafka_options
 from services.topic_configs import MAX_RECORD_BYTES
 from streaming.contracts.topics import TopicSpec
 
+T = TypeVar("T")
+REFUSALS = (AuthorizationError, IllegalSaslStateError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
+"""Kafka is there and does not want us: no waiting will help."""
+HUNG_UP = "socket disconnected"
+"""What kafka-python says of a broker that ends a connection by itself."""
 COMMAND_REQUEST_MS = 10_000
 """A command waits this long for one answer, and three times as long for a record's acknowledgement."""
+
+
+class _Reason(logging.Filter):
+    """What the last attempt to connect failed of: kafka-python raises a time-out, and tells the reason to its log alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        found = re.match(
+            r"Bootstrap (?:connection|attempt) to \S+ failed: (.*?)(?: \(backoff .*\))?$", record.getMessage()
+        )
+        self.last = found[1] if found else self.last
+        return True
+
+
+_reason = _Reason()
+logging.getLogger("kafka.net.manager").addFilter(_reason)
+
+
+def _connected(settings: Common, make: Callable[[], T]) -> T:
+    """A client, or why there is none.
+
+    Raises:
+        KafkaError: one of `REFUSALS`, or a time-out whose message ends with the reason.
+    """
+    _reason.last = ""
+    try:
+        return make()
+    except KafkaTimeoutError as error:
+        reason = _reason.last
+        # A refusal and the end of the connection arrive together, and the client may see the end alone.
+        refused = any(each.__name__ in reason for each in REFUSALS) or HUNG_UP in reason
+        if settings.kafka_sasl_mechanism and refused:
+            raise SaslAuthenticationFailedError(reason) from error
+        raise KafkaTimeoutError(f"{error.args[0]}: {reason}") from error
 
 
 def topic_name(settings: Common, topic: TopicSpec) -> str:
@@ -31,7 +82,7 @@ def producer(settings: Common, **options: Any) -> KafkaProducer:
         "max_request_size": MAX_RECORD_BYTES,
         "compression_type": "lz4",
     }
-    return KafkaProducer(**{**kafka_options(settings), **defaults, **options})
+    return _connected(settings, lambda: KafkaProducer(**{**kafka_options(settings), **defaults, **options}))
 
 
 def command_producer(settings: Common) -> KafkaProducer:
@@ -56,13 +107,13 @@ def group_consumer(settings: Common, group: str, topics: Iterable[TopicSpec], **
         "max_partition_fetch_bytes": MAX_RECORD_BYTES,
     }
     names = [topic_name(settings, topic) for topic in topics]
-    return KafkaConsumer(*names, **{**kafka_options(settings), **defaults, **options})
+    return _connected(settings, lambda: KafkaConsumer(*names, **{**kafka_options(settings), **defaults, **options}))
 
 
 def whole_topic_consumer(settings: Common, topic: TopicSpec, **options: Any) -> KafkaConsumer:
     """A consumer outside any group, at the beginning of every partition of one topic; of none while there is no topic."""
     defaults: dict[str, Any] = {"enable_auto_commit": False, "max_partition_fetch_bytes": MAX_RECORD_BYTES}
-    consumer = KafkaConsumer(**{**kafka_options(settings), **defaults, **options})
+    consumer = _connected(settings, lambda: KafkaConsumer(**{**kafka_options(settings), **defaults, **options}))
     name = topic_name(settings, topic)
     partitions = [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name) or ())]
     consumer.assign(partitions)
@@ -73,7 +124,7 @@ def whole_topic_consumer(settings: Common, topic: TopicSpec, **options: Any) -> 
 
 def admin(settings: Common, **options: Any) -> KafkaAdminClient:
     """The admin client."""
-    return KafkaAdminClient(**{**kafka_options(settings), **options})
+    return _connected(settings, lambda: KafkaAdminClient(**{**kafka_options(settings), **options}))
 
 
 def redis_client(settings: Common, *, retries: int = 2) -> "redis.Redis":

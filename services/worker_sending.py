@@ -1,5 +1,6 @@
 """Publishing with acknowledgement, and patience with what is unavailable."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from services.settings import Common
 from streaming.contracts.errors import Unavailable
 from streaming.effects import Publish
 
+LOG = logging.getLogger(__name__)
 ACK_TIMEOUT_S = 30.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 NEVER = (MessageSizeTooLargeError, RecordListTooLargeError)
@@ -82,8 +84,9 @@ def patiently(call: Callable[[], T], what: str, service: str, stop: threading.Ev
     while True:
         try:
             return call()
-        except Unavailable:
+        except Unavailable as error:
             errors.labels(service).inc()
+            LOG.warning("waiting: %s", error)
             if stop.wait(pause_s):
                 raise Stopped(what) from None
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -97,6 +97,7 @@ class Broker:
         progress: Progress,
         keep_open: Sequence[int] = (),
         pick_ports: PickPorts = pick_free_ports,
+        more_properties: str = "",
     ) -> None:
         """Format the data folder if it is new, start Kafka, and return once it answers.
 
@@ -106,6 +107,8 @@ class Broker:
             progress: Told what is being done.
             keep_open: File descriptors held as long as Kafka lives.
             pick_ports: Chooses the two ports; asked again when one is taken meanwhile.
+            more_properties: Lines for `server.properties` after ours, of which the last one of a name counts; may name
+                `{broker_port}` and `{controller_port}`.
 
         Raises:
             MissingPart: If there is no Java, or Kafka cannot be downloaded.
@@ -113,6 +116,7 @@ class Broker:
         """
         self._home = home
         self._keep_open = keep_open
+        self._properties = PROPERTIES + more_properties
         class_path = ":".join(str(jar) for jar in resolve_jars(ENDPOINT, cache, progress))
         java = [str(find_java()), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", class_path]
         home.mkdir(parents=True, exist_ok=True)
@@ -123,7 +127,7 @@ class Broker:
     def _configure(self, broker_port: int, controller_port: int) -> Path:
         path = self._home / "server.properties"
         path.write_text(
-            PROPERTIES.format(
+            self._properties.format(
                 broker_port=broker_port,
                 controller_port=controller_port,
                 data=self._home / "data",

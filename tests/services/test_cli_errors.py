@@ -1,11 +1,6 @@
 """What stops a command is one line with an address and a way out, and a code that means something."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,7 +8,8 @@ import pytest
 from services.cli_errors import EXIT_MISSING, EXIT_USAGE, explained, redis_address
 from services.endpoints import remember
 from services.local.stack import Endpoints
-from tests.services.test_cli import ROOT, environ, invoke
+from tests.services.cli_samples import Said, run_all
+from tests.services.test_cli import environ, invoke
 
 __all__ = ["environ"]  # a fixture
 
@@ -29,7 +25,6 @@ NEED_TOPICS = (
 )
 NEED_KAFKA = ("topics", "up", *NEED_TOPICS)
 NEED_REDIS = ("profile x", "pause")
-TIMEOUT_S = 60
 
 
 def away(home: Path) -> dict[str, str]:
@@ -40,31 +35,6 @@ def away(home: Path) -> dict[str, str]:
         "STRATAGEM_KAFKA_TIMEOUT_S": "0.3",
         "STRATAGEM_REDIS_URL": f"redis://user:{SECRET}@{NOBODY}/0",
     }
-
-
-class Said(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    output: str
-
-
-def run_all(commands: Iterable[str], environ: Mapping[str, str]) -> dict[str, Said]:
-    """Several commands at once, each in a process as at a terminal: its clients' logs would be seen, too."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("STRATAGEM_")}
-    running = {
-        command: subprocess.Popen(
-            [sys.executable, "-m", "services.cli", *command.split()],
-            cwd=ROOT,
-            env=clean | dict(environ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for command in commands
-    }
-    outputs = {command: process.communicate(timeout=TIMEOUT_S)[0] for command, process in running.items()}
-    return {command: Said(process.returncode, outputs[command]) for command, process in running.items()}
 
 
 def test_what_cannot_be_reached_is_one_line_and_exit_3(tmp_path: Path) -> None:
