@@ -1,38 +1,57 @@
 """`stratagem adapters`: the announced versions and the gate's decisions, read back from their topics."""
 
+from collections.abc import Iterator
+
 import msgspec
 
-from services.reading import printable, read_all
+from services.reading import TopicRecord, read_all
 from services.settings import Common
-from services.watch import adapter_line
-from streaming.contracts.adapters import AdapterRecord, GateDecision, Version, decode_record
+from services.watch import describe
+from streaming.contracts.adapters import GateDecision, Version, decode_record
 from streaming.contracts.codec import decode
+from streaming.contracts.errors import BadEvent
 from streaming.contracts.topics import ADAPTERS, DECISIONS
 
 
-def standing(settings: Common) -> dict[str, AdapterRecord]:
+def standing(settings: Common) -> dict[str, TopicRecord]:
     """The newest record of every key that has not been removed."""
-    records: dict[str, AdapterRecord] = {}
+    records: dict[str, TopicRecord] = {}
     for record in read_all(settings, ADAPTERS):
         key = (record.key or b"").decode("utf-8", "backslashreplace")
-        if record.value is None:
-            records.pop(key, None)
-        else:
-            records[key] = decode_record(record.value)
+        records.pop(key, None)  # so that the newest stands last
+        if record.value is not None:
+            records[key] = record
     return records
 
 
 def lines(settings: Common) -> list[str]:
     """One line per standing record."""
-    return [printable(adapter_line(record)) for record in standing(settings).values()]
+    return [describe("adapters", record) for record in standing(settings).values()]
 
 
 def show(settings: Common, name: str) -> str | None:
     """One version with the decisions on it as indented JSON, or None."""
-    version = standing(settings).get(name)
-    decided = [decode(record.value, GateDecision) for record in read_all(settings, DECISIONS) if record.value]
-    about = [decision for decision in decided if decision.version == name]
-    if not isinstance(version, Version) and not about:
+    record = standing(settings).get(name)
+    version = _version(record) if record is not None else None
+    about = [decision for decision in _decisions(settings) if decision.version == name]
+    if version is None and not about:
         return None
     text = msgspec.json.encode({"version": version, "decisions": about})
     return msgspec.json.format(text, indent=2).decode()
+
+
+def _version(record: TopicRecord) -> Version | None:
+    """None for the record `serving`, and for one that nobody can read: `list` says that."""
+    try:
+        found = decode_record(record.value or b"")
+    except BadEvent:
+        return None
+    return found if isinstance(found, Version) else None
+
+
+def _decisions(settings: Common) -> Iterator[GateDecision]:
+    for record in read_all(settings, DECISIONS):
+        try:
+            yield decode(record.value or b"", GateDecision)
+        except BadEvent:  # `watch decisions` shows it
+            continue
