@@ -95,7 +95,11 @@ def demo(minutes: float, seed: int | None) -> None:
 
 @main.command()
 def up() -> None:
-    """Run the embedded Kafka and Redis and all services until Ctrl-C; data are kept between runs."""
+    """Run the embedded Kafka and Redis and all services until Ctrl-C; data are kept between runs.
+
+    With STRATAGEM_KAFKA_BOOTSTRAP and STRATAGEM_REDIS_URL set, the services alone. A service that ends is started
+    again; each says where its log and its metrics are.
+    """
     from services.up import run
 
     run(os.environ, _say)
