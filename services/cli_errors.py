@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import redis
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from services.clients import HUNG_UP, REFUSALS
 from services.endpoints import connected
@@ -50,17 +50,18 @@ def _of_kafka(error: KafkaError, environ: Mapping[str, str]) -> tuple[str, int]:
         return _line(f"{at} cannot be spoken to by TLS ({error}): {how}"), EXIT_USAGE
     if HUNG_UP in str(error):
         return _line(f"{at} hangs up on us: check STRATAGEM_KAFKA_SECURITY_PROTOCOL"), EXIT_MISSING
-    said = "cannot be reached" if isinstance(error, KafkaTimeoutError) else f"failed ({error})"
-    return _line(f"{at} {said}: {_way_out(environ, 'kafka_bootstrap')}"), EXIT_MISSING
+    if not isinstance(error, KafkaTimeoutError | KafkaConnectionError):
+        return _line(f"{at} does not do it: {error}"), EXIT_MISSING
+    return _line(f"{at} cannot be reached: {_way_out(environ, 'kafka_bootstrap')}"), EXIT_MISSING
 
 
 def _of_redis(error: redis.RedisError, environ: Mapping[str, str]) -> tuple[str, int]:
     at = f"Redis at {redis_address(_settings(environ).redis_url)}"
     if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
         return _line(f"{at} refuses us: check user and password in STRATAGEM_REDIS_URL"), EXIT_USAGE
-    gone = isinstance(error, redis.ConnectionError | redis.TimeoutError)
-    said = "cannot be reached" if gone else f"failed ({error})"
-    return _line(f"{at} {said}: {_way_out(environ, 'redis_url')}"), EXIT_MISSING
+    if not isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return _line(f"{at} does not do it: {error}"), EXIT_MISSING
+    return _line(f"{at} cannot be reached: {_way_out(environ, 'redis_url')}"), EXIT_MISSING
 
 
 def _settings(environ: Mapping[str, str]) -> Common:

@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import AuthorizationError, KafkaError, NoError, TopicAlreadyExistsError, for_code
 from msgspec import Struct
 
 from services.clients import admin, topic_name
@@ -85,13 +85,25 @@ def _create_missing(client: Any, settings: Common) -> tuple[str, ...]:
     missing = {topic_name(settings, topic): topic for topic in TOPICS if topic_name(settings, topic) not in existing}
     if not missing:
         return ()
-    try:
-        client.create_topics(
-            {name: _options(topic, settings) for name, topic in missing.items()}, wait_for_metadata=True
-        )
-    except TopicAlreadyExistsError:  # another service was faster with some of them
-        return _create_missing(client, settings)
-    return tuple(missing)
+    options = {name: _options(topic, settings) for name, topic in missing.items()}
+    answer = client.create_topics(options, raise_errors=False)
+    created = []
+    for each in answer["topics"]:
+        error = for_code(each["error_code"])
+        if error is NoError:
+            created.append(each["name"])
+        elif error is not TopicAlreadyExistsError:  # another service may have been faster
+            raise _refused(error, each["name"], each.get("error_message") or error.__name__)
+    client.wait_for_topics(list(missing))
+    return tuple(created)
+
+
+def _refused(error: type[KafkaError], name: str, said: str) -> Exception:
+    """What Kafka may do later, or lets others do, is its error; the rest asks for what this Kafka cannot give."""
+    if error.retriable or issubclass(error, AuthorizationError):
+        found: Exception = error(f"{name}: {said}")
+        return found
+    return SettingError(f"topic {name}: cannot be created as the settings want it: {said}")
 
 
 def _options(topic: TopicSpec, settings: Common) -> dict[str, Any]:

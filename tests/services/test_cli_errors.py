@@ -74,6 +74,15 @@ def test_a_refused_password_of_redis_is_a_wrong_setting(environ: dict[str, str],
     assert SECRET not in output
 
 
+def test_what_an_answering_kafka_refuses_is_said_as_it_is(environ: dict[str, str]) -> None:
+    """A replication factor it cannot give is a wrong setting: exit 2, the topic and Kafka's own words."""
+    said = run_all(["topics"], environ | {"STRATAGEM_REPLICATION_FACTOR": "3"})["topics"]
+    assert said.code == EXIT_USAGE, said.output
+    (line,) = said.output.splitlines()
+    assert "shop.events: cannot be created as the settings want it" in line
+    assert "replication factor" in line
+
+
 def test_our_own_bugs_are_not_disguised() -> None:
     """A KeyError is no missing topic: it keeps its traceback."""
     assert explained(KeyError("x"), {}) is None

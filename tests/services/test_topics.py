@@ -1,5 +1,6 @@
 """Topics are created from the one table; those that exist are checked, and refused in words."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -145,3 +146,12 @@ def test_configs_that_may_not_be_read_are_said_not_guessed() -> None:
     """Without the right to describe them nothing is refused, and a note says that nothing was checked."""
     assert refusal_of(CATALOG, {}) is None
     assert notes_on(CATALOG, Common(), {}, copies=1) == ("its configs may not be read, so they are not checked",)
+
+
+def test_services_that_start_together_create_each_topic_once(stack: Endpoints, topic_prefix: str) -> None:
+    """Of several creators each topic is one's own, and all of them find everything there."""
+    common = settings(stack, topic_prefix)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(check_topics, [common] * 3))
+    assert sorted(name for each in found for name in each.created) == sorted(topic_prefix + t.name for t in TOPICS)
+    assert found[0].ids == found[1].ids == found[2].ids
