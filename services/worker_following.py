@@ -99,7 +99,7 @@ class Loader:
         except BadEvent as error:
             self._refuse(version.name, error)
             return None
-        return Loaded(version.name, version.lm_weight, tensors)
+        return Loaded(version.name, version.lm_weight, adapter.block_of(tensors))
 
     def _new_critic(self, name: str, versions: dict[str, Version]) -> Ready | None:
         if name in ("", self._critic):

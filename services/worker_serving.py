@@ -1,6 +1,6 @@
 """What is served: the versions of adapters and critic, switched between batches only (law 3). One thread's own.
 
-A switch copies tensors into looked-up parameters and turns pointers. Everything else (reading, checking, staging, what a critic's
+A switch copies one block of memory per adapter and turns pointers. Everything else (reading, checking, staging, what a critic's
 first use computes) was done by the thread that made the `Change`.
 """
 
@@ -27,11 +27,11 @@ ROLES = ("champion", "anchor", "canary")
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """An adapter read and checked off the hot path, staged on the model's device."""
+    """An adapter read and checked off the hot path: its `adapter.block_of`, staged on the model's device."""
 
     version: str
     lm_weight: float
-    tensors: Mapping[str, Tensor]
+    block: Tensor
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -79,7 +79,7 @@ class ServingTable:
         self._weights: dict[str, float] = {BASE_ALONE: 0.0}
         self._roles: dict[str, str] = {"champion": BASE_ALONE, "anchor": "", "canary": ""}
         self._serving: Serving | None = None
-        self._targets = {slot: adapter.parameters(lm, slot) for slot in adapter.SLOTS}
+        self._blocks = {slot: adapter.pack(lm, slot) for slot in adapter.SLOTS}
         self._ready = ready(critic)
 
     @property
@@ -145,7 +145,7 @@ class ServingTable:
     def _place(self, loaded: Loaded, wanted: set[str]) -> None:
         slot = self.slots.free(wanted)
         assert slot is not None, "more slots than roles, and no request is under way between batches"
-        adapter.copy_into(self._targets[slot], loaded.tensors)
+        self._blocks[slot].copy_(loaded.block)
         if self._lm.device.type == "cuda":
             torch.cuda.synchronize(self._lm.device)
         self.slots.fill(slot, loaded.version)

@@ -82,6 +82,19 @@ def test_what_is_saved_is_read_and_placed_alike(lm: LanguageModel, tmp_path: Pat
     torch.testing.assert_close(log_probs(lm, "slot_d"), log_probs(lm, "slot_a"), rtol=0, atol=0)
 
 
+def test_a_packed_slot_is_swapped_by_one_copy(lm: LanguageModel) -> None:
+    """Packing changes nothing that the slot says; copying a block into it is placing its tensors."""
+    adapter.place(lm, "slot_a", tuned(lm, 5))
+    adapter.place(lm, "slot_b", tuned(lm, 6))
+    before = log_probs(lm, "slot_b")
+    block = adapter.pack(lm, "slot_b")
+    torch.testing.assert_close(log_probs(lm, "slot_b"), before, rtol=0, atol=0)
+    block.copy_(adapter.block_of(tuned(lm, 5)))
+    torch.testing.assert_close(log_probs(lm, "slot_b"), log_probs(lm, "slot_a"), rtol=0, atol=0)
+    adapter.place(lm, "slot_b", tuned(lm, 6))
+    torch.testing.assert_close(log_probs(lm, "slot_b"), before, rtol=0, atol=0)
+
+
 def test_peft_reads_our_files(lm: LanguageModel, tmp_path: Path) -> None:
     """The directory is an ordinary peft adapter: loaded by peft on a fresh base it gives the same logits."""
     adapter.place(lm, "slot_a", tuned(lm, 5))
