@@ -64,7 +64,8 @@ def _connected(settings: Common, make: Callable[[], T]) -> T:
         # A refusal and the end of the connection arrive together, and the client may see the end alone.
         refused = any(each.__name__ in reason for each in REFUSALS) or HUNG_UP in reason
         if settings.kafka_sasl_mechanism and refused:
-            raise SaslAuthenticationFailedError(reason) from error
+            said = reason.rpartition("Error: ")[2]  # without the classes that it went through
+            raise SaslAuthenticationFailedError(said) from error
         raise KafkaTimeoutError(f"{error.args[0]}: {reason}") from error
 
 
