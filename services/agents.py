@@ -35,7 +35,7 @@ class MetricFacts:
     def count(self, name: str, amount: float = 1.0, **labels: str) -> None:
         """Count; a bug is also logged with its traceback, which is no label."""
         if name == "bugs":
-            _log.error("our own bug on one record, dead-lettered:\n%s", labels.get("traceback", ""))
+            _log.error("our own bug on one record or one due time, dead-lettered:\n%s", labels.get("traceback", ""))
             labels = {"service": "agents"}
         elif name == "dead_letters":
             labels = {"service": "agents", **labels}
@@ -95,6 +95,7 @@ def rules_of(settings: AgentsSettings) -> Rules:
         arm_salt=settings.arm_salt,
         max_message_ids=settings.max_message_ids,
         campaign_rate_per_s=settings.campaign_rate_per_s,
+        profile_retention_days=settings.profile_retention_days,
     )
 
 

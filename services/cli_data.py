@@ -199,7 +199,7 @@ def dead_letters_replay(reason: str, topic: str) -> None:
     settings = connected_settings()
     whole, left = again(selected(read_all(settings, DEAD_LETTERS), reason, topic), settings)
     sent = deliver(settings, whole) if whole else 0
-    click.echo(f"{sent} sent again, {left} left (only a prefix of them was kept)")
+    click.echo(f"{sent} sent again, {left} left (no whole record stands behind them)")
 
 
 COMMANDS = (publish, replay, watch, profile, pause, resume, adapters, dead_letters)

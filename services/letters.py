@@ -60,7 +60,7 @@ def selected(records: Iterable[TopicRecord], reason: str, topic: str) -> Iterato
 
 def line(found: Letter) -> str:
     """A letter in one line for a terminal."""
-    where = f"{found.topic}[{found.partition}]@{found.offset}"
+    where = f"{found.topic}[{found.partition}]@{found.offset}" if found.topic else "(no record)"
     said = f"{found.field}: got {found.value}, wanted {found.wanted}" if found.field else found.wanted
     return printable(f"{found.at} {where} {found.reason} ({found.blame}) {said}")
 
@@ -71,7 +71,8 @@ def again(letters: Iterable[Letter], settings: Common) -> tuple[list[tuple[str, 
     Safe to repeat: messages that were applied meanwhile are recognised by their messageId.
 
     Returns:
-        (topic with prefix, key, value) of each, and how many cannot go because only a prefix of them was kept.
+        (topic with prefix, key, value) of each, and how many cannot go: of those only a prefix was kept, or they tell of
+        something that is no record of a topic.
     """
     whole, left = [], 0
     for found in letters:

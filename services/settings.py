@@ -101,6 +101,9 @@ class AgentsSettings(Common, frozen=True, kw_only=True):
         200.0
     )
     max_message_ids: Annotated[int, Meta(ge=16, description="message ids remembered per customer")] = 256
+    profile_retention_days: Annotated[
+        int, Meta(ge=0, description="a customer not heard of for so long is forgotten; 0: nobody is; else at least 60")
+    ] = 0
 
 
 class WorkerSettings(Common, frozen=True, kw_only=True):

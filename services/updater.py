@@ -100,6 +100,7 @@ class Updater:
         if self.announcer.said.serving is None:
             first = Check("first", passed=True, detail="what is believed before any reward")
             self._serve_critic(self.critic, judge([first]))
+        self._say_what_is_served()
 
     def turn(self) -> None:
         """One turn of the loop."""

@@ -167,7 +167,7 @@ class Follower(threading.Thread):
                 serving, versions = announced.serving, announced.versions
                 load = patiently(
                     lambda s=serving, v=versions: self._loader.change(s, v),  # type: ignore[misc]  # default arguments bind now
-                    "kafka",
+                    "registry",
                     "worker",
                     self._stop_asked,
                 )
