@@ -6,6 +6,9 @@ PYTHON := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
+# Most tests wait for Kafka more than they compute.
+TEST_PROCESSES ?= 3
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up test lint format types pytest bench-env clean
 
@@ -38,8 +41,8 @@ types:           ## Check types
 	@echo "mypy: types (half a minute the first time)"
 	@$(PYTHON) -m mypy
 
-pytest:          ## Check behaviour, against a real Kafka and Redis
-	@$(PYTHON) -m pytest
+pytest:          ## Check behaviour, against a real Kafka and Redis for each of TEST_PROCESSES
+	@$(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 bench-env:       ## Add what the benchmarks need
 	@$(SETUP) local test bench

@@ -49,15 +49,16 @@ install_uv() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint "$CONSTRAINTS" uv
 }
 
-# Says which build of torch to take: the small CPU one where there is no GPU, if the index that has it answers.
+# Says which build of torch to take: the small CPU one where there is no GPU, if the index that has it answers. The whole
+# installation is tried, because a torch that is here already needs no index when it is asked for alone.
 torch_options() {
     local answer
-    if answer="$(.venv/bin/uv pip install --dry-run --torch-backend=auto --constraint "$CONSTRAINTS" torch 2>&1)"; then
+    if answer="$(.venv/bin/uv pip install --dry-run --torch-backend=auto --constraint "$CONSTRAINTS" --editable ".[$1]" 2>&1)"; then
         echo "--torch-backend=auto"
     elif grep -qi pytorch <<<"$answer"; then
         say "the PyTorch index does not answer: installing PyPI's torch, which brings CUDA (5.6 GB)"
     else
-        fail "cannot resolve torch: $(tail -n 1 <<<"$answer")"
+        fail "cannot resolve [$1]: $(tail -n 1 <<<"$answer")"
     fi
 }
 
@@ -86,7 +87,7 @@ main() {
     install_uv
     extras="$(IFS=,; echo "$*")"
     say "installing [$extras] (minutes the first time)"
-    options="$(torch_options)"
+    options="$(torch_options "$extras")"
     # shellcheck disable=SC2086  # no option at all, or one
     .venv/bin/uv pip install ${DRY_RUN:+--dry-run} $options --constraint "$CONSTRAINTS" --editable ".[$extras]"
     [[ -n "${DRY_RUN:-}" ]] && return

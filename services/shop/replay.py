@@ -227,9 +227,9 @@ def replay_source(
 
 def play(world: World, settings: ShopSettings) -> None:
     """Run a world on the topics, with metrics and a clean end on SIGTERM."""
-    metrics.serve("shop", settings.metrics_host, settings.metrics_port)
-    metrics.LIVE.labels("shop").set(1)
     with Streams(settings) as streams:
+        metrics.serve("shop", settings.metrics_host, settings.metrics_port)
+        metrics.LIVE.labels("shop").set(1)
         shop = Shop(world, streams, settings.tick_wall_limit_s, WARM_UP_S)
         signal.signal(signal.SIGTERM, lambda *_: setattr(shop, "stopping", True))
         shop.open_shop()
