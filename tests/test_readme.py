@@ -21,8 +21,8 @@ from services.settings import Common
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 UP = ".venv/bin/stratagem up"
-UP_TIMEOUT_S = 90
-COMMAND_TIMEOUT_S = 90
+UP_TIMEOUT_S = 180
+COMMAND_TIMEOUT_S = 150
 
 
 def blocks(language: str) -> list[str]:
