@@ -192,6 +192,7 @@ def run(environ: Mapping[str, str], progress: Callable[[str], None]) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda told, _: sys.exit(128 + told))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it as ignored
     with Supervisor(environ, fresh=False, progress=progress) as supervisor:
         progress(f"Kafka at {supervisor.endpoints.kafka_bootstrap}; Ctrl-C stops everything")
         while True:
