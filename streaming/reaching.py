@@ -44,14 +44,18 @@ class Reaching:
         self._catalog = catalog
         self._changed: dict[int, set[str]] = {}
         self._checked: set[int] = set()
+        self._stale = False
 
     def forget(self) -> None:
-        """After a rebalance everything is looked at once."""
-        self._checked.clear()
-        self._changed.clear()
+        """After a rebalance everything is looked at once, from the next turn on (a turn may be under way)."""
+        self._stale = True
 
     async def turn(self, owned: Iterable[int]) -> None:
         """One look at what changed, inside the processor's turn."""
+        if self._stale:
+            self._stale = False
+            self._checked.clear()
+            self._changed.clear()
         partitions = sorted(owned)
         changed = self._catalog.take_changes()
         for partition in partitions:
