@@ -209,16 +209,18 @@ def test_a_campaign_start_reaches_its_audience_once(world: World) -> None:
     world.send(CAMPAIGNS, b"spring", json.dumps(campaign).encode())
     world.flush()
 
+    def made() -> list[Any]:
+        return [m for t in (REQUESTS, SUPPRESSIONS) for m in world.messages(t) if m["trigger"] == "campaign_start"]
+
     def scheduled() -> bool:
         triggers = [each["trigger"] for row in world.rows().values() for each in row.get("due", [])]
-        return triggers.count("campaign_start") == 2
+        return triggers.count("campaign_start") + len(made()) == 2  # whoever comes first of all is due at once
 
     world.wait(scheduled, "timers of the campaign")
     world.clock(START + MINUTE)
 
     def reached() -> Any:
-        made = [m for t in (REQUESTS, SUPPRESSIONS) for m in world.messages(t) if m["trigger"] == "campaign_start"]
-        return len(made) >= 2 and Counter(m["user_id"] for m in made)
+        return len(found := made()) >= 2 and Counter(m["user_id"] for m in found)
 
     assert world.wait(reached) == {"camp-a": 1, "camp-b": 1}
 
