@@ -59,19 +59,25 @@ class BatchConsumer(driver.Consumer):
         """As stock, with a ledger per partition, and an epoch that every seek ends."""
         self._ledgers: defaultdict[TP, PrefixLedger] = defaultdict(PrefixLedger)
         self.epochs: defaultdict[TP, int] = defaultdict(int)
+        self._rewound: dict[TP, int] = {}
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109
-        """One message per partition of one fetch; nothing while the flow is stopped or the generation changed."""
-        epochs = dict(self.epochs)
+        """One message per partition of one fetch; nothing while the flow is stopped or the generation changed.
+
+        One call may outlast a whole rebalance, or a rewind. What it brings may have been fetched before the seek or after
+        it; it is dropped, and since that moves the position, the seek is made once more.
+        """
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow.wait())  # the seek of a rebalance is over then
+        generation, epochs = self.app.consumer_generation_id, dict(self.epochs)
         records, active = await self._wait_next_records(timeout)
-        generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
             return
-        if not self.flow_active:
+        if not self.flow_active or (records and self.app.consumer_generation_id != generation):
             await self._seek_back()
             return
         for aiokafka_tp, batch in records.items():
@@ -79,12 +85,13 @@ class BatchConsumer(driver.Consumer):
                 return  # the rebalance seeks to what is committed
             tp = ensure_TP(aiokafka_tp)
             if epochs.get(tp, 0) != self.epochs[tp]:
-                continue  # fetched before a seek
+                await self._seek_again(tp)
+                continue
             if batch and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 for message in self._messages(tp, batch):
                     if self.app.consumer_generation_id != generation or epochs.get(tp, 0) != self.epochs[tp]:
-                        break  # revoked or sought while Faust took the records before
+                        break  # revoked or rewound while Faust took the records before: those were fetched earlier
                     self._ledgers[tp].deliver(message.offset)
                     yield tp, message
 
@@ -125,6 +132,7 @@ class BatchConsumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Forget what was delivered, then seek to what is committed."""
         self._forget(list(self._ledgers))
+        self._rewound.clear()
         await super().perform_seek()
 
     async def seek(self, partition: TP, offset: int) -> None:
@@ -135,7 +143,14 @@ class BatchConsumer(driver.Consumer):
     async def rewind(self, tp: TP, offset: int) -> None:
         """Read a partition again from an earlier offset; batches fetched before are recognised by their epoch."""
         self._forget([tp])
+        self._rewound[tp] = offset
         await self.seek_wait({tp: offset})
+
+    async def _seek_again(self, tp: TP) -> None:
+        if tp in self._rewound:
+            await self.seek_wait({tp: self._rewound[tp]})
+        else:
+            await self._seek_back()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish and commit what is in flight (stock), then forget."""

@@ -1,21 +1,27 @@
 """The batch transport in a real Faust worker on the real Kafka: batches, prefix commits, rebalances; and its hooks."""
 
+import asyncio
 import json
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import faust
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 from services.local.stack import Endpoints
 from streaming.batches import BatchConsumer, BatchConsumerThread
+from streaming.offsets import PrefixLedger
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 120.0
-OWN = {"rewind", "_to_batch", "_messages", "_forget", "_seek_back"}
+OWN = {"rewind", "_to_batch", "_messages", "_forget", "_seek_back", "_seek_again"}
 """Methods of the consumer that override nothing."""
 USED = ("_wait_next_records", "_clean_unacked_messages", "_to_message", "commit_and_end_transactions", "seek_wait")
 """What it calls of the stock consumer, besides what it overrides."""
@@ -64,3 +70,84 @@ def test_the_pinned_faust_has_the_hooks() -> None:
     assert "_create_worker_consumer" in vars(BatchConsumerThread)
     overridden = {name for name, part in vars(BatchConsumer).items() if callable(part)} - OWN - {"__init__"}
     assert {name for name in (*overridden, *USED) if not hasattr(driver.Consumer, name)} == set()
+
+
+TP_A, TP_B = TP("a", 0), TP("a", 1)
+
+
+class Fetching(BatchConsumer):
+    """The consumer without Kafka: one call brings a batch of each partition, and something happens during the call."""
+
+    def __init__(self, meanwhile: Callable[["Fetching"], Awaitable[None]]) -> None:
+        """Two partitions, nothing sought."""
+        self.app: Any = SimpleNamespace(
+            consumer_generation_id=1, monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None)
+        )
+        self._ledgers, self.epochs, self._rewound = defaultdict(PrefixLedger), defaultdict(int), {}
+        self._ledgers[TP_A], self._ledgers[TP_B] = PrefixLedger(), PrefixLedger()
+        self._buffered_partitions: set[TP] = set()
+        self.flow_active, self.meanwhile = True, meanwhile
+        self.sought: list[object] = []
+
+    should_stop = False
+
+    async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:  # noqa: ARG002, ASYNC109
+        await self.meanwhile(self)
+        return {TP_A: ["old or new"], TP_B: ["other"]}, None
+
+    def _messages(self, tp: TP, batch: list[Any]) -> list[Any]:  # noqa: ARG002
+        return [SimpleNamespace(offset=5)]
+
+    def highwater(self, tp: TP) -> int:  # noqa: ARG002
+        """Of no interest."""
+        return 9
+
+    async def perform_seek(self) -> None:
+        """Noted instead of asked of Kafka."""
+        self._forget(list(self._ledgers))
+        self._rewound.clear()
+        self.sought.append("committed")
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Noted instead of asked of Kafka."""
+        self.sought.append(dict(partitions))
+
+
+def fetched(consumer: Fetching) -> list[TP]:
+    """The partitions that one call yields."""
+
+    async def run() -> list[TP]:
+        return [tp async for tp, _ in consumer.getmany(1.0)]
+
+    return asyncio.run(run())
+
+
+def test_a_fetch_that_outlasts_a_rebalance_is_fetched_again() -> None:
+    """Its records may lie behind the seek to what is committed: they are dropped, and the seek is made once more."""
+
+    async def rebalance(consumer: Fetching) -> None:
+        consumer.app.consumer_generation_id += 1
+        await consumer.perform_seek()
+
+    consumer = Fetching(rebalance)
+    assert fetched(consumer) == []
+    assert consumer.sought == ["committed", "committed"]
+
+
+def test_a_fetch_that_outlasts_a_rewind_is_fetched_again() -> None:
+    """Only the partition that was rewound is sought again, to the same offset; the others are delivered."""
+
+    async def rewind(consumer: Fetching) -> None:
+        await consumer.rewind(TP_A, 3)
+
+    consumer = Fetching(rewind)
+    assert fetched(consumer) == [TP_B]
+    assert consumer.sought == [{TP_A: 3}, {TP_A: 3}]
+
+
+def test_a_seek_without_a_reason_loses_nothing_either() -> None:
+    """Whatever moved the positions during a fetch, what was dropped is read again from what is committed."""
+    consumer = Fetching(Fetching.perform_seek)
+    assert fetched(consumer) == []
+    assert consumer.sought[0] == "committed"
+    assert "committed" in consumer.sought[1:]
