@@ -11,8 +11,10 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import (
     AuthorizationError,
     IllegalSaslStateError,
+    KafkaError,
     KafkaTimeoutError,
     SaslAuthenticationFailedError,
+    UnknownTopicOrPartitionError,
     UnsupportedSaslMechanismError,
 )
 from redis.backoff import ExponentialBackoff
@@ -25,6 +27,8 @@ from streaming.contracts.topics import TopicSpec
 T = TypeVar("T")
 REFUSALS = (AuthorizationError, IllegalSaslStateError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError)
 """Kafka is there and does not want us: no waiting will help."""
+METADATA_AGE_MS = 30_000
+"""How late a group notices new partitions, or an assignment made with too little knowledge, at worst."""
 HUNG_UP = "socket disconnected"
 """What kafka-python says of a broker that ends a connection by itself."""
 COMMAND_REQUEST_MS = 10_000
@@ -98,17 +102,35 @@ def command_producer(settings: Common) -> KafkaProducer:
 
 
 def group_consumer(settings: Common, group: str, topics: Iterable[TopicSpec], **options: Any) -> KafkaConsumer:
-    """A consumer in a group; commits are explicit, after the work."""
+    """A consumer in a group; commits are explicit, after the work.
+
+    Without topics it only looks at the group's offsets. With topics it joins once their partitions are known: kafka-python
+    lets a leader who knows none assign none, and then waits for the next refresh of its metadata.
+
+    Raises:
+        KafkaError: Kafka cannot be reached, or a topic is not there yet.
+    """
     defaults: dict[str, Any] = {
         "group_id": settings.group_prefix + group,
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
         "session_timeout_ms": 10_000,
         "heartbeat_interval_ms": 2_000,
+        "metadata_max_age_ms": METADATA_AGE_MS,
         "max_partition_fetch_bytes": MAX_RECORD_BYTES,
     }
     names = [topic_name(settings, topic) for topic in topics]
-    return _connected(settings, lambda: KafkaConsumer(*names, **{**kafka_options(settings), **defaults, **options}))
+    consumer = _connected(settings, lambda: KafkaConsumer(**{**kafka_options(settings), **defaults, **options}))
+    try:
+        for name in names:
+            if not consumer.partitions_for_topic(name):
+                raise UnknownTopicOrPartitionError(name)
+    except KafkaError:
+        consumer.close()
+        raise
+    if names:
+        consumer.subscribe(names)
+    return consumer
 
 
 def whole_topic_consumer(settings: Common, topic: TopicSpec, **options: Any) -> KafkaConsumer:
