@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from services.cli_data import COMMANDS
+from services.cli_letters import dead_letters
 
 EXIT_INTERRUPTED = 130
 
@@ -179,7 +180,7 @@ def pretrain(out: Path, seed: int, scale: float, threads: int, *, resume: bool) 
             measure(out, told=lambda trial, step, kl: told(step, max(MARKS), {f"measured on {trial}": kl}))
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, dead_letters):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -168,39 +168,5 @@ def adapters_show(name: str) -> None:
     click.echo(found)
 
 
-@click.group("dead-letters")
-def dead_letters() -> None:
-    """Records that could not be processed: why, and sending them again."""
-
-
-@dead_letters.command("list")
-@click.option("--reason", default="", help="Only with this reason.")
-@click.option("--topic", default="", help="Only from this topic.")
-def dead_letters_list(reason: str, topic: str) -> None:
-    """One line per dead letter: when, where, why."""
-    from services.letters import line, selected
-    from services.reading import read_all
-    from streaming.contracts.topics import DEAD_LETTERS
-
-    for found in selected(read_all(connected_settings(), DEAD_LETTERS), reason, topic):
-        click.echo(line(found))
-
-
-@dead_letters.command("replay")
-@click.option("--reason", default="", help="Only with this reason.")
-@click.option("--topic", default="", help="Only from this topic.")
-def dead_letters_replay(reason: str, topic: str) -> None:
-    """Send the original bytes again to where they came from; safe to repeat."""
-    from services.delivery import deliver
-    from services.letters import again, selected
-    from services.reading import read_all
-    from streaming.contracts.topics import DEAD_LETTERS
-
-    settings = connected_settings()
-    whole, left = again(selected(read_all(settings, DEAD_LETTERS), reason, topic), settings)
-    sent = deliver(settings, whole) if whole else 0
-    click.echo(f"{sent} sent again, {left} left (no whole record stands behind them)")
-
-
-COMMANDS = (publish, replay, watch, profile, pause, resume, adapters, dead_letters)
+COMMANDS = (publish, replay, watch, profile, pause, resume, adapters)
 """What `services/cli.py` adds to the one command."""

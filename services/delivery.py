@@ -1,12 +1,14 @@
 """What a command publishes: acknowledged record by record, or an error that says what was not."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Self
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
 from services.clients import command_producer
 from services.settings import Common
+from streaming.effects import Publish
 
 
 def deliver(settings: Common, records: Iterable[tuple[str, bytes, bytes]]) -> int:
@@ -16,25 +18,53 @@ def deliver(settings: Common, records: Iterable[tuple[str, bytes, bytes]]) -> in
         LookupError: a topic does not exist.
         KafkaError: a record that is not acknowledged; those before it are.
     """
-    producer = command_producer(settings)
-    known: set[str] = set()
-    waiting = []
-    try:
-        for topic, key, value in records:
-            if topic not in known:
-                _must_exist(producer, topic)
-                known.add(topic)
-            waiting.append(producer.send(topic, value=value, key=key))
-        producer.flush()
-    finally:
-        producer.close()
-    for future in waiting:
-        future.get(timeout=0)  # done since the flush: only the failed ones raise
-    return len(waiting)
+    with Delivery(settings) as delivery:
+        return delivery.send([(topic, Publish(topic, key, value, "")) for topic, key, value in records])
 
 
-def _must_exist(producer: KafkaProducer, topic: str) -> None:
-    try:
-        producer.partitions_for(topic)
-    except KafkaTimeoutError:
-        raise LookupError(f"topic {topic!r} is not on the broker; create it with `stratagem topics`") from None
+class Delivery:
+    """One producer for several rounds; each round waits for its acknowledgements."""
+
+    def __init__(self, settings: Common) -> None:
+        """Connect."""
+        self._prefix = settings.topic_prefix
+        self._producer: KafkaProducer = command_producer(settings)
+        self._known: set[str] = set()
+
+    def effects(self, effects: Iterable[Publish]) -> int:
+        """Publish effects, whose topics are without prefix; as `send`."""
+        return self.send([(self._prefix + effect.topic, effect) for effect in effects])
+
+    def send(self, named: Sequence[tuple[str, Publish]]) -> int:
+        """Publish under these names and wait for every acknowledgement. Returns how many.
+
+        Raises:
+            LookupError: a topic does not exist.
+            KafkaError: a record that is not acknowledged; those before it are.
+        """
+        waiting = []
+        for topic, effect in named:
+            self._must_exist(topic)
+            headers = list(effect.headers)
+            waiting.append(self._producer.send(topic, value=effect.value, key=effect.key, headers=headers))
+        self._producer.flush()
+        for future in waiting:
+            future.get(timeout=0)  # done since the flush: only the failed ones raise
+        return len(waiting)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of Kafka."""
+        self._producer.close()
+
+    def _must_exist(self, topic: str) -> None:
+        if topic in self._known:
+            return
+        try:
+            self._producer.partitions_for(topic)
+        except KafkaTimeoutError:
+            raise LookupError(f"topic {topic!r} is not on the broker; create it with `stratagem topics`") from None
+        self._known.add(topic)

@@ -27,6 +27,7 @@ PHRASES = {
     "deploy/setup.sh": "makes `.venv`, installs what is asked for, once",
     "docs/asyncapi.json": "every topic, as AsyncAPI 3.0 (generated)",
     "docs/consuming-strategies.md": "for those who show strategies: order, duplicates, what to echo, versions",
+    "docs/dead-letters.md": "records that could not be processed: what a letter holds, and sending it again",
     "docs/examples": "a shop's first lines, to publish",
     "docs/interfaces.md": "what one room may expect of another",
     "docs/measured.md": "every figure with its command, machine, peer and spread",

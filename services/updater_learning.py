@@ -30,6 +30,7 @@ class RewardRecord(msgspec.Struct, frozen=True):
     key: bytes | None
     value: bytes | None
     timestamp_ms: int
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class Learned(msgspec.Struct, frozen=True):
@@ -133,6 +134,7 @@ def _letter(record: RewardRecord, reason: str, error: BadEvent) -> Publish:
         field=error.field,
         found=error.value,
         wanted=error.wanted,
+        headers=record.headers,
     )
 
 
@@ -149,4 +151,5 @@ def _bug(record: RewardRecord, error: Exception) -> Publish:
         wanted="our code to learn from it",
         blame="us",
         traceback="".join(traceback.format_exception(error)),
+        headers=record.headers,
     )

@@ -71,7 +71,10 @@ class Reader:
             metrics.KAFKA_ERRORS.labels(SERVICE).inc()
             self._stop.wait(1.0)
             return [], []
-        rewards = [RewardRecord(r.offset, r.key, r.value, r.timestamp) for r in polled.get(self._rewards, ())]
+        rewards = [
+            RewardRecord(r.offset, r.key, r.value, r.timestamp, tuple(r.headers or ()))
+            for r in polled.get(self._rewards, ())
+        ]
         return rewards, [(r.key, r.value) for r in polled.get(self._adapters, ())]
 
     def close(self) -> None:

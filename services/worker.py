@@ -111,7 +111,7 @@ class Worker:
     def _poll(consumer: KafkaConsumer, timeout_ms: int, limit: int) -> list[Record]:
         found = consumer.poll(timeout_ms=timeout_ms, max_records=limit)
         return [
-            Record(REQUESTS.name, r.partition, r.offset, r.key, r.value, r.timestamp)
+            Record(REQUESTS.name, r.partition, r.offset, r.key, r.value, r.timestamp, tuple(r.headers or ()))
             for records in found.values()
             for r in records
         ]

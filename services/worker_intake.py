@@ -26,6 +26,7 @@ class Record(Struct, frozen=True):
     key: bytes | None
     value: bytes | None
     timestamp_ms: int
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class Ask(Struct, frozen=True):
@@ -83,6 +84,7 @@ def letter(record: Record, reason: str, error: BadEvent) -> Publish:
         field=error.field,
         found=error.value,
         wanted=error.wanted,
+        headers=record.headers,
     )
 
 
@@ -100,6 +102,7 @@ def bug_letter(record: Record, error: BaseException, traceback: str) -> Publish:
         wanted="our code to handle it",
         blame="us",
         traceback=traceback,
+        headers=record.headers,
     )
 
 

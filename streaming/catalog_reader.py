@@ -130,6 +130,7 @@ class CatalogReader:
                 field=error.field,
                 found=error.value,
                 wanted=error.wanted,
+                headers=record.headers,
             )
             self.bad.append(BadRecord(topic, record.partition, record.offset, letter))
 

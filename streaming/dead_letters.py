@@ -2,7 +2,7 @@
 
 import hashlib
 import traceback as tracebacks
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from streaming.contracts.codec import instant
+from streaming.contracts.ids import derive
 from streaming.contracts.topics import DEAD_LETTERS
 from streaming.effects import Publish
 
@@ -19,8 +20,15 @@ KEEP_WHOLE_BYTES = 64 * 1024
 HEADER_BYTES = 2000
 """Longest header; a traceback keeps its end, where the error is."""
 KEY_BYTES = 1024
+LETTER_HEADER = "stratagem-letter"
+"""On a record that was sent again: the id of its letter, so that a letter about it says which one came before."""
+ATTEMPT_HEADER = "stratagem-attempt"
+"""Beside it: how often the record had failed by then."""
+REPLAYED = "replayed"
+"""Reason of the marker that a letter was sent again, which stands in the same topic and names the letter."""
 
 Blame = Literal["sender", "us", "broker"]
+Headers = Iterable[tuple[str, bytes | None]]
 
 
 def dead_letter(
@@ -37,6 +45,7 @@ def dead_letter(
     wanted: str = "",
     blame: Blame = "sender",
     traceback: str = "",
+    headers: Headers = (),
 ) -> Publish:
     """The letter as an effect.
 
@@ -46,6 +55,7 @@ def dead_letter(
         at_ms: the record's Kafka timestamp, so that a replay makes the same letter.
         found: what stood in the field.
         traceback: of our own bug.
+        headers: of the record; those of a record that was sent again make its letter say so.
     """
     facts = {
         "reason": reason,
@@ -57,6 +67,7 @@ def dead_letter(
         "partition": str(partition),
         "offset": str(offset),
         "at": _iso(at_ms),
+        **_before(headers),
     }
     if traceback:
         facts["traceback"] = traceback[-HEADER_BYTES:]
@@ -67,8 +78,43 @@ def dead_letter(
     if key is not None and len(key) > KEY_BYTES:
         facts |= {"key_sha256": hashlib.sha256(key).hexdigest(), "sha256": facts.get("sha256", "")}
         key = key[:KEY_BYTES]
-    headers = tuple((name, _header(text)) for name, text in facts.items())
-    return Publish(DEAD_LETTERS.name, key, kept, f"{topic}|{partition}|{offset}", headers)
+    told = tuple((name, _header(text)) for name, text in facts.items())
+    return Publish(DEAD_LETTERS.name, key, kept, f"{topic}|{partition}|{offset}", told)
+
+
+def _before(headers: Headers) -> dict[str, str]:
+    """What a letter says of the one before it; anybody may write headers, so nothing is believed of them but its form."""
+    found = dict(headers)
+    letter = found.get(LETTER_HEADER)
+    if not letter:
+        return {}
+    attempt = (found.get(ATTEMPT_HEADER) or b"")[:4]
+    return {
+        "replay_of": letter[:KEY_BYTES].decode("utf-8", "backslashreplace"),
+        "attempt": str(int(attempt) + 1 if attempt.isdigit() else 2),
+    }
+
+
+def letter_id(origin: str, at: str, key: bytes | None, kept: bytes | None) -> str:
+    """The same for a letter that was published twice, another for every other record.
+
+    Args:
+        origin: topic, partition and offset; they repeat where a topic was made anew, and are void without a record.
+        kept: the letter's value.
+    """
+    return derive("let", origin, at, *(hashlib.sha256(part or b"").hexdigest() for part in (key, kept)))
+
+
+def replay_marker(letter: str, key: bytes | None, origin: Mapping[str, str]) -> Publish:
+    """Says that a letter was sent again: an empty value, the letter's key, its id in the header `letter`.
+
+    Args:
+        origin: the letter's `topic`, `partition`, `offset` and `at`.
+    """
+    about = {"reason": REPLAYED, "blame": "us", "field": "", "value": "", "wanted": "", **origin, "letter": letter}
+    return Publish(
+        DEAD_LETTERS.name, key, b"", f"{REPLAYED}|{letter}", tuple((n, _header(t)) for n, t in about.items())
+    )
 
 
 class Deed(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from streaming.contracts.errors import BadEvent
 from streaming.core import Context, Result, State, encode_open, encode_state_row, next_due_ms, on_record, wanted
@@ -111,20 +112,16 @@ def fold_item(folding: Folding, item: Item, context: Context, *, topic: str, par
     Our own bug is tried once more, alone and before any later event of the row, then dead-lettered as `bug`.
     """
     assert item.message is not None
-    origin = {"topic": topic, "partition": partition, "offset": item.offset, "at_ms": item.timestamp_ms}
     for last_try in (False, True):
         try:
             result = on_record(folding.state(item.user_id), item.user_id, item.message, context)
         except BadEvent as error:
-            facts = {"field": error.field, "found": error.value, "wanted": error.wanted}
-            letter = dead_letter(**origin, key=record.key, value=record.value, reason="bad_field", **facts)  # type: ignore[arg-type]
-            folding.letter(letter, "bad_field")
-            folding.count(topic, partition, "dead_lettered")
+            said = {"field": error.field, "found": error.value, "wanted": error.wanted}
+            _letter(folding, record, Origin(topic, partition, item), reason="bad_field", **said)
             return
         except Exception as error:  # noqa: BLE001 -- our own bug must neither stop the stream nor be swallowed (law 7)
             if last_try:
-                _bug(folding, error, origin, record)
-                folding.count(topic, partition, "dead_lettered")
+                _bug(folding, error, record, Origin(topic, partition, item))
                 return
         else:
             folding.put(item.user_id, result)
@@ -132,20 +129,39 @@ def fold_item(folding: Folding, item: Item, context: Context, *, topic: str, par
             return
 
 
-def _bug(folding: Folding, error: Exception, origin: Mapping[str, object], record: Incoming) -> None:
+class Origin(NamedTuple):
+    """Where an item stood."""
+
+    topic: str
+    partition: int
+    item: Item
+
+
+def _bug(folding: Folding, error: Exception, record: Incoming, origin: Origin) -> None:
     said = "".join(traceback.format_exception(error))
+    _letter(
+        folding, record, origin, reason="bug", found=repr(error)[:200], wanted="code that handles this record",
+        blame="us", traceback=said,
+    )  # fmt: skip
+    folding.facts.append(Fact("bugs", {"traceback": said}))
+
+
+def _letter(folding: Folding, record: Incoming, origin: Origin, *, reason: str, **said: Any) -> None:
+    """The record goes to the dead letters, and is counted there."""
+    topic, partition, item = origin
     letter = dead_letter(
-        **origin,  # type: ignore[arg-type]
+        topic=topic,
+        partition=partition,
+        offset=item.offset,
+        at_ms=item.timestamp_ms,
         key=record.key,
         value=record.value,
-        reason="bug",
-        found=repr(error)[:200],
-        wanted="code that handles this record",
-        blame="us",
-        traceback=said,
+        headers=record.headers,
+        reason=reason,
+        **said,
     )
-    folding.letter(letter, "bug")
-    folding.facts.append(Fact("bugs", {"traceback": said}))
+    folding.letter(letter, reason)
+    folding.count(topic, partition, "dead_lettered")
 
 
 def count_without_customer(folding: Folding, items: Iterable[Item], topic: str, partition: int) -> None:

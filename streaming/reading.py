@@ -12,7 +12,7 @@ from streaming.contracts.events import Event
 from streaming.contracts.partition import murmur2
 from streaming.contracts.strategies import Strategy
 from streaming.contracts.topics import STRATEGIES
-from streaming.dead_letters import dead_letter
+from streaming.dead_letters import Headers, dead_letter
 from streaming.effects import Publish
 
 Fate = Literal["folded", "duplicate", "ignored", "dead_lettered", "clock"]
@@ -29,6 +29,11 @@ class Incoming(Protocol):
     key: bytes | None
     value: bytes | None
     timestamp: int
+
+    @property
+    def headers(self) -> Headers:
+        """Kafka's headers."""
+        ...
 
 
 class Layout(Struct, frozen=True):
@@ -96,6 +101,7 @@ class Reader:
                 field=error.field,
                 found=error.value,
                 wanted=error.wanted,
+                headers=record.headers,
             )
         return item
 

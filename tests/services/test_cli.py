@@ -110,31 +110,3 @@ def test_an_unknown_user_has_no_profile(environ: dict[str, str]) -> None:
     code, output = invoke(["profile", "nobody"], environ)
     assert code == 1
     assert "nobody" in output
-
-
-def test_dead_letters_are_listed_and_sent_again(environ: dict[str, str]) -> None:
-    """A letter's original bytes go back to the topic they came from, under their key."""
-    from services.clients import producer
-    from services.reading import read_all
-    from services.settings import Common, load
-    from streaming.contracts.topics import SHOP_EVENTS
-
-    invoke(["topics"], environ)
-    settings = load(Common, environ)
-    name = settings.topic_prefix + "shop.events"
-    headers = {"reason": "bad_event", "blame": "sender", "field": "userId", "value": "3", "wanted": "str", "topic": name,
-               "partition": "0", "offset": "7", "at": "2026-01-01T00:00:00Z"}  # fmt: skip
-    client = producer(settings)
-    client.send(
-        settings.topic_prefix + "dead-letters",
-        value=line(),
-        key=b"u1",
-        headers=[(key, value.encode()) for key, value in headers.items()],
-    )
-    client.flush()
-    client.close()
-    code, listed = invoke(["dead-letters", "list"], environ)
-    assert code == 0
-    assert "userId: got 3, wanted str" in listed
-    assert invoke(["dead-letters", "replay"], environ)[1].startswith("1 sent again, 0 left")
-    assert [(record.key, record.value) for record in read_all(settings, SHOP_EVENTS)] == [(b"u1", line())]

@@ -8,6 +8,7 @@ from streaming import core, folding
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.events import Event, SearchProperties
 from streaming.core import Context, Result, State
+from streaming.dead_letters import Headers
 from streaming.folding import Folding, fold_item
 from streaming.open_state import Windows
 from streaming.reading import Item
@@ -25,6 +26,7 @@ class Record:
     key: bytes | None = b"ann"
     value: bytes | None = b"original"
     timestamp = AT_MS
+    headers: Headers = ()
 
 
 def search(message_id: str) -> Item:

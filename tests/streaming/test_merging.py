@@ -16,6 +16,7 @@ from streaming.clock import ClockRules
 from streaming.contracts.partition import bucket_of
 from streaming.contracts.topics import SHOP_EVENTS
 from streaming.core import Context, State, next_due_ms, on_time
+from streaming.dead_letters import Headers
 from streaming.effects import Publish, merge_intent
 from streaming.facts import Silent
 from streaming.keeper import Keeper
@@ -109,6 +110,7 @@ class Said(Struct):
     key: bytes | None
     value: bytes | None
     timestamp: int = AT_MS
+    headers: Headers = ()
 
 
 def batches() -> dict[tuple[int, int], Batch]:

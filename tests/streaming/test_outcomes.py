@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.letters import again, selected
+from services.letters import Choice, chosen
+from services.letters_replay import Sent, replay
 from services.reading import read_all
 from streaming.contracts.topics import ADS_EVENTS, DEAD_LETTERS, INPUTS, PROGRESS, REQUESTS, REWARDS, SUPPRESSIONS
 from tests.streaming.conftest import MakeWorld
@@ -96,10 +97,11 @@ def test_the_books_balance(seen: Seen) -> None:
 
 def test_letters_without_a_record_are_not_sent_again(seen: Seen) -> None:
     """`stratagem dead-letters replay` leaves them alone: there is no topic that they came from."""
+    settings = seen.world.settings
     for reason in ("unknown_strategy", "bug"):
-        found = list(selected(read_all(seen.world.settings, DEAD_LETTERS), reason, ""))
+        found = list(chosen(lambda: read_all(settings, DEAD_LETTERS), Choice(reason)))
         assert found
-        assert again(found, seen.world.settings) == ([], len(found))
+        assert replay(settings, found) == Sent(0, [], len(found))
 
 
 def test_a_product_that_no_catalog_has_is_remembered_and_valued(seen: Seen) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from streaming.clock import ClockRules
 from streaming.contracts.partition import bucket_of, partition_of
+from streaming.dead_letters import Headers
 from streaming.reading import Item, Layout, Reader
 
 NOW_MS = 1_772_452_800_000
@@ -21,6 +22,7 @@ class Record:
     def __init__(self, key: bytes | None, value: bytes | None, offset: int = 0) -> None:
         """Stamp it with the worlds' time."""
         self.key, self.value, self.offset, self.timestamp = key, value, offset, NOW_MS
+        self.headers: Headers = ()
 
 
 def said(name: str = "Products Searched", user: str = "ann", timestamp: str = "2026-03-02T12:00:00Z") -> bytes:
