@@ -9,8 +9,12 @@ export MKL_NUM_THREADS ?= 1
 # Most tests wait for Kafka more than they compute.
 TEST_PROCESSES ?= 3
 
+# Each has a Kafka and a Redis of its own, and faults need room for two agents processes beside them.
+FAULT_PROCESSES ?= 2
+FAULTS := tests/faults
+
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format types pytest bench-env clean
+.PHONY: help demo up test faults soak lint format types pytest bench-env clean
 
 help:            ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +32,13 @@ test:            ## Set up, then check style, types and behaviour
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory -j2 types pytest
 
+faults:          ## Set up, then check that every fault leaves the profiles and rewards of an undisturbed run
+	@$(SETUP) local test
+	@$(PYTHON) -m pytest $(FAULTS) --numprocesses $(FAULT_PROCESSES) --dist loadfile
+
+soak:            ## The same in longer forms: more kills, longer outages (an hour)
+	@STRATAGEM_SOAK=1 $(MAKE) --no-print-directory faults
+
 lint:            ## Check style
 	@echo "ruff: style"
 	@$(PYTHON) -m ruff check .
@@ -42,7 +53,7 @@ types:           ## Check types
 	@$(PYTHON) -m mypy
 
 pytest:          ## Check behaviour, against a real Kafka and Redis for each of TEST_PROCESSES
-	@$(PYTHON) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+	@$(PYTHON) -m pytest --ignore $(FAULTS) --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 bench-env:       ## Add what the benchmarks need
 	@$(SETUP) local test bench

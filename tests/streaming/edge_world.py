@@ -134,6 +134,19 @@ class World:
 
     def start(self, trap: str = "", **environ: str) -> "subprocess.Popen[bytes]":
         """Start an agents process; `trap` is code that runs before it."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _RUN.format(trap=trap)],
+                cwd=ROOT,
+                env=os.environ | self.environ(**environ),
+                stdout=log,
+                stderr=log,
+            )
+        self.processes.append(process)
+        return process
+
+    def environ(self, **more: str) -> dict[str, str]:
+        """The settings of an agents process as variables; `more` by their names without `STRATAGEM_`."""
         settings = self.settings
         names = {
             "KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
@@ -147,17 +160,8 @@ class World:
             "HOME": str(settings.home),
             "DAILY_CAP": str(settings.daily_cap),
             "SHARE_HOLDOUT": "0",
-        } | environ
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _RUN.format(trap=trap)],
-                cwd=ROOT,
-                env=os.environ | {f"STRATAGEM_{name}": value for name, value in names.items()},
-                stdout=log,
-                stderr=log,
-            )
-        self.processes.append(process)
-        return process
+        }
+        return {f"STRATAGEM_{name}": value for name, value in (names | more).items()}
 
     def stop(self) -> list[int]:
         """End every process by SIGTERM and return the exit codes."""

@@ -1,0 +1,35 @@
+"""The reference itself: what the recorded input holds, and that two undisturbed runs of it are alike."""
+
+from collections import Counter
+
+from tests.faults.canonical import Outcome, differences
+from tests.faults.conftest import MakeBench
+from tests.faults.recorded import Recording, recording
+
+
+def test_a_seed_makes_one_recording() -> None:
+    """The same seed makes the same bytes, another seed others."""
+    assert recording(5) == recording(5)
+    assert recording(5) != recording(6)
+
+
+def test_the_reference_holds_everything_that_is_compared(undisturbed: Outcome) -> None:
+    """Every stage of rewards, every fate, letters of each reason, merged customers, open strategies, requests."""
+    assert Counter(each["stage"] for each in undisturbed.rewards.values()).keys() == {"response", "final", "correction"}
+    assert {name.split("|")[2] for name in undisturbed.fates} == {
+        "folded", "duplicate", "ignored", "dead_lettered", "clock",
+    }  # fmt: skip
+    reasons = {each["headers"]["reason"] for each in undisturbed.letters.values()}
+    assert reasons == {"undecodable", "bad_field", "bad_key", "bad_timestamp", "unknown_strategy", "bad_reference"}
+    assert any(each["state"] == "pointer" for each in undisturbed.customers.values())
+    stages = {each["stage"] for state in undisturbed.open.values() for each in state["strategies"]}
+    assert stages == {"open", "responded", "closed"}
+    assert undisturbed.requests
+    assert undisturbed.suppressions
+
+
+def test_two_undisturbed_runs_are_alike(make_bench: MakeBench, recorded: Recording, undisturbed: Outcome) -> None:
+    """Another run of the same input, its fetches small: nothing differs."""
+    world = make_bench()
+    world.fork(MAX_POLL_RECORDS="50")
+    assert differences(undisturbed, world.finish(bad_reference=recorded.bad_reference)) == []
