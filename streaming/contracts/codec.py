@@ -19,8 +19,6 @@ MAX_AHEAD_MS = 24 * 3600 * 1000
 """An event further than this ahead of the reader's clock is absurd, not early."""
 EARLIEST_MS = 946_684_800_000
 """2000-01-01: an older event is a unit error (seconds for milliseconds), not a late one."""
-MAX_DEPTH = 32
-"""Nesting beyond this is an attack or a bug; no contract is deeper than six."""
 
 
 class _Envelope(Struct, frozen=True, rename="camel"):
