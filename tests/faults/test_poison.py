@@ -20,6 +20,7 @@ from tests.faults import poison
 from tests.faults.bench import FaultWorld
 from tests.faults.conftest import MakeBench
 from tests.faults.poison import Poison
+from tests.faults.poison_fuzzed import fuzzed
 from tests.faults.processes import Agents
 from tests.faults.recorded import Recording, event
 from tests.streaming.edge_world import START
@@ -92,7 +93,7 @@ def everything(recorded: Recording) -> list[Poison]:
         for said in (*recorded.said, *recorded.reference)
         if said.key and said.value and not said.is_clock
     ]
-    made = poison.fuzzed(FUZZED, EVENT_TOPICS)
+    made = fuzzed(FUZZED, EVENT_TOPICS)
     made += poison.known_bad((*EVENT_TOPICS, STRATEGIES.name), b"known")
     made += poison.bombs(SHOP_EVENTS.name, "bomber", START.isoformat())
     made += poison.mutated(rng, COUNT - len(made), real)
