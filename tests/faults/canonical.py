@@ -116,6 +116,17 @@ def letters_anywhere(letters: Mapping[str, Any]) -> list[Any]:
     return [different[name] for name in sorted(different)]
 
 
+def totals(rewards: Mapping[str, Any]) -> dict[str, Any]:
+    """Per strategy what its final and its corrections come to, and the outcomes that were published last."""
+    summed: dict[str, Any] = {}
+    closed = [each for each in rewards.values() if each["stage"] != "response"]
+    for each in sorted(closed, key=lambda each: (each["stage"] == "correction", each["closed_at"])):
+        before = summed.get(each["strategy_id"], {"reward": 0.0})
+        change = each["reward"] if each["stage"] == "final" else each["difference"]
+        summed[each["strategy_id"]] = {"reward": before["reward"] + change, "outcomes": each["outcomes"]}
+    return summed
+
+
 # -- invariants of what was asked
 
 

@@ -93,10 +93,10 @@ def _bought(rng: Random, order_id: str, cart: list[str], currency: str) -> Itera
 
 
 def response(rng: Random, kind: str, strategy: str, number: int, at_ms: int, *, late_ms: int) -> Iterator[Act]:
-    """Shown or not, clicked, bought, given back, complained; late corrections come of one topic for each strategy.
+    """Shown or not, clicked, bought, given back, complained; a few clicks are said late.
 
-    Corrections carry what was published before them, and the order between topics is not given: were a strategy
-    corrected from two of them, its corrections could differ between runs and all be right.
+    Args:
+        late_ms: when late clicks are said and when what was bought is given back, after every final of the first day.
     """
     named = {"strategy_id": strategy}
     first_day = at_ms < late_ms
@@ -108,7 +108,7 @@ def response(rng: Random, kind: str, strategy: str, number: int, at_ms: int, *, 
     clicked = number % 2 == 0
     if clicked:
         what = named | ({"product_id": "p3"} if ranked else {})
-        said_ms = late_ms + MINUTE_MS if number % 10 == 4 and number % 6 and not ranked and first_day else 0
+        said_ms = late_ms + MINUTE_MS if number % 10 == 4 and not ranked and first_day else 0
         clicked_ms = seen_ms + rng.randrange(1, 30) * MINUTE_MS
         yield Act(
             clicked_ms, "Product Clicked" if ranked else "Promotion Clicked", what, ads=not ranked, said_ms=said_ms

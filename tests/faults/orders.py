@@ -8,10 +8,27 @@ from msgspec.structs import replace
 from tests.faults.recorded import HOUR_MS, Said
 
 
-def lagging(said: Iterable[Said], topic: str, lag_ms: int = HOUR_MS) -> tuple[Said, ...]:
-    """The same with one topic said so much later than the others."""
-    moved = [replace(each, at_ms=each.at_ms + lag_ms) if each.topic == topic else each for each in said]
-    return tuple(sorted(moved, key=lambda each: each.at_ms))
+def lagging(said: Sequence[Said], lag_ms: int, rng: Random) -> list[tuple[Said, ...]]:
+    """In stages, one for each tick of the clock: at each some of the topics are so far behind the others, by turns.
+
+    Topics have no order between them: only who says a stage once the last was read makes them lag.
+    """
+    topics = sorted({each.topic for each in said})
+    left = {topic: [each for each in said if each.topic == topic] for topic in topics}
+    stages = []
+    for tick_ms in sorted({each.at_ms for each in said if each.is_clock}):
+        stage: list[Said] = []
+        for topic in topics:
+            until_ms = tick_ms - rng.choice((0, lag_ms))
+            stage += [each for each in left[topic] if each.at_ms <= until_ms]
+            left[topic] = [each for each in left[topic] if each.at_ms > until_ms]
+        stages.append(tuple(stage))
+    return [*stages, tuple(each for topic in topics for each in left[topic])]
+
+
+def wholly_after(said: Sequence[Said], topic: str) -> list[tuple[Said, ...]]:
+    """In two stages: one topic is silent until the others have said everything."""
+    return [tuple(each for each in said if (each.topic == topic) is late) for late in (False, True)]
 
 
 def twice(said: Sequence[Said]) -> tuple[Said, ...]:

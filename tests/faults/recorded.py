@@ -39,6 +39,7 @@ class Said(Struct, frozen=True):
         topic: without prefix.
         at_ms: when it is said, event time after `START`; an event inside may be older.
         partition: None: the one of its key, by murmur2.
+        late: said long after the event inside.
     """
 
     topic: str
@@ -46,6 +47,7 @@ class Said(Struct, frozen=True):
     value: bytes | None
     at_ms: int
     partition: int | None = None
+    late: bool = False
 
     @property
     def is_clock(self) -> bool:
@@ -59,11 +61,14 @@ class Recording(Struct, frozen=True):
     Args:
         reference: catalog and campaigns, published before anything else.
         said: the records of the other inputs, in the order of their time.
+        late: more of them, said when their own topic's clock had passed their windows: whether they are in a final or in
+            a correction of it follows the order between topics, what they come to does not.
         bad_reference: records of `reference` that cannot be read.
     """
 
     reference: tuple[Said, ...]
     said: tuple[Said, ...]
+    late: tuple[Said, ...]
     bad_reference: int
 
 
@@ -78,9 +83,10 @@ def recording(seed: int = 5, customers: int = 48, partitions: int = 2) -> Record
         said += _customer(Random(f"{seed}:{number}"), number, customers)
     for topic, key, value, at_ms in bad_records.among(Random(seed), DAY_H):
         said.append(Said(topic, key, value, at_ms, 0 if key is None else None))  # by no key it could lie anywhere
-    reference = _reference()
     bad = [Said(CATALOG.name, b"p-bad", b'{"product_id": "p-bad"}', 0)]
-    return Recording((*reference, *bad), tuple(sorted(said, key=_order)), len(bad))
+    on_time = sorted((each for each in said if not each.late), key=_order)
+    late = sorted((each for each in said if each.late), key=_order)
+    return Recording((*_reference(), *bad), tuple(on_time), tuple(late), len(bad))
 
 
 def instant(at_ms: int) -> datetime:
@@ -144,7 +150,7 @@ def _events(user: str, acts: Iterable[lives.Act]) -> Iterator[Said]:
         who = act.user or user
         value = event(f"{user}-{index}-{act.name}", who, act.name, act.at_ms, act.properties, **act.more)
         topic = ADS_EVENTS if act.ads else SHOP_EVENTS
-        yield Said(topic.name, who.encode(), value, act.said_ms or act.at_ms)
+        yield Said(topic.name, who.encode(), value, act.at_ms)
 
 
 def _told(rng: Random, user: str, number: int, strategy_number: int, at_ms: int) -> Iterator[Said]:
@@ -159,12 +165,5 @@ def _told(rng: Random, user: str, number: int, strategy_number: int, at_ms: int)
     acts = lives.response(rng, kind, strategy_id(asked.request_id), number, at_ms, late_ms=int(LATE_H * HOUR_MS))
     for index, act in enumerate(acts):
         value = event(f"{made.strategy_id}-{index}", user, act.name, act.at_ms, act.properties)
-        yield Said((ADS_EVENTS if act.ads else SHOP_EVENTS).name, user.encode(), value, act.said_ms or act.at_ms)
-
-
-def topics_of(records: Iterable[Said]) -> dict[str, int]:
-    """How many records each topic has."""
-    counts: dict[str, int] = {}
-    for each in records:
-        counts[each.topic] = counts.get(each.topic, 0) + 1
-    return counts
+        topic = (ADS_EVENTS if act.ads else SHOP_EVENTS).name
+        yield Said(topic, user.encode(), value, act.said_ms or act.at_ms, late=act.said_ms > 0)

@@ -1,0 +1,93 @@
+"""Two agents processes and five rebalances, a zombie that wakes up and writes, one customer on two owners."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults import traps
+from tests.faults.bench import FaultWorld
+from tests.faults.canonical import Outcome, broken, by_topic, differences
+from tests.faults.conftest import DAILY_CAP, MakeBench
+from tests.faults.orders import mispartitioned
+from tests.faults.processes import Agents
+from tests.faults.recorded import Recording
+
+SMALL = {"MAX_POLL_RECORDS": "10"}
+
+
+def joined(world: FaultWorld, trap: str = "", members: int = 2, pace_s: float = 0.1) -> Agents:
+    """Start a process and wait until the group has so many members."""
+    made = world.fork(traps.paced(pace_s) + trap, **SMALL)
+    world.wait(lambda: world.members() == members, f"{members} members")
+    return made
+
+
+def frozen(world: FaultWorld, process: Agents, flag: Path) -> None:
+    """Freeze a process amid a batch and wait until the group has given its partitions to somebody else."""
+    flag.touch()
+    world.wait(lambda: not flag.exists(), "a write to be frozen before")
+    world.wait(lambda: world.members() == 1, "the end of the frozen member's session")
+    assert process.poll() is None
+
+
+def test_five_rebalances(make_bench: MakeBench, recorded: Recording, undisturbed: Outcome, tmp_path: Path) -> None:
+    """Start, stop, kill, start, and a pause longer than the session: the zombie's write is refused and counted."""
+    flag = tmp_path / "freeze"
+    world = make_bench()
+    first = joined(world, members=1)
+    second = joined(world)
+    first.terminate()
+    assert first.wait(40) == 0
+    zombie = joined(world, traps.freezes(flag))
+    second.kill()
+    world.wait(lambda: world.members() == 1, "the end of the killed member's session")
+    heir = joined(world)
+    assert not world.settled()
+    frozen(world, zombie, flag)
+    world.wait(world.settled, "the heir to finish")
+    zombie.send_signal(signal.SIGCONT)
+    world.wait(lambda: world.metrics(zombie)["refused_writes_total"] > 0, "the zombie to be refused")
+    world.wait(lambda: world.members() == 2, "the zombie to come back")
+    assert world.metrics(heir)["events_total"] > 0
+    found = world.finish(bad_reference=recorded.bad_reference)
+    assert differences(undisturbed, found) == []
+    assert broken(found, daily_cap=DAILY_CAP) == []
+
+
+def test_without_the_version_check_a_zombie_shows(make_bench: MakeBench, undisturbed: Outcome, tmp_path: Path) -> None:
+    """A script that writes whatever was read lets the zombie overwrite the heir's rows."""
+    flag = tmp_path / "freeze"
+    world = make_bench()
+    zombie = joined(world, traps.NO_VERSION_CHECK + traps.freezes(flag), members=1, pace_s=0.05)
+    world.wait(lambda: world.books().profiles > 0, "the first rows")
+    joined(world, traps.NO_VERSION_CHECK, pace_s=0.03)
+    frozen(world, zombie, flag)
+    world.wait(world.settled, "the heir to finish")
+    zombie.send_signal(signal.SIGCONT)
+    world.wait(lambda: world.members() == 2, "the zombie to come back")
+    world.stop()
+    assert differences(undisturbed, world.outcome(), ("customers", "fates")) != []
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_one_customer_on_two_owners(
+    make_bench: MakeBench, recorded: Recording, undisturbed: Outcome, *, protected: bool
+) -> None:
+    """A publisher without murmur2: races are lost, counted and run again, and nothing differs; unless nobody checks."""
+    world = make_bench([])
+    trap = "" if protected else traps.NO_VERSION_CHECK
+    both = [world.fork(trap, **SMALL) for _ in range(2)]
+    world.wait(lambda: world.members() == 2, "two members")
+    world.say(mispartitioned(recorded.said, world.settings.partitions))
+    world.wait(world.settled, "the end of the input")
+    counted = [world.metrics(each) for each in both]
+    found = world.finish(bad_reference=recorded.bad_reference)
+    if not protected:
+        assert differences(undisturbed, found, ("customers",)) != []
+        return
+    assert all(each["mispartitioned_total"] > 0 for each in counted)
+    assert sum(each["refused_writes_total"] for each in counted) > 0
+    assert differences(undisturbed, found, ("customers",)) == []
+    assert by_topic(found.fates) == by_topic(undisturbed.fates)
+    assert broken(found, daily_cap=DAILY_CAP) == []

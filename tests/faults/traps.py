@@ -1,0 +1,218 @@
+"""Code that runs in an agents process before its main: where it is to die, and which protection it goes without.
+
+Never a setting of the product: the traps replace parts of the edge in the process they run in.
+"""
+
+from pathlib import Path
+
+DIES = """
+import os, signal, threading, time
+
+_left, _after_s = {left}, {after_s}
+
+def _strike():
+    time.sleep(_after_s)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def _step():
+    global _left
+    _left -= 1
+    if _left == 0:
+        threading.Thread(target=_strike).start() if _after_s else _strike()
+
+def _doomed(owner, name):
+    real = getattr(owner, name)
+    if name in ("ack",):
+        def step(self, *args, **kwargs):
+            _step()
+            return real(self, *args, **kwargs)
+    else:
+        async def step(self, *args, **kwargs):
+            _step()
+            return await real(self, *args, **kwargs)
+    setattr(owner, name, step)
+"""
+
+HASTY = """
+from streaming import app as _app
+
+_faust_app = _app._faust_app
+
+def _hasty(settings):
+    made = _faust_app(settings)
+    made.conf.broker_commit_interval = 0.05
+    return made
+
+_app._faust_app = _hasty
+"""
+"""Commits twenty times a second, so that a process that lives for a moment has committed something."""
+
+STEPS = {
+    "before the script that writes rows": ("streaming.store", "Store", "write"),
+    "between the script and the publication": ("streaming.outbox", "Outbox", "publish"),
+    "amid the publication": ("streaming.outbox", "Outbox", "_hand_over"),
+    "between the publication and the clearing": ("streaming.store", "Store", "clear"),
+    "between the buckets and the seal": ("streaming.processor", "Processor", "_seal"),
+    "between the seal and the timers": ("streaming.timers", "Timers", "after_batch"),
+    "between the clearing and the acknowledgement": ("streaming.batches", "BatchConsumer", "ack"),
+    "between the acknowledgement and the commit": ("streaming.batches", "BatchConsumer", "_commit"),
+}
+"""Steps of a batch, by the call before which the process dies."""
+
+EVERY_STEP = (
+    *STEPS.values(),
+    ("streaming.store", "Store", "load"),
+    ("streaming.store", "Store", "read"),
+    ("streaming.store", "Store", "due"),
+    ("streaming.store", "Store", "leftovers"),
+)
+
+
+def dies_before(step: tuple[str, str, str], calls: int) -> str:
+    """The process dies before the `calls`-th call of a method."""
+    return HASTY + DIES.format(left=calls, after_s=0) + _doomed(step)
+
+
+def dies_after(steps: int, after_s: float) -> str:
+    """The process dies some microseconds after the `steps`-th step of any kind: in the middle of whatever it does then."""
+    return HASTY + DIES.format(left=steps, after_s=after_s) + "".join(_doomed(step) for step in EVERY_STEP)
+
+
+def _doomed(step: tuple[str, str, str]) -> str:
+    module, owner, name = step
+    return f"from {module} import {owner}\n_doomed({owner}, {name!r})\n"
+
+
+DIES_BETWEEN_BUCKETS = (
+    HASTY
+    + DIES.format(left=1, after_s=0)
+    + """
+from streaming.store import Store
+
+_write = Store.write
+
+async def _one_by_one(self, all_writes):
+    added = {}
+    for number, writes in all_writes.items():
+        if added:
+            _step()
+        added |= await _write(self, {number: writes})
+    return added
+
+Store.write = _one_by_one
+"""
+)
+"""A batch's first bucket is written, and the process dies before its second."""
+
+
+def paced(wait_s: float) -> str:
+    """Each batch waits a little, so that a replay lasts for some rebalances."""
+    return _PACED.format(wait_s=wait_s)
+
+
+_PACED = """
+import asyncio
+from streaming.processor import Processor
+
+_at_once = Processor._apply
+
+async def _paced(self, batch):
+    await asyncio.sleep({wait_s})
+    await _at_once(self, batch)
+
+Processor._apply = _paced
+"""
+
+
+def freezes(flag: Path) -> str:
+    """Once the file is there, the process stops itself (SIGSTOP) before its next write, having read what it writes."""
+    return _FREEZES.format(flag=str(flag))
+
+
+_FREEZES = """
+import os, signal
+from streaming.store import Store
+
+_moving = Store.write
+
+async def _frozen(self, all_writes):
+    if all_writes and os.path.exists({flag!r}):
+        os.remove({flag!r})
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return await _moving(self, all_writes)
+
+Store.write = _frozen
+"""
+
+# -- protections switched off
+
+NO_REPLAY_GUARD = """
+from streaming.bucket import Bucket
+from streaming.keys import seal_field
+from streaming.processor import Processor
+
+_apply = Processor._apply
+
+async def _again(self, batch):
+    await self.load([batch.partition])
+    home = self.store.bucket(batch.partition)
+    if home.sealed(batch.topic, batch.partition) > batch.records[0].offset:
+        home.meta[seal_field(batch.topic, batch.partition)] = str(batch.records[0].offset)
+    await _apply(self, batch)
+
+Processor._apply = _again
+Bucket.applied = lambda *_: 0
+"""
+"""What was applied is applied again when it is read again."""
+
+NO_MEMORY_OF_IDS = """
+from streaming import core as _core
+
+_core.remembers = lambda *_: False
+"""
+"""A message id is forgotten at once."""
+
+CLEARED_FIRST = """
+from streaming.effects import MERGE
+from streaming.processor import Processor
+
+_release = Processor.release
+
+async def _careless(self, entries):
+    await self.store.clear({n: [id_ for id_, each in listed if each.topic != MERGE] for n, listed in entries.items()})
+    await _release(self, entries)
+
+Processor.release = _careless
+"""
+"""Outboxes are cleared before their messages are published."""
+
+NO_VERSION_CHECK = """
+from streaming import store as _store
+
+_checked = "if found ~= ARGV[1] then"
+assert _checked in _store._SCRIPT
+_store._SCRIPT = _store._SCRIPT.replace(_checked, "if false then")
+"""
+"""The script writes whatever version was read: the last writer wins."""
+
+HORIZON_OF_THE_FASTEST = """
+from streaming import timers as _timers
+
+_timers.lowest = lambda watermarks: max((each for each in watermarks if each is not None), default=None)
+"""
+"""Windows close when one of the inputs has passed their end, whatever the others may still bring."""
+
+FOLDS_BY_ARRIVAL = """
+import msgspec
+from streaming import core as _core
+
+_fold, _latest_ms = _core.fold, {}
+
+def _in_order_of_arrival(profile, event, reference):
+    at_ms = max(_latest_ms.get(event.user_id, 0), event.at_ms)
+    _latest_ms[event.user_id] = at_ms
+    return _fold(profile, msgspec.structs.replace(event, at_ms=at_ms), reference)
+
+_core.fold = _in_order_of_arrival
+"""
+"""What is read later of a customer counts as no earlier than what was read before."""
