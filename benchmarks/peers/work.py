@@ -37,6 +37,7 @@ class Record(Struct):
     key: bytes | None
     value: bytes | None
     timestamp: int
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def context() -> Context:
