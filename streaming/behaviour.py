@@ -10,7 +10,15 @@ from streaming.sessions import current
 
 def live_cart(profile: Profile) -> dict[str, CartLine]:
     """Product → line of what is in the cart now."""
-    return {key: line for key, line in profile.cart.items() if line.quantity > 0 and line.stamp > profile.emptied}
+    emptied = profile.emptied
+    return {key: line for key, line in profile.cart.items() if line.quantity > 0 and line.stamp > emptied}
+
+
+def cart_changed_ms(profile: Profile) -> int | None:
+    """When something was last put into the cart that is in it now; None where it is empty."""
+    if not profile.cart:
+        return None
+    return max((line.stamp.at_ms for line in live_cart(profile).values()), default=None)
 
 
 def open_checkout_ms(profile: Profile) -> int | None:
@@ -20,6 +28,8 @@ def open_checkout_ms(profile: Profile) -> int | None:
 
 def watched_prices(profile: Profile) -> dict[str, tuple[int, str]]:
     """Product on the wishlist or in the cart → price and currency the customer remembers: the lower where both."""
+    if not profile.cart and not profile.wishlist:
+        return {}
     seen: dict[str, tuple[int, str]] = {}
     watched: list[tuple[str, CartLine | Wish]] = [*live_cart(profile).items(), *profile.wishlist.items()]
     for product_id, fact in watched:
@@ -33,7 +43,12 @@ def watched_prices(profile: Profile) -> dict[str, tuple[int, str]]:
 def clicked_after(profile: Profile, search: Search) -> bool:
     """Whether a product was looked at within half an hour after a search."""
     end_ms = search.stamp.at_ms + SESSION_GAP_MS
-    return any(search.stamp < view.stamp and view.stamp.at_ms <= end_ms for view in reversed(profile.views))
+    for view in reversed(profile.views):  # newest first: those before the search need no look
+        if view.stamp <= search.stamp:
+            return False
+        if view.stamp.at_ms <= end_ms:
+            return True
+    return False
 
 
 def session_views(profile: Profile, session: Session | None) -> tuple[View, ...]:

@@ -7,7 +7,7 @@ from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.codec import to_ms
 from streaming.contracts.strategies import Candidate
 from streaming.features import Relations
-from streaming.reference import Reference
+from streaming.reference import Reference, Shelf
 from streaming.rules import DAY_MS
 
 TEXT_CHARS = 80
@@ -19,18 +19,22 @@ CATEGORY_SAMPLE = 12
 def product_candidate(relations: Relations, product: Product, now_ms: int, cap_pct: int, language: str) -> Candidate:
     """A product as a candidate; `cap_pct` is the largest discount rules and campaign allow, the margin may allow less."""
     margin = product.price_minor - product.unit_cost_minor
-    facts = (product.category[-1], product.brand, *_attributes(product, language))
+    told = relations.reference.told(product)
+    text = told.texts.get(language)
+    if text is None:
+        facts = (product.category[-1], product.brand, *_attributes(product, language))
+        text = told.texts[language] = ", ".join(dict.fromkeys(filter(None, facts)))[:TEXT_CHARS]
     return Candidate(
         id=product.product_id,
         what="product",
         name=product.name,
         category=product.category,
         brand=product.brand,
-        text=", ".join(dict.fromkeys(filter(None, facts)))[:TEXT_CHARS],
+        text=text,
         price_minor=product.price_minor,
         margin_minor=margin,
         max_discount_pct=max(0, min(cap_pct, 100 * margin // product.price_minor)),
-        age_days=_age_days(product, now_ms),
+        age_days=_age_days(told.launched_ms, now_ms),
         relation=relations.of(product),
     )
 
@@ -57,7 +61,7 @@ def campaign_candidate(
         margin_minor=_mean([p.price_minor - p.unit_cost_minor for p in products]),
         max_discount_pct=0,
         age_days=round(max(0, now_ms - to_ms(campaign.starts_at)) / DAY_MS, 2),
-        relation=_shared(relations, products),
+        relation=relations.of_any(products),
     )
 
 
@@ -73,19 +77,32 @@ def category_candidate(
 
     `cap_pct` is the largest discount rules and campaign allow; the category's thinnest margin may allow less.
     """
-    products = _known(reference.in_category(category), reference, currency)
+    shelf = reference.shelf(category, currency, _shelf)
     return Candidate(
         id=category,
         what="category",
         name=category,
-        category=products[0].category[:2] if products else (category,),
+        category=shelf.category,
         brand="",
+        text=shelf.text,
+        price_minor=shelf.price_minor,
+        margin_minor=shelf.margin_minor,
+        max_discount_pct=max(0, min(cap_pct, reference.least_margin_pct(category, currency))),
+        age_days=0.0 if shelf.launched_ms is None else _age_days(shelf.launched_ms, now_ms),
+        relation=relations.of_any(shelf.products),
+    )
+
+
+def _shelf(reference: Reference, category: str, currency: str) -> Shelf:
+    """What does not depend on the customer."""
+    products = tuple(_known(reference.in_category(category), reference, currency))
+    return Shelf(
+        products=products,
+        category=products[0].category[:2] if products else (category,),
         text=", ".join(dict.fromkeys(product.category[-1] for product in products))[:TEXT_CHARS],
         price_minor=_mean([p.price_minor for p in products]),
         margin_minor=_mean([p.price_minor - p.unit_cost_minor for p in products]),
-        max_discount_pct=max(0, min(cap_pct, reference.least_margin_pct(category, currency))),
-        age_days=max((_age_days(product, now_ms) for product in products), default=0.0),
-        relation=_shared(relations, products),
+        launched_ms=min((reference.told(product).launched_ms for product in products), default=None),
     )
 
 
@@ -94,15 +111,6 @@ def _known(ids: tuple[str, ...], reference: Reference, currency: str) -> list[Pr
     step = max(1, len(ids) // CATEGORY_SAMPLE)
     found = (reference.product(product_id) for product_id in ids[::step])
     return [product for product in found if product is not None and product.currency == currency and product.stock > 0]
-
-
-def _shared(relations: Relations, products: list[Product]) -> dict[str, float]:
-    """The strongest relation that any of the products has, by name."""
-    strongest: dict[str, float] = {}
-    for product in products:
-        for name, value in relations.of(product).items():
-            strongest[name] = max(value, strongest.get(name, 0.0))
-    return strongest
 
 
 def _attributes(product: Product, language: str) -> list[str]:
@@ -115,8 +123,8 @@ def _attributes(product: Product, language: str) -> list[str]:
     return [plain[name] for name in sorted(plain)][:MAX_ATTRIBUTES]
 
 
-def _age_days(product: Product, now_ms: int) -> float:
-    return round(max(0, now_ms - to_ms(product.launched_at)) / DAY_MS, 2)
+def _age_days(launched_ms: int, now_ms: int) -> float:
+    return round(max(0, now_ms - launched_ms) / DAY_MS, 2)
 
 
 def _mean(values: list[int]) -> int:

@@ -134,8 +134,15 @@ def _products(scene: Scene, limit: int) -> tuple[list[Product], tuple[Removed, .
     told: dict[str, str] = {}
     _take(scene, named, found, told, MUST)
     _take(scene, _in_turn(others), found, told, limit - explored)
-    _take(scene, _exploration(scene), found, {}, limit)  # what is merely explored is not missed
+    if not _fills_ranking(scene, found):
+        _take(scene, _exploration(scene), found, {}, limit)  # what is merely explored is not missed
     return list(found.values()), tuple(Removed("product", key, why) for key, why in list(told.items())[:MAX_TOLD])
+
+
+def _fills_ranking(scene: Scene, found: dict[str, Product]) -> bool:
+    """Whether a ranking of one category has all that it pins: what is explored beside it would be left out again."""
+    wanted = scene.moment.context.get("category") if scene.moment.kind == "ranking" else None
+    return wanted is not None and sum(category_of(p) == wanted for p in found.values()) >= LIMITS["ranking"]
 
 
 def _take(scene: Scene, ids: Iterable[str], found: dict[str, Product], told: dict[str, str], limit: int) -> None:

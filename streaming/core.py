@@ -106,6 +106,13 @@ def wanted(state: State | None) -> Iterable[str]:
     return () if state is None else triggers.watched(state.row)
 
 
+def may_want_otherwise(before: State, after: State) -> bool:
+    """Whether what `wanted` reads is another now; most events touch neither cart nor wishlist."""
+    was, now = before.row.profile, after.row.profile
+    same = was.cart is now.cart and was.wishlist is now.wishlist and was.emptied is now.emptied
+    return not same or before.row.state != after.row.state
+
+
 def next_due_ms(state: State, context: Context) -> int | None:
     """When something is due next by itself, event time; None when nothing is, or no more in this row."""
     if state.row.alias_of is not None:
@@ -195,8 +202,10 @@ def _on_event(state: State, event: Event, context: Context) -> Result:
         return Result(state, "duplicate")
     row = remember(state.row, event.message_id, context.rules)
     if row.erased:
-        return Result(replace(state, row=row), "folded")
-    row = replace(row, profile=fold(row.profile, event, context.reference))
+        return Result(State(row, state.open), "folded")
+    profile = fold(row.profile, event, context.reference)
+    if profile is not row.profile:
+        row = replace(row, profile=profile)
     row, moments = triggers.on_event(state.row, row, event, context.now_ms(event.at_ms), context.rules)
     step = None
     if attribution.concerns(event):
@@ -223,6 +232,8 @@ def _done(
     state: State, fate: Fate, context: Context, step: Step | None, moments: Iterable[triggers.Moment] = ()
 ) -> Result:
     """Publish what attribution closed, and ask for (or suppress) every moment."""
+    if step is None and not moments:
+        return Result(state, fate)
     closed = told(step, state.row.user_id, context.windows)
     effects, facts = list(closed.effects), list(closed.facts)
     for moment in moments:

@@ -3,6 +3,8 @@
 Names, meanings and bins stand in `contracts/features.py`. Pseudonymous: no id, no query, no exact time leaves here.
 """
 
+from collections.abc import Iterable
+
 from streaming import behaviour as read
 from streaming.contracts.catalog import Product
 from streaming.contracts.features import NEVER_DAYS, NUMBERS
@@ -67,7 +69,7 @@ class Relations:
 
     def __init__(self, profile: Profile, now_ms: int, reference: Reference, query: str = "") -> None:
         """Read the profile; `query` is what the moment's search was, else the latest of the day is taken."""
-        self._profile, self._now_ms, self._reference = profile, now_ms, reference
+        self._profile, self._now_ms, self.reference = profile, now_ms, reference
         self._cart = read.live_cart(profile)
         self._looks = {view.product_id: view.stamp.at_ms for view in profile.views}
         self._of_categories = sum(profile.categories.values())
@@ -77,31 +79,62 @@ class Relations:
         if not query and latest is not None and 0 <= now_ms - latest.stamp.at_ms < DAY_MS:
             query = latest.query
         self._words = words_of(query)
+        self._known: dict[str, dict[str, float]] = {}
 
     def of(self, product: Product) -> dict[str, float]:
         """Relation → value in [0, 1]; what is 0 is left out."""
-        key, profile, now_ms = product.product_id, self._profile, self._now_ms
-        bought, looked_ms = profile.bought.get(key), self._looks.get(key)
-        found = {
-            "category_affinity": profile.categories.get(category_of(product), 0.0) / (self._of_categories or 1.0),
-            "brand_affinity": profile.brands.get(product.brand, 0.0) / (self._of_brands or 1.0),
-            "bought": _halved(bought.stamp.at_ms, now_ms, BOUGHT_HALF_LIFE_DAYS) if bought else 0.0,
-            "viewed": _halved(looked_ms, now_ms, VIEWED_HALF_LIFE_DAYS) if looked_ms is not None else 0.0,
-            "wished": float(key in profile.wishlist),
-            "in_cart": float(key in self._cart),
-            "searched": self._searched(key),
-            "price_fit": self._price_fit(product),
-            "popularity": self._reference.popularity(key),
-        }
-        return {name: round(min(value, 1.0), 3) for name, value in found.items() if value >= LEAST}
+        return _rounded(self._of(product))
+
+    def of_any(self, products: Iterable[Product]) -> dict[str, float]:
+        """The strongest relation that any of the products has, by name."""
+        strongest: dict[str, float] = {}
+        for product in products:
+            for name, value in self._of(product).items():
+                if value > strongest.get(name, 0.0):
+                    strongest[name] = value
+        return _rounded(strongest)
+
+    def _of(self, product: Product) -> dict[str, float]:
+        """The same, not rounded; products of one request are asked for several times."""
+        known = self._known.get(product.product_id)
+        if known is None:
+            known = self._known[product.product_id] = self._found(product)
+        return known
+
+    def _found(self, product: Product) -> dict[str, float]:
+        key, profile = product.product_id, self._profile
+        found: dict[str, float] = {}
+        if liked := profile.categories.get(category_of(product)):
+            found["category_affinity"] = liked / (self._of_categories or 1.0)
+        if liked := profile.brands.get(product.brand):
+            found["brand_affinity"] = liked / (self._of_brands or 1.0)
+        if bought := profile.bought.get(key):
+            found["bought"] = _halved(bought.stamp.at_ms, self._now_ms, BOUGHT_HALF_LIFE_DAYS)
+        if (looked_ms := self._looks.get(key)) is not None:
+            found["viewed"] = _halved(looked_ms, self._now_ms, VIEWED_HALF_LIFE_DAYS)
+        if key in profile.wishlist:
+            found["wished"] = 1.0
+        if key in self._cart:
+            found["in_cart"] = 1.0
+        if self._words:
+            found["searched"] = self._searched(key)
+        if self._level is not None:
+            found["price_fit"] = self._price_fit(product, self._level)
+        if popularity := self.reference.popularity(key):
+            found["popularity"] = popularity
+        return found
 
     def _searched(self, product_id: str) -> float:
-        text = self._reference.index.text_of.get(product_id, frozenset()) if self._words else frozenset()
-        return len(self._words & text) / len(self._words) if self._words else 0.0
+        text = self.reference.index.text_of.get(product_id, frozenset())
+        return len(self._words & text) / len(self._words)
 
-    def _price_fit(self, product: Product) -> float:
-        level = None if self._level is None else level_of(product, self._reference)
-        return 0.0 if self._level is None or level is None else float(2.0 ** (-abs(level - self._level)))
+    def _price_fit(self, product: Product, wanted: float) -> float:
+        level = level_of(product, self.reference)
+        return 0.0 if level is None else float(2.0 ** (-abs(level - wanted)))
+
+
+def _rounded(found: dict[str, float]) -> dict[str, float]:
+    return {name: round(min(value, 1.0), 3) for name, value in found.items() if value >= LEAST}
 
 
 def mean_of(tally: Tally, now_ms: int) -> float | None:

@@ -5,7 +5,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from streaming.contracts.errors import BadEvent
-from streaming.core import Context, Result, State, encode_open, encode_state_row, next_due_ms, on_record, wanted
+from streaming.core import (
+    Context,
+    Result,
+    State,
+    encode_open,
+    encode_state_row,
+    may_want_otherwise,
+    next_due_ms,
+    on_record,
+    wanted,
+)
 from streaming.dead_letters import Deed, bug_letter, dead_letter
 from streaming.effects import Fact, Publish
 from streaming.keys import fate_field
@@ -30,6 +40,7 @@ class Folding:
         self._before = states
         self.writes = Writes()
         self.changed: dict[str, State] = {}
+        self._fields: dict[tuple[str, int, Fate], str] = {}
         self.removed: set[str] = set()
         self.facts: list[Fact] = []
 
@@ -41,14 +52,28 @@ class Folding:
         """Take over a new state with its effects."""
         if result.state is not self.state(user_id):
             self.changed[user_id] = result.state
-        self.writes.outbox.extend(result.effects)
-        self.facts.extend(result.facts)
-        self.writes.ordered.update(dict(result.ordered))
+        if result.effects:
+            self.writes.outbox.extend(result.effects)
+        if result.facts:
+            self.facts.extend(result.facts)
+        if result.ordered:
+            self.writes.ordered.update(dict(result.ordered))
 
     def count(self, topic: str, partition: int, fate: Fate) -> None:
         """One record had this fate."""
-        self.writes.counts[fate_field(topic, partition, fate)] += 1
-        self.facts.append(Fact("events", {"topic": topic, "fate": fate}))
+        field = self._fields.get((topic, partition, fate))
+        if field is None:
+            field = self._fields[topic, partition, fate] = fate_field(topic, partition, fate)
+        self.writes.counts[field] += 1
+
+    @property
+    def told(self) -> list[Fact]:
+        """All facts, and how many records had which fate: one fact for each fate, because records are many."""
+        counted = [
+            Fact("events", {"topic": topic, "fate": fate}, float(self.writes.counts[field]))
+            for (topic, _, fate), field in self._fields.items()
+        ]
+        return counted + self.facts
 
     def letter(self, letter: Publish, reason: str) -> None:
         """A record goes to the dead letters."""
@@ -88,7 +113,8 @@ class Folding:
             before = self._before.get(user_id)
             if before is None or after.row is not before.row:
                 self.writes.rows[user_id] = encode_state_row(after)
-                self.writes.want(user_id, wanted(before), wanted(after))
+                if before is None or may_want_otherwise(before, after):
+                    self.writes.want(user_id, wanted(before), wanted(after))
             if after.open is not before.open if before is not None else not after.open.empty:
                 self.writes.open[user_id] = encode_open(after)
             if user_id not in self.writes.due_ms:

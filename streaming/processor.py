@@ -266,7 +266,7 @@ class Processor:
         added = await self.store.write({number: folding.writes for number, folding in foldings.items()})
         for number, folding in foldings.items():
             self.store.keep(number, folding.states)
-            self.report(folding.facts)
+            self.report(folding.told)
         await self.release(added)
 
     def report(self, facts: Iterable[Fact]) -> None:
@@ -281,4 +281,4 @@ class Processor:
         if watermark_ms is not None:
             folding.writes.meta[watermark_field(batch.topic, batch.partition)] = str(watermark_ms)
         await self.commit({batch.partition: folding.writes})
-        self.report(folding.facts)
+        self.report(folding.told)

@@ -1,6 +1,5 @@
 """What each event changes in a profile: one function per family of events, each giving the changed fields. Pure."""
 
-import math
 from typing import NamedTuple
 
 from streaming.contracts.catalog import Product
@@ -48,8 +47,6 @@ MAX_BRANDS = 96
 MAX_ALIASES = 8
 MAX_UNITS = 10
 """Units of one line that count for the share of discounts: a bulk order is one decision."""
-MAX_LEVEL = 3.0
-"""Of the price level, in doublings from the median: beyond it lie errors of the catalog."""
 PURPOSES = ("email", "push", "sms", "personalization")
 MAX_QUERY = 120
 """Characters of a query that are remembered."""
@@ -239,10 +236,7 @@ def line_minor(line: Line, currency: str) -> int:
 
 def level_of(product: Product, reference: Reference) -> float | None:
     """log2(price / median of its category) within [-3, 3]; None where either is unknown."""
-    median = reference.median_price(category_of(product), product.currency)
-    if not median or product.price_minor <= 0:
-        return None
-    return max(-MAX_LEVEL, min(MAX_LEVEL, math.log2(product.price_minor / median)))
+    return reference.told(product).level
 
 
 def _tastes(profile: Profile, event: Event, stamp: Stamp, reference: Reference) -> Changes:

@@ -3,11 +3,13 @@
 A new record gives a new snapshot; indexes are shared as long as no record changes what they index by.
 """
 
+import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from typing import NamedTuple
 
 from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.codec import to_ms
@@ -15,6 +17,8 @@ from streaming.contracts.money import exponent
 
 _WORD = re.compile(r"\w+")
 MAX_QUERY_CHARS = 200
+MAX_LEVEL = 3.0
+"""Of the price level, in doublings from the median: beyond it lie errors of the catalog."""
 COMPARED = 100
 """Products of one word that a search compares."""
 
@@ -67,6 +71,36 @@ class Popularity:
 UNKNOWN = Popularity({})
 
 
+class Told(NamedTuple):
+    """What follows from one product and its snapshot, worked out once: thousands of requests ask for it.
+
+    Args:
+        level: log2(price / median of its category) within `MAX_LEVEL`; None where either is unknown.
+        texts: a language → what a candidate is told by; filled by who words it.
+    """
+
+    product: Product
+    launched_ms: int
+    level: float | None
+    texts: dict[str, str]
+
+
+class Shelf(NamedTuple):
+    """A category in one currency as it is told of, whoever the customer is.
+
+    Args:
+        products: an even sample of those in stock.
+        launched_ms: of the oldest of them; None where there is none.
+    """
+
+    products: tuple[Product, ...]
+    category: tuple[str, ...]
+    text: str
+    price_minor: int
+    margin_minor: int
+    launched_ms: int | None
+
+
 class Reference:
     """All products and campaigns known now.
 
@@ -90,6 +124,8 @@ class Reference:
         self._index = index
         self._medians: dict[tuple[str, str], int | None] = {}
         self._least_margins: dict[tuple[str, str], int] = {}
+        self._told: dict[str, Told] = {}
+        self._shelves: dict[tuple[str, str], Shelf] = {}
 
     @cached_property
     def index(self) -> Index:
@@ -138,6 +174,27 @@ class Reference:
             ]
             self._medians[key] = int(statistics.median_low(prices)) if prices else None
         return self._medians[key]
+
+    def told(self, product: Product) -> Told:
+        """What follows from a product of this snapshot."""
+        found = self._told.get(product.product_id)
+        if found is None or found.product is not product:
+            found = Told(product, to_ms(product.launched_at), self._level(product), {})
+            self._told[product.product_id] = found
+        return found
+
+    def shelf(self, category: str, currency: str, make: "Callable[[Reference, str, str], Shelf]") -> Shelf:
+        """What is told of a category, made once per snapshot by who words it."""
+        found = self._shelves.get((category, currency))
+        if found is None:
+            found = self._shelves[category, currency] = make(self, category, currency)
+        return found
+
+    def _level(self, product: Product) -> float | None:
+        median = self.median_price(category_of(product), product.currency)
+        if not median or product.price_minor <= 0:
+            return None
+        return max(-MAX_LEVEL, min(MAX_LEVEL, math.log2(product.price_minor / median)))
 
     def least_margin_pct(self, category: str, currency: str) -> int:
         """Margin over price, percent rounded down, of the category's thinnest product in stock; 0 where nothing is.

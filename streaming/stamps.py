@@ -5,6 +5,7 @@ gives the same state. Ties of the clock are broken by a hash of the message id.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Protocol, TypeVar
 
@@ -40,6 +41,7 @@ class Stamped(Protocol):
 T = TypeVar("T", bound=Stamped)
 
 
+@lru_cache(maxsize=1024)  # one event asks for it three times
 def digest(message_id: str) -> bytes:
     """8 bytes of a message id: what is remembered of it."""
     return blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -132,33 +132,37 @@ def segments(row: Row, at_ms: int) -> frozenset[str]:
 
 def with_timers(row: Row, rules: Rules) -> Row:
     """The row with the timers its profile and memory imply."""
-    kept = [due for due in row.due if due.trigger not in SILENCES]
-    due = tuple(sorted((*kept, *_silences(row, rules)), key=_order)) if row.state == "live" else ()
+    timers = [due for due in row.due if due.trigger not in SILENCES]
+    timers += _silences(row, rules)
+    if len(timers) > 1:
+        timers.sort(key=_order)
+    due = tuple(timers) if row.state == "live" else ()
     return row if due == row.due else replace(row, due=due)
 
 
 def _silences(row: Row, rules: Rules) -> list[Due]:
-    profile, timers = row.profile, []
-    cart = read.live_cart(profile)
-    if cart:
-        last_ms = max(line.stamp.at_ms for line in cart.values())
-        timers.append(
-            _silence(
-                "cart_abandoned", max(last_ms, read.open_checkout_ms(profile) or 0) + rules.cart_abandoned_after_ms
-            )
-        )
+    profile, fired, timers = row.profile, row.asked.fired, []
+    cart_ms = read.cart_changed_ms(profile)
+    if cart_ms is not None:
+        at_ms = max(cart_ms, read.open_checkout_ms(profile) or 0) + rules.cart_abandoned_after_ms
+        timers.append(_silence(row, "cart_abandoned", at_ms, {}))
     if profile.searches and not read.clicked_after(profile, profile.searches[-1]):
         search = profile.searches[-1]
-        context = {"query": search.query}
-        timers.append(_silence("search_without_click", search.stamp.at_ms + rules.search_wait_ms, context))
+        at_ms = search.stamp.at_ms + rules.search_wait_ms
+        timers.append(_silence(row, "search_without_click", at_ms, {"query": search.query}))
     last_ms = read.last_activity_ms(profile) or 0
     if last_ms:
-        timers.append(_silence("dormant_customer", after_quiet(profile, last_ms + rules.dormant_after_ms, rules)))
-    return [due for due in timers if due.at_ms > row.asked.fired.get(due.trigger, 0)]
+        at_ms = after_quiet(profile, last_ms + rules.dormant_after_ms, rules)
+        timers.append(_silence(row, "dormant_customer", at_ms, {}))
+    return [due for due in timers if due.at_ms > fired.get(due.trigger, 0)] if fired else timers
 
 
-def _silence(trigger: Trigger, at_ms: int, context: dict[str, str] | None = None) -> Due:
-    return Due(at_ms, trigger, instant(at_ms).isoformat(), context or {})
+def _silence(row: Row, trigger: Trigger, at_ms: int, context: dict[str, str]) -> Due:
+    """The timer that the row has already, or another one: most events change none but the last."""
+    for due in row.due:
+        if due.at_ms == at_ms and due.trigger == trigger and due.context == context:
+            return due
+    return Due(at_ms, trigger, instant(at_ms).isoformat(), context)
 
 
 def _order(due: Due) -> tuple[int, str, str]:
@@ -196,8 +200,8 @@ def _interest(before: Row, after: Row, event: Event, rules: Rules) -> list[Momen
     category = next((view.category for view in reversed(after.profile.views) if view.product_id == product_id), "")
     if session is None or not category:
         return []
-    count, was = (_looked_at(row, category, session.start_ms, session.end_ms) for row in (after, before))
-    if not was < rules.interest_views <= count:
+    wanted, span = rules.interest_views, (session.start_ms, session.end_ms)
+    if _looked_at(after, category, *span) < wanted or _looked_at(before, category, *span) >= wanted:
         return []
     return [
         Moment("category_interest", "ranking", event.message_id, event.at_ms, {"category": category}, "recommendation")
@@ -206,8 +210,8 @@ def _interest(before: Row, after: Row, event: Event, rules: Rules) -> list[Momen
 
 def _looked_at(row: Row, category: str, start_ms: int, end_ms: int) -> int:
     """Products of a category looked at within a time."""
-    views = (view for view in row.profile.views if view.category == category)
-    return len({view.product_id for view in views if start_ms <= view.stamp.at_ms <= end_ms})
+    seen = [v.product_id for v in row.profile.views if v.category == category and start_ms <= v.stamp.at_ms <= end_ms]
+    return len(set(seen))
 
 
 def _requested(event: Event) -> list[Moment]:

@@ -111,24 +111,33 @@ def _checked_time(moment: datetime, now_ms: int) -> int:
     return at_ms
 
 
+_MONEY = {kind: tuple(name for name in MONEY_FIELDS if name in kind.__struct_fields__) for kind in EVENTS.values()}
+_WITH_LINES = frozenset(kind for kind in EVENTS.values() if "products" in kind.__struct_fields__)
+
+
 def _check_money(properties: Properties) -> None:
+    kind = type(properties)
     currency = getattr(properties, "currency", None)
-    for name in MONEY_FIELDS:
-        amount = getattr(properties, name, None)
+    for name in _MONEY[kind]:
+        amount = getattr(properties, name)
         if isinstance(amount, Decimal):
             if currency is None:
                 raise BadEvent("properties.currency", None, "an ISO 4217 code wherever there is money")
             to_minor(amount, currency, f"properties.{name}")
-    lines: tuple[Line, ...] = getattr(properties, "products", ())
+    if kind in _WITH_LINES:
+        _check_lines(properties.products, currency or "USD", priced=kind is OrderProperties)  # type: ignore[union-attr]
+
+
+def _check_lines(lines: tuple[Line, ...], currency: str, *, priced: bool) -> None:
     for index, line in enumerate(lines):
-        for name in ("price", "discount"):
-            amount = getattr(line, name)
-            if amount is not None:
-                to_minor(amount, currency or "USD", f"properties.products[{index}].{name}")
-            elif name == "price" and isinstance(properties, OrderProperties):
-                raise BadEvent(
-                    f"properties.products[{index}].price", None, "the price of one unit in every line of an order"
-                )
+        if line.price is not None:
+            to_minor(line.price, currency, f"properties.products[{index}].price")
+        elif priced:
+            raise BadEvent(
+                f"properties.products[{index}].price", None, "the price of one unit in every line of an order"
+            )
+        if line.discount is not None:
+            to_minor(line.discount, currency, f"properties.products[{index}].discount")
 
 
 def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes, root: str) -> T:

@@ -5,11 +5,11 @@ from hashlib import blake2b
 
 def derive(prefix: str, *parts: str) -> str:
     """A stable id: prefix and 96 bits over length-prefixed parts (so that `a|b` and `ab|` differ)."""
-    digest = blake2b(digest_size=12)
+    said: list[bytes] = []
     for part in parts:
         raw = part.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(4, "big") + raw)
-    return f"{prefix}_{digest.hexdigest()}"
+        said += (len(raw).to_bytes(4, "big"), raw)
+    return f"{prefix}_{blake2b(b''.join(said), digest_size=12).hexdigest()}"
 
 
 def request_id(user_id: str, trigger: str, kind: str, cause: str) -> str:

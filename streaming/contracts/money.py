@@ -4,6 +4,7 @@ Exponents follow ISO 4217; a currency not listed has two decimals.
 """
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -34,15 +35,24 @@ def to_minor(amount: Decimal, currency: str, field: str) -> int:
     Raises:
         BadEvent: not finite, negative, over `MAX_MINOR`, or finer than the currency's decimals.
     """
-    if not amount.is_finite() or (amount.is_signed() and amount != 0):
-        raise BadEvent(field, amount, "a finite amount >= 0")
+    found = _minor(amount, currency) if amount.is_finite() else "a finite amount >= 0"
+    if isinstance(found, str):
+        raise BadEvent(field, amount, found)
+    return found
+
+
+@lru_cache(maxsize=16_384)  # a shop has few prices, and each comes again and again
+def _minor(amount: Decimal, currency: str) -> int | str:
+    """Minor units, or what was wanted instead."""
+    if amount.is_signed() and amount != 0:
+        return "a finite amount >= 0"
     if amount.adjusted() > 14:  # noqa: PLR2004 -- guards the multiplication against 1e400
-        raise BadEvent(field, amount, f"at most {MAX_MINOR} minor units")
+        return f"at most {MAX_MINOR} minor units"
     scaled = amount.scaleb(exponent(currency))
     if scaled != scaled.to_integral_value():
-        raise BadEvent(field, amount, f"at most {exponent(currency)} decimals for {currency}")
+        return f"at most {exponent(currency)} decimals for {currency}"
     if scaled > MAX_MINOR:
-        raise BadEvent(field, amount, f"at most {MAX_MINOR} minor units")
+        return f"at most {MAX_MINOR} minor units"
     return int(scaled)
 
 

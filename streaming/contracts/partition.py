@@ -3,10 +3,13 @@
 Source: org.apache.kafka.common.utils.Utils.murmur2.
 """
 
+from functools import lru_cache
+
 _MASK = 0xFFFFFFFF
 _M = 0x5BD1E995
 
 
+@lru_cache(maxsize=65_536)  # customers come in visits, and a hash costs as much as the decoding of an event
 def murmur2(data: bytes) -> int:
     """The positive 31-bit murmur2 hash used by Java's DefaultPartitioner."""
     length = len(data)
