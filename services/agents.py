@@ -71,6 +71,7 @@ _METRICS: dict[str, Counter | Gauge | Histogram] = {
     "bugs": metrics.BUGS,
     "last_loop_timestamp_seconds": metrics.LAST_LOOP,
     "unknown_strategies": metrics.UNKNOWN_STRATEGIES,
+    "identity_conflicts": metrics.IDENTITY_CONFLICTS,
     "redis_errors": metrics.REDIS_ERRORS,
     "kafka_errors": metrics.KAFKA_ERRORS,
 }

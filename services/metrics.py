@@ -52,7 +52,9 @@ REQUEST_TO_STRATEGY = _histogram(
 BATCH_SIZE = _histogram("batch_size", "Records per processed batch.", tuple(map(float, _SIZES)), "service")
 BATCH_SECONDS = _histogram("batch_seconds", "One batch of the agents from end to end, waiting included.", _LATENCY_S)
 TOKENS = _counter("tokens", "Tokens of prompts read, of decisions spelled, of the model's message texts.", "what")
-REWARDS = _counter("rewards", "Closed rewards by the customer's assigned arm.", "stage", "kind", "arm")
+REWARDS = _counter(
+    "rewards", "Closed rewards by the customer's assigned arm; `mixed`: merged from two.", "stage", "kind", "arm"
+)
 REWARD_SUM = _gauge("reward_sum", "Sum of final rewards and corrections by assigned arm, major units.", "kind", "arm")
 REWARD_DELAY = _histogram("reward_delay_seconds", "Event time from issue to closing.", _DELAY_S, "stage")
 CRITIC_ERROR = _gauge("critic_error", "Prequential log loss of the critic, recent mean.", "outcome")
@@ -67,6 +69,7 @@ ADAPTERS_REFUSED = _counter("adapters_refused", "Adapter files that the worker w
 REFUSED_WRITES = _counter("refused_writes", "Compare-and-set calls lost to another writer.")
 REPLAYS_SKIPPED = _counter("replays_skipped", "Records skipped because they were applied before.", "topic")
 UNKNOWN_STRATEGIES = _counter("unknown_strategies", "Outcomes that named a strategy which never came.")
+IDENTITY_CONFLICTS = _counter("identity_conflicts", "Ids that two customers claimed, each pair once.")
 MISPARTITIONED = _counter("mispartitioned", "Records whose partition is not murmur2's.", "topic")
 BUGS = _counter("bugs", "Records that tripped our own bug; alert on any.", "service")
 REDIS_ERRORS = _counter("redis_errors", "Failed Redis calls, each retried.", "service")

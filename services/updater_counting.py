@@ -8,6 +8,8 @@ from services.updater_learning import Learned
 from streaming.contracts.codec import to_ms
 
 LOG = logging.getLogger(__name__)
+MIXED = "mixed"
+"""Arm of rewards that are no evidence for an arm."""
 SMOOTHING = 0.02
 """Weight of the newest loss in the recent mean."""
 
@@ -20,17 +22,21 @@ class Counting:
         self._losses: dict[str, float] = {}
 
     def count(self, learned: Learned) -> None:
-        """Metrics of one record; arms are the assigned ones, because arms are compared as customers were assigned."""
+        """Metrics of one record; arms are the assigned ones, because arms are compared as customers were assigned.
+
+        A customer merged from two arms is no evidence for either, and is counted apart.
+        """
         self._letter(learned)
         reward, lesson = learned.reward, learned.lesson
         if reward is None or lesson is None or lesson.fate == "duplicate":
             return
-        metrics.REWARDS.labels(reward.stage, reward.kind, reward.assigned_arm).inc()
+        arm = MIXED if reward.mixed_arms else reward.assigned_arm
+        metrics.REWARDS.labels(reward.stage, reward.kind, arm).inc()
         delay_s = (to_ms(reward.closed_at) - to_ms(reward.issued_at)) / 1000
         metrics.REWARD_DELAY.labels(reward.stage).observe(max(delay_s, 0.0))
         if reward.stage != "response":
             paid = reward.reward if reward.stage == "final" else reward.difference
-            metrics.REWARD_SUM.labels(reward.kind, reward.assigned_arm).inc(paid)
+            metrics.REWARD_SUM.labels(reward.kind, arm).inc(paid)
         for outcome, loss in lesson.losses.items():
             before = self._losses.get(outcome, loss)
             self._losses[outcome] = before + SMOOTHING * (loss - before)

@@ -101,6 +101,7 @@ def _request(row: Row, moment: Moment, proposal: Proposal, at_ms: int, rules: Ru
         removed=proposal.removed,
         cause=moment.cause,
         context=moment.context,
+        mixed_arms=row.mixed_arms,
     )
 
 

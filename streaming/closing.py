@@ -1,6 +1,7 @@
 """What a step of attribution says to the outside: rewards, and letters about strategies that nobody knows. Pure."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from streaming.contracts.codec import instant
 from streaming.contracts.topics import REWARDS
@@ -18,14 +19,18 @@ class Told(Struct, frozen=True):
     facts: tuple[Fact, ...] = ()
 
 
-def told(step: Step | None, user_id: str, windows: Windows) -> Told:
+def told(step: Step | None, user_id: str, windows: Windows, *, mixed_arms: bool = False) -> Told:
     """Rewards keyed by strategy; a letter for each event whose strategy never came.
 
     Such an event was folded and counted when it was read: its letter is no second fate of it.
+
+    Args:
+        mixed_arms: the customer was merged from two arms, which every reward of theirs says.
     """
     if step is None:
         return Told()
-    rewards = [publish(REWARDS, reward.strategy_id, reward, reward.reward_id) for reward in step.rewards]
+    closed = [replace(reward, mixed_arms=True) for reward in step.rewards] if mixed_arms else step.rewards
+    rewards = [publish(REWARDS, reward.strategy_id, reward, reward.reward_id) for reward in closed]
     letters = [_letter(each, user_id, windows) for each in step.unknown]
     facts = [Fact("unknown_strategies"), Fact("dead_letters", {"reason": UNKNOWN})] * len(letters)
     return Told((*rewards, *letters), tuple(facts))

@@ -54,17 +54,12 @@ def bucket_count(client: Any, prefix: str) -> int | None:
 def read_profile(client: Any, user_id: str, prefix: str = "") -> str | None:
     """The row of one customer as indented JSON, an alias followed to its customer; None when there is none."""
     buckets = bucket_count(client, prefix)
-    for _ in range(2):
-        if buckets is None:
-            return None
+    raw, seen = None, set()
+    while buckets is not None and user_id not in seen:
+        seen.add(user_id)
         raw = client.hget(BucketKeys.of(prefix, bucket_of(user_id, buckets)).rows, user_id)
-        if raw is None:
-            return None
-        alias_of = msgspec.json.decode(raw).get("alias_of")
-        if not alias_of:
-            break
-        user_id = alias_of
-    return str(msgspec.json.format(raw, indent=2), "utf-8")
+        user_id = (raw and msgspec.json.decode(raw).get("alias_of")) or user_id
+    return None if raw is None else str(msgspec.json.format(raw, indent=2), "utf-8")
 
 
 def read_books(client: Any, prefix: str = "") -> Books:

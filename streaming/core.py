@@ -140,10 +140,15 @@ def on_time(state: State, context: Context) -> Result:
     """What is due at or before `context.watermark_ms`, which must be known: closing windows, then timers."""
     assert context.watermark_ms is not None
     result = on_closing(state, context)
-    for due in [due for due in state.row.due if due.at_ms <= context.watermark_ms]:
+    for due in [due for due in _timers(state.row) if due.at_ms <= context.watermark_ms]:
         fired = on_timer(result.state, due, context)
         result = replace(fired, effects=(*result.effects, *fired.effects), facts=(*result.facts, *fired.facts))
     return result
+
+
+def _timers(row: Row) -> tuple[Due, ...]:
+    """Timers that may fire here: those of a row that is being merged fire in the user's."""
+    return row.due if row.alias_of is None else ()
 
 
 def on_closing(state: State, context: Context) -> Result:
@@ -234,7 +239,7 @@ def _done(
     """Publish what attribution closed, and ask for (or suppress) every moment."""
     if step is None and not moments:
         return Result(state, fate)
-    closed = told(step, state.row.user_id, context.windows)
+    closed = told(step, state.row.user_id, context.windows, mixed_arms=state.row.mixed_arms)
     effects, facts = list(closed.effects), list(closed.facts)
     for moment in moments:
         state = _asked(state, moment, context, effects, facts)

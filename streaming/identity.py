@@ -1,29 +1,28 @@
 """Merging an anonymous customer's row into a user's, in steps that may be repeated. Pure.
 
 Freeze the anonymous row, write the user's with all that was known and the alias's guards, turn the anonymous row into
-a pointer. Whatever step a crash comes after, the same call gives the same rows again; once merged, nothing is added
-a second time. An anonymous id belongs to the user who claimed it first.
+a pointer. Whatever step a crash comes after, the same steps give the same rows again; once merged, nothing is added
+a second time. The frozen row holds the claim by which it is merged, so that whoever goes on does so in its name.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
 from streaming import profile_changes as bounds
 from streaming.profile_parts import Bought, Counts, Money, Profile, Tally
-from streaming.row import MAX_ISSUED, Asked, Row, join_ids
+from streaming.row import MAX_ISSUED, Asked, Claim, Due, Row, join_ids
 from streaming.rules import Rules
 from streaming.sessions import merged as merged_sessions
 from streaming.stamps import Stamp, add_all, digest, later, put_all, union
-from streaming.triggers import MAX_CAMPAIGNS, with_timers
+from streaming.triggers import MAX_CAMPAIGNS, SILENCES, with_timers
 
-
-class Merge(NamedTuple):
-    """Rows to write, in this order: each alone leaves a state from which the next call goes on."""
-
-    frozen: Row
-    user: Row
-    pointer: Row
+MAX_MERGED = 32
+"""Merged ids whose guards a row keeps, the last claimed. A guard matters only while its own bucket has not yet applied
+what it guards, within one batch; a name that thousands of devices are said to be must not make a row of megabytes."""
+MAX_CONFLICTS = 32
+"""Refused claims remembered per customer, so that each is told once."""
+_NO_CLAIM = Claim()
 
 
 def owner_of(row: Row) -> str:
@@ -31,48 +30,81 @@ def owner_of(row: Row) -> str:
     return row.alias_of or row.user_id
 
 
-def plan(user: Row, alias: Row, message_id: str, at_ms: int, rules: Rules) -> Merge | None:
-    """The three rows of a merge, or None where there is nothing to merge.
+def freeze(alias: Row, user_id: str, claim: Claim) -> Row:
+    """The anonymous row as it is merged: nothing is folded into it, and its timers wait for the user's row."""
+    return replace(alias, state="frozen", alias_of=user_id, claim=claim)
 
-    Args:
-        user: the user's row; it must not be an alias itself.
-        alias: the anonymous row, in any state of this merge.
-        message_id: of the identifying event; at_ms: its time.
+
+def thaw(circle: Iterable[Row]) -> Row | None:
+    """The row to be a customer again where rows were claimed in a circle: of the frozen ones the last claimed.
+
+    Two processes that read of two claims at the same time may each freeze what the other's claim needs. The earlier
+    claim holds, whoever comes to look. None where no row is frozen.
     """
-    if user.alias_of is not None or user.state != "live" or alias.user_id == user.user_id or alias.erased:
+    frozen = [row for row in circle if row.state == "frozen"]
+    if not frozen:
         return None
-    if alias.alias_of not in {None, user.user_id} or (alias.state == "pointer" and alias.user_id in user.merged):
-        return None
-    frozen = freeze(alias, user.user_id)
-    return Merge(frozen, absorb(user, frozen, message_id, at_ms, rules), point(frozen))
+    last = max(frozen, key=lambda row: (row.claim or _NO_CLAIM, row.user_id))
+    return replace(last, state="live", alias_of=None, claim=None)
 
 
-def freeze(alias: Row, user_id: str) -> Row:
-    """The anonymous row as it is merged: nothing is folded into it and no timer fires any more."""
-    return alias if alias.state == "pointer" else replace(alias, state="frozen", alias_of=user_id, due=())
-
-
-def absorb(user: Row, alias: Row, message_id: str, at_ms: int, rules: Rules) -> Row:
-    """The user's row with all that the anonymous one knew; unchanged where that was merged before."""
+def absorb(user: Row, alias: Row, rules: Rules) -> Row:
+    """The user's row with all that the frozen anonymous one knew; unchanged where that was merged before."""
     if alias.user_id in user.merged:
         return user
-    stamp = Stamp(at_ms, int.from_bytes(digest(message_id)[:4], "big"))
+    claim = alias.claim or _NO_CLAIM
+    merged = _last_claimed(user.merged | alias.merged, {alias.user_id: claim.at_ms})
+    applied = user.applied | {key: max(at, user.applied.get(key, at)) for key, at in alias.applied.items()}
+    gone = (user.merged.keys() | alias.merged.keys()) - merged.keys()
+    guarded = replace(
+        user,
+        applied={key: at for key, at in applied.items() if key.rsplit("|", 2)[0] not in gone} if gone else applied,
+        message_ids=join_ids(alias.message_ids, user.message_ids, rules),
+        merged=merged,
+    )
+    return guarded if user.erased else with_timers(_with_knowledge(guarded, alias, claim), rules)
+
+
+def _with_knowledge(user: Row, alias: Row, claim: Claim) -> Row:
+    stamp = Stamp(claim.at_ms, int.from_bytes(digest(claim.message_id)[:4], "big"))
     known = join(user.profile, alias.profile)
     aliases = put_all(known.aliases, {alias.user_id: Bought(stamp)}, bounds.MAX_ALIASES)
-    row = replace(
+    return replace(
         user,
         profile=replace(known, aliases=aliases),
         asked=_joined_memory(user.asked, alias.asked),
-        applied=user.applied | {key: max(at, user.applied.get(key, at)) for key, at in alias.applied.items()},
-        message_ids=join_ids(alias.message_ids, user.message_ids, rules),
-        merged=user.merged | {alias.user_id: digest(message_id).hex()},
+        due=_joined_timers(user, alias),
+        conflicts=joined_conflicts(alias.conflicts, user.conflicts),
+        mixed_arms=user.mixed_arms or alias.mixed_arms or (alias.arm != user.arm and bool(alias.asked.issued_ms)),
     )
-    return with_timers(row, rules)
 
 
 def point(alias: Row) -> Row:
     """The pointer that is left of an anonymous row; its guards live in the user's row now."""
-    return Row(alias.user_id, alias.arm, alias_of=alias.alias_of, state="pointer")
+    return Row(alias.user_id, alias.arm, alias_of=alias.alias_of, claim=alias.claim, state="pointer")
+
+
+def joined_conflicts(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    """Two memories of refused claims as one."""
+    return tuple(dict.fromkeys((*one, *other)))[-MAX_CONFLICTS:]
+
+
+def _last_claimed(merged: dict[str, int], new: dict[str, int]) -> dict[str, int]:
+    """What is remembered of merges: the new one, and the last claimed of the others."""
+    if len(merged) < MAX_MERGED:
+        return merged | new
+    ordered = sorted(merged, key=lambda name: (merged[name], name))
+    return {name: merged[name] for name in ordered[-MAX_MERGED + 1 :]} | new
+
+
+def _joined_timers(user: Row, alias: Row) -> tuple[Due, ...]:
+    """Timers that do not follow from the profile, each once: not what the other row has been asked already."""
+    ours, theirs = ({due.cause for due in row.due} for row in (user, alias))
+    kept = [due for due in user.due if due.cause not in alias.asked.campaigns or due.cause in theirs]
+    kept += [
+        due for due in alias.due if due.trigger not in SILENCES and due.cause not in {*user.asked.campaigns, *ours}
+    ]
+    return tuple(kept)
 
 
 def join(one: Profile, other: Profile) -> Profile:

@@ -4,26 +4,26 @@ Freeze the anonymous row with its guards, write the user's row, leave a pointer.
 user's bucket until all of it is done. Each step is one guarded call to one bucket.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from streaming import attribution, identity
 from streaming.bucket import Bucket
-from streaming.closing import told
 from streaming.contracts.partition import bucket_of
 from streaming.core import Context, Result, State, known_state
 from streaming.effects import Merge
 from streaming.folding import Folding
-from streaming.open_state import OpenState
-from streaming.row import Row, applied_key, with_applied
+from streaming.identity import freeze, thaw
+from streaming.joining import claim_of, joined, pointed, refused
+from streaming.row import Claim, Row, applied_key, with_applied
 from streaming.store import Store
 
 Owned = tuple[int, str]
 """Bucket and user id of the row that an anonymous id's records belong to."""
-MAX_HOPS = 4
-"""An anonymous id points at a user, who points nowhere; more hops would be a bug."""
+
+_log = logging.getLogger(__name__)
 
 
 class Edge(Protocol):
@@ -60,60 +60,109 @@ async def _followed(edge: Edge, users: Mapping[str, int]) -> dict[str, Owned]:
     found: dict[str, Owned] = {}
     for user, number in users.items():
         state = edge.store.bucket(number).states.get(user)
-        at, owner = number, user
-        for _ in range(MAX_HOPS):
-            if state is None or state.row.alias_of is None:
-                break
-            if state.row.state == "frozen":
-                await merge_rows(edge, Merge(state.row.alias_of, owner, _cause(state.row), 0))
-            owner = state.row.alias_of
-            at = bucket_of(owner, len(edge.store.bucket_numbers))
-            await edge.load([at])
-            await edge.store.read({at: [owner]})
-            state = edge.store.bucket(at).states.get(owner)
-        if owner != user:
-            found[user] = (at, owner)
+        if state is not None and state.row.alias_of is not None:
+            owner = await _owner(edge, user)
+            if owner != user:
+                found[user] = (_bucket_of(edge, owner), owner)
     return found
 
 
 async def merge_rows(edge: Edge, merge: Merge) -> None:
-    """Make two rows one; does nothing where that was done, or where the alias is somebody else's."""
-    buckets = len(edge.store.bucket_numbers)
-    context = edge.context()
-    alias_at, user_at = bucket_of(merge.alias, buckets), bucket_of(merge.user_id, buckets)
-    await edge.load([alias_at, user_at])
-    await edge.store.read({alias_at: [merge.alias]})
-    await edge.store.read({user_at: [merge.user_id]})
-    alias = known_state(_state(edge.store, alias_at, merge.alias), merge.alias, merge.at_ms, context.rules)
-    user = known_state(_state(edge.store, user_at, merge.user_id), merge.user_id, merge.at_ms, context.rules)
-    guarded = alias.row if alias.row.alias_of else _with_guards(alias.row, edge.store.bucket(alias_at))
-    planned = identity.plan(user.row, guarded, merge.message_id, merge.at_ms, context.rules)
-    if planned is None:
+    """Make two rows one; does nothing where that was done.
+
+    Where the alias is somebody else's already, the claim is refused and recorded.
+    """
+    both = (merge.user_id, merge.alias)
+    user, holder = [await _owner(edge, each) for each in both]
+    while (again := [await _owner(edge, each) for each in both]) != [user, holder]:
+        user, holder = again  # reading the alias carried out a merge of the user
+    if user == holder:
         return
-    await _put(edge, alias_at, State(planned.frozen, alias.open), context)
-    if merge.alias not in user.row.merged:
-        step = attribution.on_merge(user.open, alias.open, merge.message_id, context.windows)
-        closed = told(step, merge.user_id, context.windows)
-        result = Result(user, "folded", closed.effects, closed.facts)
-        await _put(edge, user_at, State(planned.user, step.state), context, result)
-    await _put(edge, alias_at, State(planned.pointer, OpenState()), context, pointer=True)
+    context = edge.context()
+    state = known_state(await _read(edge, user), user, merge.at_ms, context.rules)
+    if holder != merge.alias:
+        await _put(edge, refused(state, merge, holder), state, context)
+        return
+    alias = known_state(await _read(edge, merge.alias), merge.alias, merge.at_ms, context.rules)
+    if alias.row.erased or state.row.erased:
+        return
+    guarded = _with_guards(alias.row, edge.store.bucket(_bucket_of(edge, merge.alias)))
+    frozen = State(freeze(guarded, user, claim_of(merge)), alias.open)
+    await _put(edge, Result(frozen, "folded"), alias, context)
+    await _finish(edge, merge.alias, user)
 
 
-async def _put(
-    edge: Edge, number: int, state: State, context: Context, result: Result | None = None, *, pointer: bool = False
-) -> None:
-    await edge.load([number])
-    user_id = state.row.user_id
-    await edge.store.read({number: [user_id]})
+async def _owner(edge: Edge, user_id: str) -> str:
+    """The customer that an id belongs to, itself where it is nobody's alias; merges on the way are finished."""
+    path = await _path(edge, user_id)
+    while (again := await _path(edge, user_id)) != path:  # reading a bucket carries out what was left in its outbox
+        path = again
+    for alias in reversed(path[:-1]):
+        await _finish(edge, alias, path[-1])
+    return path[-1]
+
+
+async def _path(edge: Edge, user_id: str) -> list[str]:
+    """The id, whose it is, whose that is, and so on to a customer."""
+    path = [user_id]
+    while (state := await _read(edge, path[-1])) is not None and (owner := state.row.alias_of) is not None:
+        if owner not in path:
+            path.append(owner)
+        elif await _thaw(edge, path[path.index(owner) :]):
+            path = [user_id]
+        else:
+            _log.error("pointers in a circle: the last of them is taken for the customer")
+            break
+    return path
+
+
+async def _finish(edge: Edge, alias_id: str, user_id: str) -> None:
+    """The steps after the freezing; nothing where they were done."""
+    alias = await _read(edge, alias_id)
+    if alias is None or alias.row.state != "frozen":
+        return
+    context = edge.context()
+    claim = alias.row.claim or Claim()
+    user = known_state(await _read(edge, user_id), user_id, claim.at_ms, context.rules)
+    await _put(edge, joined(user, alias, context), user, context)
+    await _put(edge, Result(pointed(alias), "folded"), alias, context, pointer=True)
+
+
+async def _thaw(edge: Edge, circle: Iterable[str]) -> bool:
+    """Rows were claimed in a circle: the last claim is taken back, unless every merge of them was finished."""
+    states = {user: await _read(edge, user) for user in circle}
+    row = thaw(state.row for state in states.values() if state is not None)
+    state = None if row is None else states[row.user_id]
+    if row is None or state is None:
+        return False
+    _log.warning("two customers were each said to be the other: the earlier claim holds")
+    await _put(edge, Result(replace(state, row=row), "folded"), state, edge.context())
+    return True
+
+
+async def _put(edge: Edge, result: Result, before: State, context: Context, *, pointer: bool = False) -> None:
+    """Write one customer; nothing where nothing changed."""
+    if result.state is before:
+        return
+    user_id = result.state.row.user_id
+    number = _bucket_of(edge, user_id)
+    await _read(edge, user_id)
     folding = Folding(edge.store.bucket(number).states)
-    folding.put(user_id, replace(result, state=state) if result else Result(state, "folded"))
+    folding.put(user_id, result)
     if pointer:
         folding.writes.counts["aliases"] += 1
     await edge.finish({number: folding}, context)
 
 
-def _state(store: Store, number: int, user_id: str) -> State | None:
-    return store.bucket(number).states.get(user_id)
+async def _read(edge: Edge, user_id: str) -> State | None:
+    number = _bucket_of(edge, user_id)
+    await edge.load([number])
+    await edge.store.read({number: [user_id]})
+    return edge.store.bucket(number).states.get(user_id)
+
+
+def _bucket_of(edge: Edge, user_id: str) -> int:
+    return bucket_of(user_id, len(edge.store.bucket_numbers))
 
 
 def _with_guards(row: Row, bucket: Bucket) -> Row:
@@ -121,8 +170,3 @@ def _with_guards(row: Row, bucket: Bucket) -> Row:
     for topic, partition, offset in bucket.offsets():
         row = with_applied(row, applied_key(row.user_id, topic, partition), offset - 1)
     return row
-
-
-def _cause(row: Row) -> str:
-    """A message id for a merge whose intent is being carried out by another owner: ties are broken by it alone."""
-    return f"merge of {row.user_id}"

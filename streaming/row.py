@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from streaming.contracts.kinds import Arm
 from streaming.contracts.strategies import Trigger
+from streaming.migrations import VERSION, migrated
 from streaming.profile_parts import Profile
 from streaming.rules import Rules
 from streaming.stamps import digest
@@ -49,8 +50,15 @@ class Asked(Struct, frozen=True, omit_defaults=True):
     price_minor: dict[str, int] = {}
 
 
-class Row(Struct, frozen=True, omit_defaults=True):
-    """One customer.
+class Claim(Struct, frozen=True, array_like=True, order=True):
+    """Who said that an anonymous id is a user's: event time and id of the identifying message. The earliest is least."""
+
+    at_ms: int = 0
+    message_id: str = ""
+
+
+class Row(Struct, frozen=True, omit_defaults=True, tag_field="schema_version", tag=VERSION):
+    """One customer. Its version is written first, as `schema_version` (see `migrations.py`).
 
     Args:
         arm: fixed at first sight (`arms.assign`).
@@ -58,8 +66,11 @@ class Row(Struct, frozen=True, omit_defaults=True):
         message_ids: digests of the last message ids, oldest first, 8 bytes each.
         due: timers, by time.
         alias_of: the user this anonymous row was merged into; its events belong there.
+        claim: by what it was merged.
         state: `frozen` while a merge is under way, `pointer` after it, `erased` a tombstone with its guards.
-        merged: anonymous id → digest (hex) of the message that merged it.
+        merged: anonymous id → event time of the claim, of the ids merged into this row.
+        conflicts: anonymous ids that were said to be this customer's and are somebody else's, the last ones.
+        mixed_arms: part of this customer was treated in another arm before a merge: no evidence for any arm.
     """
 
     user_id: str
@@ -71,8 +82,10 @@ class Row(Struct, frozen=True, omit_defaults=True):
     due: tuple[Due, ...] = ()
     alias_of: str | None = None
     state: Literal["live", "frozen", "pointer", "erased"] = "live"
-    merged: dict[str, str] = {}
-    schema_version: int = 1
+    merged: dict[str, int] = {}
+    claim: Claim | None = None
+    conflicts: tuple[str, ...] = ()
+    mixed_arms: bool = False
 
     @property
     def erased(self) -> bool:
@@ -82,6 +95,8 @@ class Row(Struct, frozen=True, omit_defaults=True):
 
 _DECODER = msgspec.json.Decoder(Row)
 _ENCODER = msgspec.json.Encoder(order="deterministic")
+_CURRENT = b'{"schema_version":%d,' % VERSION
+"""What a row of this version begins with: looked at instead of decoding twice."""
 
 
 def encode_row(row: Row) -> bytes:
@@ -90,8 +105,16 @@ def encode_row(row: Row) -> bytes:
 
 
 def decode_row(value: bytes) -> Row:
-    """A row as stored by us; what cannot be decoded is our bug and raises msgspec's error."""
-    return _DECODER.decode(value)
+    """A row as stored by us, migrated where an older program wrote it.
+
+    What cannot be decoded is our bug and raises msgspec's error.
+
+    Raises:
+        NewerRow: a newer program wrote it.
+    """
+    if value.startswith(_CURRENT):
+        return _DECODER.decode(value)
+    return _DECODER.decode(msgspec.json.encode(migrated(msgspec.json.decode(value))))
 
 
 def applied_key(alias: str, topic: str, partition: int) -> str:

@@ -65,8 +65,8 @@ def on_event(before: Row, after: Row, event: Event, now_ms: int, rules: Rules) -
 
 
 def on_due(row: Row, due: Due, now_ms: int, rules: Rules) -> tuple[Row, tuple[Moment, ...]]:
-    """The row without a timer, and the moments it makes; none where the row no longer has it, or not yet."""
-    if due not in row.due or due.at_ms > now_ms:
+    """The row without a timer, and the moments it makes; none where the row no longer has it, not yet, or is merged."""
+    if due not in row.due or due.at_ms > now_ms or row.state == "frozen":
         return row, ()
     kind, instead = _kind_of(due)
     moment = Moment(due.trigger, kind, due.cause, due.at_ms, due.context, instead)

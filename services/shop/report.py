@@ -16,7 +16,7 @@ import msgspec
 
 from services.shop.books import Evidence
 from services.shop.oracle import Baseline
-from services.shop.summary import Summary, closed_rewards, in_words, interval, latencies_ms
+from services.shop.summary import Summary, comparable, in_words, interval, latencies_ms, mixed_customers
 from services.watch import decision_line, strategy_line
 from streaming.contracts.kinds import ARM_NAMES
 
@@ -60,7 +60,7 @@ def first_served(evidence: Evidence) -> dict[str, Any]:
 def plot_rewards(evidence: Evidence, baseline: Baseline | None) -> str:
     """Reward by arm over event time with 95 % intervals, beside random and oracle; swaps marked."""
     drawing, axes = figure()
-    closed = sorted(closed_rewards(evidence.rewards.values()).values(), key=lambda reward: reward.issued_at)
+    closed = sorted(comparable(evidence), key=lambda reward: reward.issued_at)
     for arm in ARM_NAMES:
         own = [reward for reward in closed if reward.assigned_arm == arm and arm != "holdout"]
         size = max(len(own) // SLICES, 1)
@@ -100,7 +100,7 @@ def plot_kinds(evidence: Evidence) -> str:
     """Mean reward by kind, served arm beside random."""
     drawing, axes = figure()
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for reward in closed_rewards(evidence.rewards.values()).values():
+    for reward in comparable(evidence):
         values[reward.kind, reward.assigned_arm].append(reward.reward)
     kinds = sorted({kind for kind, _ in values})
     for shift, arm in ((-0.2, "fused"), (0.2, "random")):
@@ -139,7 +139,9 @@ def page(summary: Summary, evidence: Evidence, baseline: Baseline | None, faults
         (
             "<p>Bands are 95 % intervals of the mean. Random is what a uniform choice within the rules earns, the oracle "
             "what the best allowed action of each request would earn on average, both computed from the simulated "
-            "customers, which the system cannot see. Purchases are real; answers to strategies are simulated.</p>"
+            "customers, which the system cannot see. Purchases are real; answers to strategies are simulated. "
+            f"{len(mixed_customers(evidence))} ids of customers who were in two arms before a login joined them are "
+            "left out of every comparison of arms.</p>"
         ),
         plot_kinds(evidence),
         "<h2>Latency</h2>",

@@ -66,6 +66,18 @@ def closed_rewards(rewards: Iterable[Reward]) -> dict[str, Reward]:
     return last
 
 
+def mixed_customers(evidence: Evidence) -> frozenset[str]:
+    """Ids of customers of whom anything says that they were merged from two arms."""
+    asked = {request.user_id for request, _ in evidence.requests.values() if request.mixed_arms}
+    return frozenset(asked | {reward.user_id for reward in evidence.rewards.values() if reward.mixed_arms})
+
+
+def comparable(evidence: Evidence) -> list[Reward]:
+    """The last word on every closed strategy of customers who were in one arm: what arms are compared by."""
+    mixed = mixed_customers(evidence)
+    return [each for each in closed_rewards(evidence.rewards.values()).values() if each.user_id not in mixed]
+
+
 def interval(values: list[float]) -> ArmReward:
     """Mean and normal 95 % interval; a single value has no width that could be known."""
     n = len(values)
@@ -140,7 +152,7 @@ def summarise(evidence: Evidence, baseline: Baseline | None) -> Summary:
     """
     fates, strategies = evidence.fates, [strategy for strategy, _ in evidence.strategies.values()]
     kinds, arms = Counter(s.kind for s in strategies), Counter(s.policy.assigned_arm for s in strategies)
-    by_arm = rewards_by_arm(closed_rewards(evidence.rewards.values()).values())
+    by_arm = rewards_by_arm(comparable(evidence))
     judged = [decision for decision in evidence.decisions if decision.what == "adapter"]
     served = {s.policy.adapter for s in strategies} - {"base", "none"}
     waits = latencies_ms(evidence)

@@ -116,7 +116,7 @@ class View:
 
     def _reward(self, value: bytes) -> None:
         reward = decode(value, Reward)
-        if reward.stage == "final":
+        if reward.stage == "final" and not reward.mixed_arms:
             self._rewards[reward.assigned_arm].append(reward.reward)
             self._closed[reward.assigned_arm] += 1
 

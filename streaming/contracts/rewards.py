@@ -49,6 +49,7 @@ class Reward(Struct, frozen=True):
         components: named parts that sum to `reward`.
         difference: a correction's reward minus the last one published; 0 otherwise.
         cause: the causing messageId of a correction.
+        mixed_arms: the customer was merged from rows of two arms (`identify`): no evidence for any arm.
     """
 
     reward_id: str
@@ -73,3 +74,4 @@ class Reward(Struct, frozen=True):
     difference: float = 0.0
     cause: str = ""
     schema_version: int = 1
+    mixed_arms: bool = False

@@ -103,7 +103,8 @@ class Removed(Struct, frozen=True):
 class StrategyRequest(Struct, frozen=True):
     """Everything the model may use, frozen.
 
-    `issued_at` is event time; `deadline_s` counts on the wall clock from the record's Kafka timestamp.
+    `issued_at` is event time; `deadline_s` counts on the wall clock from the record's Kafka timestamp. `mixed_arms`:
+    the customer was merged from rows of two arms (`identify`) and is no evidence for any arm.
     """
 
     request_id: str
@@ -124,6 +125,7 @@ class StrategyRequest(Struct, frozen=True):
     context: dict[str, str] = {}
     """What the moment is about, e.g. `query` or `category`; hostile text, never trusted."""
     schema_version: int = SCHEMA_VERSION
+    mixed_arms: bool = False
 
 
 class Suppression(Struct, frozen=True):

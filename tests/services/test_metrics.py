@@ -78,6 +78,18 @@ def test_rewards_are_counted_by_the_assigned_arm() -> None:
     assert REGISTRY.get_sample_value("stratagem_rewards_total", {**labels, "arm": "critic", "stage": "final"}) is None
 
 
+def test_customers_of_two_arms_are_counted_apart() -> None:
+    """A customer merged from two arms is no evidence for either."""
+    reward = structs.replace(closed_rewards(1)[0], stage="final", assigned_arm="lm", mixed_arms=True)
+
+    def summed(arm: str) -> float:
+        return REGISTRY.get_sample_value("stratagem_reward_sum", {"kind": reward.kind, "arm": arm}) or 0.0
+
+    before = {arm: summed(arm) for arm in ("lm", "mixed")}
+    Counting().count(Learned(reward, Lesson("learned")))
+    assert {arm: summed(arm) for arm in before} == {**before, "mixed": pytest.approx(before["mixed"] + reward.reward)}
+
+
 @pytest.mark.parametrize("what", ["kafka", "redis", "registry"])
 def test_failures_are_counted_by_what_failed(what: str) -> None:
     """Kafka's, Redis' and the registry's each have a counter of their own."""

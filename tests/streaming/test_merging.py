@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Iterable, Mapping
+from datetime import datetime
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from msgspec import Struct
 
 from streaming import control
 from streaming.clock import ClockRules
+from streaming.contracts.codec import to_ms
 from streaming.contracts.partition import bucket_of
 from streaming.contracts.topics import SHOP_EVENTS
 from streaming.core import Context, State, next_due_ms, on_time
@@ -28,7 +30,6 @@ from streaming.reading import Layout
 from streaming.reference import Reference
 from streaming.row import Row
 from streaming.rules import Rules
-from streaming.stamps import digest
 from streaming.store import Store
 from streaming.timers import Timers
 from streaming.writes import Writes
@@ -134,6 +135,14 @@ def event(user: str, what: str, second: int) -> bytes:
     return json.dumps(said).encode()
 
 
+def claimed_ms() -> dict[str, int]:
+    """Anonymous id → event time at which it is said to be somebody's."""
+    records = [record for batch in batches().values() for record in batch.records]
+    said = [json.loads(record.value or b"") for record in records]
+    known = [each for each in said if each["type"] == "identify"]
+    return {each["anonymousId"]: to_ms(datetime.fromisoformat(each["timestamp"])) for each in known}
+
+
 def process(store: Store) -> tuple[Processor, Keeper]:
     """A processor and its keeper, as a process has them at its start."""
     layout = Layout(BUCKETS, PARTITIONS, ClockRules("replay", 0))
@@ -170,8 +179,8 @@ def outcome(url: str, prefix: str) -> dict[str, Any]:
             found: Any = client.hgetall(BucketKeys.of(prefix, number).rows)
             rows |= {user.decode(): json.loads(row) for user, row in found.items()}
     left = {user: (row["state"], row.get("profile")) for user, row in rows.items() if user != USER}
-    causes = {digest(f"m{second}").hex() for second in range(sum(len(each) for said in SAID.values() for each in said))}
-    strange = set(rows[USER]["merged"].values()) - causes
+    times = set(claimed_ms().values())
+    strange = {alias: at_ms for alias, at_ms in rows[USER]["merged"].items() if at_ms not in times}
     return {"profile": rows[USER]["profile"], "left": left, "strange": strange, "fates": books.fates}
 
 
@@ -195,7 +204,7 @@ def test_merged_in_one_process(redis_url: str) -> None:
     viewed = {view[1] for view in found["profile"]["views"]}
     assert viewed == {what for said in SAID.values() for each in said for _, what in each if what.startswith("p")}
     assert set(found["profile"]["aliases"]) == set(ANONYMOUS)
-    assert found["strange"] == set()
+    assert found["strange"] == {}
     assert found["left"] == dict.fromkeys(ANONYMOUS, ("pointer", None))
     assert found["fates"] == {SHOP_EVENTS.name: {"folded": sum(len(each) for said in SAID.values() for each in said)}}
 

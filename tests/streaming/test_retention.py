@@ -59,9 +59,9 @@ def test_refusals_and_guards_stay() -> None:
     granted = {"email": Grant(Stamp(NOON_MS), granted=True)}
     refusing = replace(VIEWED, profile=replace(VIEWED.profile, consent=REFUSED | granted))
     assert forgotten(refusing) == Row("u1", "fused", Profile(consent=REFUSED))
-    guarded = replace(VIEWED, applied={"a1|shop.events|0": 7}, merged={"a1": "00"})
+    guarded = replace(VIEWED, applied={"a1|shop.events|0": 7}, merged={"a1": 5})
     left = forgotten(guarded)
-    assert left == Row("u1", "fused", applied={"a1|shop.events|0": 7}, merged={"a1": "00"})
+    assert left == Row("u1", "fused", applied={"a1|shop.events|0": 7}, merged={"a1": 5})
     assert decode_row(encode_row(left)) == left
 
 

@@ -132,6 +132,21 @@ def test_corrections_have_the_last_word(strategies: list[Strategy]) -> None:
     assert closed_rewards(corrected)[strategies[0].strategy_id].reward == -0.2
 
 
+def test_customers_of_two_arms_leave_the_comparisons(evidence: Evidence, tmp_path: Path) -> None:
+    """One reward or request that says so takes all of the customer's rewards out, and the page says how many customers."""
+    first, second = evidence.rewards.values()
+    told = msgspec.structs.replace(first, reward_id="other", strategy_id="other", stage="response", mixed_arms=True)
+    mixed = msgspec.structs.replace(evidence, rewards={each.reward_id: each for each in (first, second, told)})
+    summary = summarise(mixed, None)
+    assert (summary.reward_by_arm["fused"].mean, summary.reward_by_arm["fused"].strategies) == (second.reward, 1)
+    assert summary.rewards == 3
+    write_report(tmp_path, summary, mixed, None, [])
+    assert "1 ids of customers who were in two arms" in (tmp_path / "report.html").read_text()
+    request_id = second.request_id
+    asked = {request_id: (msgspec.structs.replace(second.request, mixed_arms=True), 0)}
+    assert summarise(msgspec.structs.replace(mixed, requests=asked), None).reward_by_arm == {}
+
+
 def test_interval_by_hand() -> None:
     """Of 0, 1, 2, 3: mean 1.5, variance 5/3, half width 1.96 * sqrt(5/12) = 1.2652."""
     stat = interval([0.0, 1.0, 2.0, 3.0])
