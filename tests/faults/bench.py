@@ -95,13 +95,13 @@ class FaultWorld(World):
         self.ports[made.pid] = port
         return made
 
-    def bury(self) -> None:
+    def bury(self, name: str = "agents") -> None:
         """Take dead members out of the group at once, where Kafka would wait for the end of their session.
 
         Every process must have ended.
         """
         client = admin(self.settings)
-        group = self.settings.group_prefix + "agents"
+        group = self.settings.group_prefix + name
         found = client.describe_groups([group])
         described = found[group] if isinstance(found, dict) else found[0]
         members = [MemberToRemove(member_id=each["member_id"]) for each in described["members"]]

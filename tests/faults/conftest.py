@@ -12,6 +12,7 @@ from services.local.stack import Endpoints
 from services.settings import AgentsSettings
 from tests.faults.bench import FaultWorld
 from tests.faults.canonical import Outcome, broken
+from tests.faults.nursery import Nursery
 from tests.faults.recorded import Recording, Said, recording
 
 MakeBench = Callable[..., FaultWorld]
@@ -60,6 +61,14 @@ def make_bench(stack: Endpoints, recorded: Recording, tmp_path_factory: pytest.T
     yield make
     for world in made:
         world.close()
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Where workers and updaters are forked from."""
+    made = Nursery()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
