@@ -75,7 +75,8 @@ def _with_knowledge(user: Row, alias: Row, claim: Claim) -> Row:
         asked=_joined_memory(user.asked, alias.asked),
         due=_joined_timers(user, alias),
         conflicts=joined_conflicts(alias.conflicts, user.conflicts),
-        mixed_arms=user.mixed_arms or alias.mixed_arms or (alias.arm != user.arm and bool(alias.asked.issued_ms)),
+        # Whether the other row was ever asked anything follows the order between topics, which rewards may not.
+        mixed_arms=user.mixed_arms or alias.mixed_arms or alias.arm != user.arm,
     )
 
 

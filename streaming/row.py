@@ -70,7 +70,7 @@ class Row(Struct, frozen=True, omit_defaults=True, tag_field="schema_version", t
         state: `frozen` while a merge is under way, `pointer` after it, `erased` a tombstone with its guards.
         merged: anonymous id → event time of the claim, of the ids merged into this row.
         conflicts: anonymous ids that were said to be this customer's and are somebody else's, the last ones.
-        mixed_arms: part of this customer was treated in another arm before a merge: no evidence for any arm.
+        mixed_arms: merged from rows of two arms: no evidence for either.
     """
 
     user_id: str
