@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from model.critic_features import DIMENSIONS, FEATURES_VERSION, encode, penalties
+from model.formula import RewardFormula
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.strategies import StrategyRequest
@@ -32,33 +33,6 @@ TENSORS, FACTS = "critic.safetensors", "critic.json"
 """The two files of a snapshot's directory."""
 COMPLAINT_SHARE = 0.15
 """Complaints per unsubscription, assumed: too rare to be learned within a window."""
-
-
-class RewardFormula(Protocol):
-    """The one formula (`streaming/reward.py`), as the critic needs it. Linear in outcomes: probabilities may be given."""
-
-    def margin_grid(self, request: StrategyRequest) -> Floats:
-        """Margin of one unit after discount for every action, major units."""
-
-    def cost_grid(self, request: StrategyRequest) -> Floats:
-        """What saying it costs, for every action, major units."""
-
-    def offer_grid(self, request: StrategyRequest) -> Floats:
-        """What the offer costs per order beyond the discount, for every action, major units."""
-
-    def components(
-        self,
-        *,
-        clicked: Floats,
-        ordered: Floats,
-        margin: Floats,
-        refunded_margin: Floats,
-        unsubscribed: Floats,
-        complained: Floats,
-        cost: Floats,
-        offer: Floats,
-    ) -> Mapping[str, Any]:
-        """Named parts that sum to the reward; floats or arrays alike."""
 
 
 class HasShape(Protocol):
@@ -174,7 +148,8 @@ class Critic:
             message = f"grid of shape {grid.shape}, wanted {shape}"
             raise ValueError(message)
         chances = self.probabilities(request)
-        margin = self.formula.margin_grid(request) * self.facts.units.get(request.kind, 1.0)
+        units = self.facts.units.get(request.kind, 1.0)
+        margin = self.formula.margin_grid(request) * units
         clicked = chances["shown"] * chances["clicked"]
         ordered = clicked * chances["ordered"]
         left = chances["shown"] * chances["unsubscribed"]
@@ -187,6 +162,7 @@ class Critic:
             complained=COMPLAINT_SHARE * left,
             cost=self.formula.cost_grid(request),
             offer=self.formula.offer_grid(request),
+            discount=ordered * (self.formula.discount_grid(request) * units),
         )
         return np.asarray(sum(parts.values(), np.zeros((1 + self.heads, *shape))))
 

@@ -12,15 +12,15 @@ import numpy.typing as npt
 from msgspec import structs
 from scipy.sparse import csr_matrix
 
-from model.critic import OUTCOMES, PENALTIES, Critic, Facts, OutcomeSpec, RewardFormula, prior_logit
+from model.critic import OUTCOMES, PENALTIES, Critic, Facts, OutcomeSpec, prior_logit
 from model.critic_features import DIMENSIONS
 from model.drift import DriftWatch
+from model.formula import RewardFormula
 from model.lessons import KindState, LearnerKnobs, Lesson, channel_of, prior_draws, row_of, weight_noise
 from model.memory import STAGE_RANK, UNKNOWN, Example, Labels, Outages, SeenIds, Window, labels_of, merged
 from model.newton import Problem, draws, log_loss, mode
 from streaming.contracts.ids import reward_id, stable_seed
 from streaming.contracts.kinds import GRAMMARS
-from streaming.contracts.money import to_major
 from streaming.contracts.rewards import Reward
 from streaming.contracts.strategies import Slot
 
@@ -105,7 +105,7 @@ class CriticLearner:
             rank=STAGE_RANK[reward.stage],
             tick=tick,
             unit_margin=self._unit_margin(reward),
-            margin=to_major(reward.outcomes.margin_minor, reward.outcomes.currency),
+            margin=self.formula.margin_of(reward.outcomes),
         )
 
     def _add(self, reward: Reward) -> Lesson:
@@ -133,7 +133,7 @@ class CriticLearner:
         known.labels = merged(known.labels, known.rank, new, rank)
         if rank >= known.rank:
             known.rank = rank
-            known.margin = to_major(reward.outcomes.margin_minor, reward.outcomes.currency)
+            known.margin = self.formula.margin_of(reward.outcomes)
         return Lesson("amended", losses)
 
     def _unit_margin(self, reward: Reward) -> float:
@@ -213,13 +213,16 @@ class CriticLearner:
         return Critic("", weights, facts, self.formula)
 
     def units(self) -> dict[str, float]:
-        """Kind → mean margin of an attributed order over the formula's margin of one unit, shrunk towards 1."""
+        """Kind → mean margin of an attributed order over the formula's margin of one unit, shrunk towards 1.
+
+        A shared order counts by the strategy's part: its margin is that part's.
+        """
         found = {}
-        orders = [example for example in self.window if example.labels[_ORDERED] == 1.0]
+        orders = [example for example in self.window if example.labels[_ORDERED] > 0.0]
         for kind in GRAMMARS:
             own = [example for example in orders if example.kind == kind]
-            expected = sum(max(example.unit_margin, 0.0) for example in own)
-            typical = expected / len(own) if own else 0.0
+            expected = sum(example.labels[_ORDERED] * max(example.unit_margin, 0.0) for example in own)
+            typical = expected / sum(example.labels[_ORDERED] for example in own) if own else 0.0
             if typical <= 0.0:
                 found[kind] = 1.0
                 continue

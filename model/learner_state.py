@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-from model.critic import OUTCOMES, RewardFormula
+from model.critic import OUTCOMES
 from model.critic_features import FEATURES_VERSION
 from model.drift import DriftWatch
+from model.formula import RewardFormula
 from model.learner import CriticLearner
 from model.lessons import KindState, LearnerKnobs
 from model.memory import Example, Outages, Row, SeenIds, Window

@@ -18,7 +18,7 @@ UNKNOWN = math.nan
 """Label of an outcome that this stage cannot know, or whose condition did not happen."""
 
 Labels = tuple[float, ...]
-"""One per outcome of `OUTCOMES`, in order: 0, 1 or `UNKNOWN`."""
+"""One per outcome of `OUTCOMES`, in order: 0, 1 or `UNKNOWN`; of an order that several strategies share, the part."""
 
 
 class Row(NamedTuple):
@@ -221,6 +221,10 @@ def labels_of(outcomes: Outcomes, stage: Stage) -> Labels:
     """What a stage teaches: a response the exposure and the click, later stages everything.
 
     An order that the shop credits without a click counts as answered: the arithmetic has no other way to an order.
+    An order that several strategies share (linear and time-decay attribution) labels each with its part: money is shared
+    by the same parts, so p(order) times the margin of a whole order remains what the strategy brings, and the parts of
+    all add up to one order. Labelling the largest part alone would give its strategy a whole order's chance with a
+    part of its money, and the others none.
     """
     clicked = outcomes.clicked or outcomes.ordered
     known = {
@@ -228,7 +232,8 @@ def labels_of(outcomes: Outcomes, stage: Stage) -> Labels:
         "clicked": float(clicked) if outcomes.shown or clicked else UNKNOWN,
     }
     if stage != "response":
-        known["ordered"] = float(outcomes.ordered) if clicked else UNKNOWN
+        part = outcomes.order_credit if outcomes.ordered else 0.0
+        known["ordered"] = part if clicked else UNKNOWN
         known["refunded"] = float(outcomes.refunded) if outcomes.ordered else UNKNOWN
         known["unsubscribed"] = float(outcomes.unsubscribed) if outcomes.shown else UNKNOWN
     return tuple(known.get(spec.name, UNKNOWN) for spec in OUTCOMES)

@@ -31,7 +31,7 @@ class Problem(NamedTuple):
 
     Args:
         rows: scipy CSR (n, d).
-        labels: (n,), 0 or 1.
+        labels: (n,), in [0, 1].
         weights: (n,), how much a row counts.
         offset: fixed part of every logit.
         precision: (d,), prior precision of each coefficient around zero.

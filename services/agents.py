@@ -15,10 +15,10 @@ from services.clients import REFUSALS
 from services.liveness import Liveness
 from services.settings import AgentsSettings, Common, SettingError
 from services.topics import Topics, check_topics
+from services.valuing import windows_of
 from streaming.app import Agents, Security, StreamSettings
 from streaming.clock import ClockRules
 from streaming.contracts.errors import Unavailable
-from streaming.open_state import Windows
 from streaming.reading import Layout
 from streaming.rules import Rules
 
@@ -72,6 +72,8 @@ _METRICS: dict[str, Counter | Gauge | Histogram] = {
     "last_loop_timestamp_seconds": metrics.LAST_LOOP,
     "unknown_strategies": metrics.UNKNOWN_STRATEGIES,
     "identity_conflicts": metrics.IDENTITY_CONFLICTS,
+    "unbooked_outcomes": metrics.UNBOOKED,
+    "unmatched_reversals": metrics.UNMATCHED,
     "redis_errors": metrics.REDIS_ERRORS,
     "kafka_errors": metrics.KAFKA_ERRORS,
 }
@@ -98,12 +100,6 @@ def rules_of(settings: AgentsSettings) -> Rules:
         campaign_rate_per_s=settings.campaign_rate_per_s,
         profile_retention_days=settings.profile_retention_days,
     )
-
-
-def windows_of(settings: AgentsSettings) -> Windows:
-    """The windows of attribution from the settings."""
-    hour_ms = 3_600_000
-    return Windows.of(int(settings.horizon_h * hour_ms), int(settings.response_window_h * hour_ms))
 
 
 def stream_settings(settings: AgentsSettings, topics: Topics) -> StreamSettings:

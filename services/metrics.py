@@ -68,6 +68,10 @@ SWAP_SECONDS = _histogram("swap_seconds", "Stall of the hot path during a swap."
 ADAPTERS_REFUSED = _counter("adapters_refused", "Adapter files that the worker would not load.", "reason")
 REFUSED_WRITES = _counter("refused_writes", "Compare-and-set calls lost to another writer.")
 REPLAYS_SKIPPED = _counter("replays_skipped", "Records skipped because they were applied before.", "topic")
+UNBOOKED = _counter(
+    "unbooked_outcomes", "Orders and refunds that no reward could book; each is dead-lettered.", "reason"
+)
+UNMATCHED = _counter("unmatched_reversals", "Refunds whose order never came, or that nobody is credited with.")
 UNKNOWN_STRATEGIES = _counter("unknown_strategies", "Outcomes that named a strategy which never came.")
 IDENTITY_CONFLICTS = _counter("identity_conflicts", "Ids that two customers claimed, each pair once.")
 MISPARTITIONED = _counter("mispartitioned", "Records whose partition is not murmur2's.", "topic")

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from services.settings import PREFIX, AgentsSettings, Common, ShopSettings, UpdaterSettings, WorkerSettings
+from services.settings_reward import RewardSettings
 
 ROOT = Path(__file__).parents[1]
-SERVICES: tuple[tuple[str, type[Common]], ...] = (
+SERVICES: tuple[tuple[str, type[Struct]], ...] = (
     ("every service", Common),
+    ("every service: what outcomes are worth", RewardSettings),
     ("`agents`", AgentsSettings),
     ("`worker`", WorkerSettings),
     ("`updater`", UpdaterSettings),
@@ -26,6 +28,7 @@ PHRASES = {
     "deploy/prometheus.yml": "a scrape configuration that finds every service of `stratagem up`",
     "deploy/setup.sh": "makes `.venv`, installs what is asked for, once",
     "docs/asyncapi.json": "every topic, as AsyncAPI 3.0 (generated)",
+    "docs/attribution.md": "what is credited when, currencies, refunds, rounding, late outcomes; a worked example",
     "docs/consuming-strategies.md": "for those who show strategies: order, duplicates, what to echo, versions",
     "docs/dead-letters.md": "records that could not be processed: what a letter holds, and sending it again",
     "docs/examples": "a shop's first lines, to publish",
@@ -39,7 +42,7 @@ PHRASES = {
 """What files without a docstring are; a folder named here is one line."""
 
 
-def settings_rows(kind: type[Common], inherited: frozenset[str]) -> Iterator[tuple[str, str, str]]:
+def settings_rows(kind: type[Struct], inherited: frozenset[str]) -> Iterator[tuple[str, str, str]]:
     """(variable, default, meaning) of each field that is the kind's own."""
     hints = get_type_hints(kind, include_extras=True)
     for field in msgspec.structs.fields(kind):
@@ -61,10 +64,11 @@ def meaning(hint: Any) -> str:
 def settings_table() -> str:
     """One Markdown table of all settings, by service."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
-    common = frozenset(field.name for field in msgspec.structs.fields(Common))
+    worth, common = (frozenset(f.name for f in msgspec.structs.fields(kind)) for kind in (RewardSettings, Common))
+    inherited: dict[type[Struct], frozenset[str]] = {Common: worth, RewardSettings: frozenset()}
     for title, kind in SERVICES:
         lines.append(f"| *{title}* | | |")
-        rows = settings_rows(kind, frozenset() if kind is Common else common)
+        rows = settings_rows(kind, inherited.get(kind, common))
         lines += [
             f"| `{variable}` | {f'`{default}`' if default else ''} | {text} |" for variable, default, text in rows
         ]

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
+
+from services.settings_reward import RewardSettings
 
 PREFIX = "STRATAGEM_"
 
@@ -19,8 +21,8 @@ class SettingError(Exception):
     """A setting that cannot be used; the message names the variable, the value and what was wanted."""
 
 
-class Common(Struct, frozen=True, kw_only=True):
-    """What every service needs to reach Kafka and Redis."""
+class Common(RewardSettings, frozen=True, kw_only=True):
+    """What every service needs to reach Kafka and Redis, and what outcomes are worth."""
 
     home: Annotated[Path, Meta(description="data, logs and registry of the embedded stack")] = Path(".stratagem")
     kafka_bootstrap: Annotated[str, Meta(description="host:port[,...] of your Kafka; empty: the embedded one")] = ""
@@ -75,7 +77,38 @@ class AgentsSettings(Common, frozen=True, kw_only=True):
     session_timeout_s: Annotated[float, Meta(ge=6, le=300, description="Kafka session of the agents")] = 8.0
     max_poll_records: Annotated[int, Meta(ge=1, le=100_000, description="records of one fetch, all partitions")] = 2000
     horizon_h: Annotated[float, Meta(gt=0, description="after the first exposure a strategy closes, hours")] = 72.0
-    response_window_h: Annotated[float, Meta(gt=0, description="a click counts this long, hours")] = 24.0
+    response_window_h: Annotated[
+        float, Meta(gt=0, description="a click counts this long, hours; at most to the horizon")
+    ] = 24.0
+    click_through_h: Annotated[
+        float, Meta(ge=0, description="an order counts this long after a click, hours; 0: to the horizon")
+    ] = 0.0
+    view_through_h: Annotated[
+        float, Meta(ge=0, description="an order counts this long after a view, hours; 0: as a click")
+    ] = 0.0
+    windows_by_kind: Annotated[
+        str, Meta(description="other windows for some kinds, e.g. `ranking.response_window_h=1,ad.view_through_h=6`")
+    ] = ""
+    attribution_model: Annotated[
+        Literal["last_touch", "first_touch", "linear", "time_decay"],
+        Meta(description="who is credited where several strategies were touched alike"),
+    ] = "last_touch"
+    attribution_half_life_h: Annotated[
+        float, Meta(gt=0, description="of `time_decay`: a touch so much older counts half, hours")
+    ] = 24.0
+    refund_days: Annotated[
+        float, Meta(gt=0, description="after the horizon refunds and cancellations are corrected this long, days")
+    ] = 30.0
+    late_outcome_h: Annotated[
+        float, Meta(gt=0, description="a strategy without orders waits this long for late outcomes, hours")
+    ] = 24.0
+    early_outcome_h: Annotated[
+        float, Meta(gt=0, description="an outcome waits this long for a strategy not read yet, hours")
+    ] = 6.0
+    default_margin_pct: Annotated[
+        int,
+        Meta(ge=0, le=100, description="margin of products without a known cost in the order's currency, of the price"),
+    ] = 25
     allowed_lateness_s: Annotated[
         float, Meta(ge=0, description="the watermark stays this far behind the newest event")
     ] = 600.0

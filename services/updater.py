@@ -37,12 +37,12 @@ from services.updater_state import (
     save_learning,
     snapshots,
 )
+from services.valuing import formula_of
 from services.worker_sending import Sender, Stopped
 from streaming.contracts.adapters import BASE_ALONE
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.strategies import Check
 from streaming.contracts.topics import REWARDS
-from streaming.reward import Formula
 
 if TYPE_CHECKING:
     from services.updater_training import Training
@@ -59,7 +59,7 @@ class Updater:
     def __init__(self, settings: UpdaterSettings, stop: threading.Event) -> None:
         """Restore the newest snapshot; nothing is read from Kafka yet."""
         self.settings, self._stop = settings, stop
-        self._formula = Formula()
+        self._formula = formula_of(settings)
         self._folder = folder_of(settings)
         self.learning, self._facts = restored(settings, self._formula)
         self._number = self._facts.number if self._facts else 0

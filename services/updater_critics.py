@@ -8,7 +8,8 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
-from model.critic import Critic, RewardFormula, named
+from model.critic import Critic, named
+from model.formula import RewardFormula
 from model.gate import GateKnobs, Judgement
 from model.gate_critic import bounded, examine_critic
 from model.registry import Registry

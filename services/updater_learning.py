@@ -9,7 +9,7 @@ import traceback
 
 import msgspec
 
-from model.critic import RewardFormula
+from model.formula import RewardFormula
 from model.grid import ActionGrid
 from model.learner import CriticLearner
 from model.lessons import LearnerKnobs, Lesson

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from model.critic import RewardFormula
+from model.formula import RewardFormula
 from model.learner_state import load_learner, save_learner
 from model.memory import Replay, Replayed
 from model.registry_files import FileFact, facts_of, verify

@@ -26,6 +26,7 @@ from model.registry import Registry
 from services import metrics
 from services.clients import group_consumer
 from services.settings import WorkerSettings, registry_address
+from services.valuing import formula_of
 from services.worker_answers import Answerer
 from services.worker_batch import Batch
 from services.worker_following import Follower, Loader
@@ -35,7 +36,6 @@ from services.worker_serving import ServingTable
 from services.worker_store import AnswerStore
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import REQUESTS
-from streaming.reward import Formula
 
 LOG = logging.getLogger(__name__)
 SERVICE = "worker"
@@ -54,7 +54,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings, lm: LanguageModel, stop: threading.Event) -> None:
         """Attach the adapter slots and start following; nothing is consumed before `run`."""
         adapter.attach(lm, adapter.SLOTS)
-        formula = Formula()
+        formula = formula_of(settings)
         table = ServingTable(lm, Critic.prior(settings.seed, PRIOR_HEADS, formula))
         registry = Registry(registry_address(settings), Path(settings.home) / "versions")
         loader = Loader(registry, adapter.expected(lm), lm.device, formula)

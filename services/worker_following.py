@@ -14,7 +14,8 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
 from model import adapter
-from model.critic import Critic, RewardFormula
+from model.critic import Critic
+from model.formula import RewardFormula
 from model.registry import Registry
 from services.clients import whole_topic_consumer
 from services.metrics import ADAPTERS_REFUSED, BUGS

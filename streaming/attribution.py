@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from streaming.attribution_credit import View
 from streaming.attribution_facts import echo_of, named, with_echo, with_fact
 from streaming.attribution_keep import bounded_early, forget_ms, needed, pruned
-from streaming.attribution_orders import Catalog, order_of, reversal_of, with_order, with_reversal
+from streaming.attribution_late import is_late, is_settled, misfits, remembered
+from streaming.attribution_orders import MAX_REVERSALS, Catalog, order_of, reversal_of, with_order, with_reversal
 from streaming.attribution_outcomes import (
     ghost,
     opened,
@@ -20,6 +21,7 @@ from streaming.attribution_outcomes import (
     same_apart_from_horizon,
 )
 from streaming.contracts.codec import to_ms
+from streaming.contracts.errors import BadEvent
 from streaming.contracts.events import Event, OrderProperties, ReversalProperties
 from streaming.contracts.rewards import Reward
 from streaming.contracts.strategies import Strategy, StrategyRequest
@@ -50,20 +52,35 @@ def on_event(state: OpenState, event: Event, catalog: Catalog, watermark_ms: int
     Raises:
         BadEvent: an amount that cannot be minor units of its currency.
     """
-    del watermark_ms  # a fact's place in time is its own; windows close in `on_time`
     folded = state
     if isinstance(event.properties, OrderProperties):
         order = order_of(event, event.properties, catalog, windows.default_margin_pct)
+        if is_late(event, watermark_ms, windows) and not needed(order, state.strategies, View(state, windows)):
+            order = replace(order, late=True)
         folded = replace(folded, orders=with_order(folded.orders, order))
     elif isinstance(event.properties, ReversalProperties):
-        reversal = reversal_of(event, event.properties)
-        folded = replace(folded, orders=with_reversal(folded.orders, event.properties.order_id, reversal))
+        folded = _reversed(folded, event, event.properties)
     if named(event):
-        folded = with_echo(folded, echo_of(event))
+        folded = with_echo(folded, echo_of(event), windows)
+    unbooked = misfits(state, folded, event)
     if folded == state:
-        return Step(state)
-    step = _corrected(folded, event.message_id, windows)
-    return bounded_early(step, windows)
+        return Step(state, unbooked=unbooked)
+    step = bounded_early(_corrected(folded, event.message_id, windows), windows)
+    return replace(step, unbooked=unbooked) if unbooked else step
+
+
+def _reversed(state: OpenState, event: Event, properties: ReversalProperties) -> OpenState:
+    """With the reversal; no place is kept for an order that is settled already."""
+    order_id = properties.order_id
+    reversal = reversal_of(event, properties)
+    known = next((order for order in state.orders if order.order_id == order_id), None)
+    if known is None and is_settled(state, order_id):
+        return state
+    if known is not None and len(known.reversals) >= MAX_REVERSALS:
+        raise BadEvent(
+            "properties.order_id", order_id, f"at most {MAX_REVERSALS} refunds and cancellations of one order"
+        )
+    return replace(state, orders=with_reversal(state.orders, order_id, reversal))
 
 
 def on_time(state: OpenState, watermark_ms: int, windows: Windows) -> Step:
@@ -86,14 +103,16 @@ def on_merge(state: OpenState, other: OpenState, cause: str, windows: Windows) -
     merged = state
     for strategy in other.strategies:
         if not any(s.strategy_id == strategy.strategy_id for s in merged.strategies):
-            merged = _joined(merged, strategy)
+            merged = _joined(merged, strategy, windows)
     for order in other.orders:
         orders = with_order(merged.orders, order) if order.lines else merged.orders
         for reversal in order.reversals:
             orders = with_reversal(orders, order.order_id, reversal)
         merged = replace(merged, orders=orders)
     for echo in other.early:
-        merged = with_echo(merged, echo)
+        merged = with_echo(merged, echo, windows)
+    if other.settled:
+        merged = replace(merged, settled=remembered((*merged.settled, *other.settled), 0, windows))
     return bounded_early(_corrected(merged, cause, windows), windows)
 
 
@@ -105,6 +124,7 @@ def next_due_ms(state: OpenState, windows: Windows) -> int | None:
     due = [_due_ms(strategy, view, windows) for strategy in state.strategies]
     due += [echo.at_ms + windows.early_ms for echo in state.early]
     due += [o.at_ms + windows.early_ms for o in state.orders if not needed(o, state.strategies, view)]
+    due += [settled.until_ms for settled in state.settled]
     return min(due)
 
 
@@ -112,16 +132,16 @@ def _with_strategy(state: OpenState, new: OpenStrategy, watermark_ms: int, windo
     del watermark_ms  # a strategy that comes after its own horizon closes at the next `on_time`
     if any(s.strategy_id == new.strategy_id for s in state.strategies):
         return Step(state)
-    return _corrected(_joined(state, new), new.strategy_id, windows)
+    return _corrected(_joined(state, new, windows), new.strategy_id, windows)
 
 
-def _joined(state: OpenState, new: OpenStrategy) -> OpenState:
+def _joined(state: OpenState, new: OpenStrategy, windows: Windows) -> OpenState:
     mine = [echo for echo in state.early if echo.strategy_id == new.strategy_id]
     rest = tuple(echo for echo in state.early if echo.strategy_id != new.strategy_id)
     for echo in mine:
-        new = with_fact(new, echo)
+        new = with_fact(new, echo, windows)
     strategies = sorted((*state.strategies, new), key=lambda s: (s.issued_ms, s.strategy_id))
-    return OpenState(tuple(strategies), state.orders, rest)
+    return replace(state, strategies=tuple(strategies), early=rest)
 
 
 def _corrected(state: OpenState, cause: str, windows: Windows) -> Step:

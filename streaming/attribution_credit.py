@@ -1,7 +1,7 @@
 """When a strategy's windows open and close, and which order lines it is credited with. Pure.
 
-Last touch: of the strategies a line could belong to, the one clicked last before the order, else the one seen
-last. The shop's own word (`strategy_id` of the order) comes before both, among strategies that were touched at all.
+Of the strategies a line could belong to, those that touched the customer before the order are candidates; the
+model decides among them (`attribution_models.py`; by default the last click, else the last view).
 """
 
 from collections.abc import Iterator
@@ -10,8 +10,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+from streaming.attribution_models import UNIT, Touch, shares
 from streaming.contracts.kinds import GRAMMARS, Kind
-from streaming.open_state import OpenState, OpenStrategy, Order, OrderLine, Windows
+from streaming.open_state import OpenState, OpenStrategy, Order, OrderLine, Share, Through, Windows
 
 Meaning = Literal["shown", "clicked", "unsubscribed", "complained", "cost"]
 
@@ -46,10 +47,28 @@ class Timeline(Struct, frozen=True):
 
 
 class Credited(Struct, frozen=True):
-    """A line of an order that one strategy is credited with."""
+    """A line of an order that a strategy is credited with, alone or together with others.
+
+    Args:
+        shares: of all that share the line; `place`: the strategy's own among them.
+    """
 
     order: Order
     index: int
+    shares: tuple[Share, ...]
+    place: int = 0
+
+    @property
+    def through(self) -> Through:
+        """Whether a click or a view earned it."""
+        return self.shares[self.place].through
+
+    @property
+    def part(self) -> float:
+        """The strategy's part of the line, in (0, 1]."""
+        if len(self.shares) == 1:
+            return 1.0
+        return self.shares[self.place].weight / sum(share.weight for share in self.shares)
 
 
 def meaning(kind: Kind, name: str) -> Meaning | None:
@@ -116,39 +135,51 @@ class View:
 
 
 def credit(state: OpenState, timelines: dict[str, Timeline], windows: Windows) -> dict[str, list[Credited]]:
-    """Strategy id → the lines it is credited with. A line has one owner at most."""
+    """Strategy id → the lines it is credited with. The shares of a line are the whole line, or there are none."""
     owned: dict[str, list[Credited]] = {}
     for order in state.orders:
         for index, line in enumerate(order.lines):
-            owner = line.owner or _owner(order, line, state, timelines, windows)
-            if owner:
-                owned.setdefault(owner, []).append(Credited(order, index))
+            shared = _frozen(line) or _shared(order, line, state, timelines, windows)
+            for place, share in enumerate(shared):
+                owned.setdefault(share.strategy_id, []).append(Credited(order, index, shared, place))
     return owned
 
 
-def _owner(order: Order, line: OrderLine, state: OpenState, timelines: dict[str, Timeline], windows: Windows) -> str:
-    touched = []
+def _frozen(line: OrderLine) -> tuple[Share, ...]:
+    return line.shares or ((Share(line.owner, UNIT, "click"),) if line.owner else ())
+
+
+def _shared(
+    order: Order, line: OrderLine, state: OpenState, timelines: dict[str, Timeline], windows: Windows
+) -> tuple[Share, ...]:
+    touches = []
     for strategy in state.strategies:
-        if strategy.ghost or strategy.currency != order.currency or not _sells(strategy, line):
+        if strategy.ghost or not _sells(strategy, line):
             continue
-        last = _last_touch(strategy, order, timelines[strategy.strategy_id], windows)
-        if last is not None:
-            touched.append((*last, strategy.issued_ms, strategy.strategy_id))
-    return max(touched)[-1] if touched else ""
+        touch = _touch(strategy, order, timelines[strategy.strategy_id], windows)
+        if touch is not None:
+            touches.append(touch)
+    return shares(touches, order.at_ms, windows.model, windows.half_life_ms) if touches else ()
 
 
-def _last_touch(strategy: OpenStrategy, order: Order, line: Timeline, windows: Windows) -> tuple[int, int] | None:
-    """(strength, moment) of the last touch before the order that still counts, None without one."""
+def _touch(strategy: OpenStrategy, order: Order, line: Timeline, windows: Windows) -> Touch | None:
+    """What the strategy did before the order and still counts, None where nothing does."""
     w = windows.by_kind[strategy.kind]
     if order.at_ms >= line.closes_ms:
         return None
     clicked = [at for at in line.clicks if at <= order.at_ms < at + w.click_conversion_ms]
-    viewed = [at for at in line.views if at <= order.at_ms < at + w.view_conversion_ms]
-    touches = clicked or viewed
-    if not touches:
+    viewed = [] if clicked else [at for at in line.views if at <= order.at_ms < at + w.view_conversion_ms]
+    moments = clicked or viewed
+    if not moments:
         return None
-    named = order.strategy_id == strategy.strategy_id
-    return (3 if named else 2 if clicked else 1), max(touches)
+    return Touch(
+        strategy_id=strategy.strategy_id,
+        named=order.strategy_id == strategy.strategy_id,
+        through="click" if clicked else "view",
+        first_ms=min(moments),
+        last_ms=max(moments),
+        issued_ms=strategy.issued_ms,
+    )
 
 
 def _sells(strategy: OpenStrategy, line: OrderLine) -> bool:

@@ -5,8 +5,20 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from streaming.attribution_credit import View
+from streaming.attribution_late import late_orders, never_credited, remembered, settled_by
 from streaming.contracts.rewards import Reward
-from streaming.open_state import Echo, OpenState, OpenStrategy, Order, Step, UnknownStrategy, Windows
+from streaming.open_state import (
+    Echo,
+    OpenState,
+    OpenStrategy,
+    Order,
+    OrderLine,
+    Share,
+    Step,
+    Unbooked,
+    UnknownStrategy,
+    Windows,
+)
 
 
 def forget_ms(strategy: OpenStrategy, view: View, windows: Windows) -> int:
@@ -33,33 +45,56 @@ def pruned(state: OpenState, view: View, rewards: tuple[Reward, ...], watermark_
     surplus = {s.strategy_id for s in closed[: max(len(closed) - windows.max_closed, 0)]}
     kept = [s for s in kept if s.strategy_id not in surplus]
     leaving = {s.strategy_id for s in state.strategies} - {s.strategy_id for s in kept}
-    orders = [_frozen(order, leaving, view) for order in state.orders]
-    orders = [o for o in orders if needed(o, kept, view) or o.at_ms + windows.early_ms > watermark_ms]
+    frozen = [_frozen(order, leaving, view) for order in state.orders]
+    orders = [o for o in frozen if needed(o, kept, view) or o.at_ms + windows.early_ms > watermark_ms]
     early = tuple(echo for echo in state.early if echo.at_ms + windows.early_ms > watermark_ms)
     unknown = tuple(echo for echo in state.early if echo.at_ms + windows.early_ms <= watermark_ms)
-    left = OpenState(tuple(kept), tuple(_bounded_orders(orders, view, windows)), early)
-    return Step(left, rewards, _reported(unknown))
+    left_ids = {order.order_id for order in orders}
+    dropped = [order for order in frozen if order.order_id not in left_ids]
+    orders, surplus_orders = _bounded_orders(orders, view, windows)
+    gone = [s for s in state.strategies if s.strategy_id in leaving]
+    settled, after_all = settled_by(gone, view, windows)
+    settled = remembered((*state.settled, *settled), watermark_ms, windows)
+    free = never_credited(dropped, view)
+    left = OpenState(tuple(kept), tuple(orders), early, settled)
+    return Step(
+        left,
+        rewards,
+        _reported(unknown),
+        after_all + late_orders(free) + surplus_orders,
+        sum(len(order.reversals) for order in free),
+    )
 
 
 def _frozen(order: Order, leaving: set[str], view: View) -> Order:
-    owners = {
-        each.index: owner
+    """The order with the shares of every line that one who leaves was credited with; the others keep theirs."""
+    shares = {
+        each.index: each.shares
         for owner in leaving
         for each in view.credited.get(owner, [])
         if each.order.order_id == order.order_id
     }
-    if not owners:
+    if not shares:
         return order
-    lines = tuple(replace(line, owner=owners.get(i, line.owner)) for i, line in enumerate(order.lines))
+    lines = tuple(_owned(line, shares[i]) if i in shares else line for i, line in enumerate(order.lines))
     return replace(order, lines=lines)
 
 
-def _bounded_orders(orders: list[Order], view: View, windows: Windows) -> list[Order]:
+def _owned(line: OrderLine, shares: tuple[Share, ...]) -> OrderLine:
+    return replace(line, owner=shares[0].strategy_id) if len(shares) == 1 else replace(line, shares=shares)
+
+
+def _bounded_orders(orders: list[Order], view: View, windows: Windows) -> tuple[list[Order], tuple[Unbooked, ...]]:
     """At most `max_orders`, the newest; an order that somebody is credited with is never given up."""
+    surplus = len(orders) - windows.max_orders
+    if surplus <= 0:
+        return orders, ()
     credited = {each.order.order_id for lines in view.credited.values() for each in lines}
-    spare = [order for order in orders if order.order_id not in credited]
-    given_up = {order.order_id for order in spare[: max(len(orders) - windows.max_orders, 0)]}
-    return [order for order in orders if order.order_id not in given_up]
+    given_up = [order for order in orders if order.order_id not in credited][:surplus]
+    told = (
+        Unbooked("too_many_orders", o.order_id, o.message_id, "Order Completed", o.at_ms) for o in given_up if o.lines
+    )
+    return [order for order in orders if order not in given_up], tuple(told)
 
 
 def bounded_early(step: Step, windows: Windows) -> Step:

@@ -8,12 +8,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from streaming.contracts.catalog import Campaign, Product
+from streaming.contracts.errors import BadEvent
 from streaming.contracts.events import Event, Line, OrderProperties, ReversalProperties
-from streaming.contracts.money import to_minor
+from streaming.contracts.money import MAX_MINOR, to_minor
 from streaming.open_state import Order, OrderLine, Reversal
 
 MAX_REVERSALS = 64
-"""Of one order; the earliest are kept. No shop refunds one order more often."""
+"""Of one order. No shop refunds one order more often; a further one is refused."""
 
 MAX_SKEW_MS = 3600 * 1000
 """How far before its order a reversal may be dated, by clocks that disagree; an older one takes nothing back."""
@@ -42,14 +43,22 @@ class Money(Struct, frozen=True):
 
 
 def order_of(event: Event, properties: OrderProperties, catalog: Catalog, default_margin_pct: int) -> Order:
-    """The order of an `Order Completed`, its margins by the catalog as it is now."""
-    lines = (_line(line, properties.currency, catalog, default_margin_pct) for line in properties.products)
+    """The order of an `Order Completed`, its margins by the catalog as it is now.
+
+    Raises:
+        BadEvent: an amount that cannot be minor units of the currency, or all lines together over `MAX_MINOR`.
+    """
+    lines = tuple(_line(line, properties.currency, catalog, default_margin_pct) for line in properties.products)
+    whole = sum(sold(line).revenue_minor + discounted(line) for line in lines)
+    lost = sum(abs(sold(line).margin_minor) for line in lines)
+    if max(whole, lost) > MAX_MINOR:
+        raise BadEvent("properties.products", max(whole, lost), f"at most {MAX_MINOR} minor units in all")
     return Order(
         order_id=properties.order_id,
         at_ms=event.at_ms,
         message_id=event.message_id,
         currency=properties.currency,
-        lines=tuple(lines),
+        lines=lines,
         strategy_id=properties.strategy_id or "",
     )
 
@@ -86,13 +95,24 @@ def with_reversal(orders: tuple[Order, ...], order_id: str, reversal: Reversal) 
         return _sorted((*orders, place))
     if any(other.message_id == reversal.message_id for other in known.reversals):
         return orders
-    reversals = sorted((*known.reversals, reversal), key=lambda r: (r.at_ms, r.message_id))[:MAX_REVERSALS]
+    reversals = sorted((*known.reversals, reversal), key=lambda r: (r.at_ms, r.message_id))
     return tuple(replace(o, reversals=tuple(reversals)) if o is known else o for o in orders)
 
 
 def sold(line: OrderLine) -> Money:
     """What a line brought before reversals."""
     return Money(line.unit_price_minor * line.quantity, line.unit_margin_minor * line.quantity)
+
+
+def discounted(line: OrderLine) -> int:
+    """What a line was sold below its full price, minor units."""
+    return line.unit_discount_minor * line.quantity
+
+
+def counting(order: Order, before_ms: int) -> list[Reversal]:
+    """The order's reversals before a moment that can be of it: in its currency, and not dated long before it."""
+    since_ms = order.at_ms - MAX_SKEW_MS
+    return [r for r in order.reversals if since_ms <= r.at_ms < before_ms and r.currency == order.currency]
 
 
 def taken_back(order: Order, before_ms: int) -> tuple[Money, ...]:
@@ -102,8 +122,7 @@ def taken_back(order: Order, before_ms: int) -> tuple[Money, ...]:
     revenue, so that the parts sum exactly; it takes margin in the same proportion. Nothing is taken back twice.
     A reversal in another currency than the order's takes nothing back.
     """
-    since_ms = order.at_ms - MAX_SKEW_MS
-    reversals = [r for r in order.reversals if since_ms <= r.at_ms < before_ms and r.currency == order.currency]
+    reversals = counting(order, before_ms)
     if any(not r.units and r.amount_minor is None for r in reversals):
         return tuple(sold(line) for line in order.lines)
     units: Counter[str] = Counter()
@@ -140,13 +159,20 @@ def _with_amount(lines: tuple[OrderLine, ...], back: list[Money], amount: int) -
 
 
 def _line(line: Line, currency: str, catalog: Catalog, default_margin_pct: int) -> OrderLine:
-    """A line with its margin. Unknown products, and those whose cost is in another currency, earn the default share."""
+    """A line with its margin. Unknown products, and those whose cost is in another currency, earn the default share.
+
+    The discount is the shop's own word, else what a known product was sold below its price in the catalog.
+    """
     product = catalog.product(line.product_id)
     known = product if product is not None and product.currency == currency else None
     if line.price is not None:
         price = to_minor(line.price, currency, "properties.products.price")
     else:
         price = known.price_minor if known else 0
+    if line.discount is not None:
+        discount = to_minor(line.discount, currency, "properties.products.discount")
+    else:
+        discount = max(known.price_minor - price, 0) if known else 0
     return OrderLine(
         product_id=line.product_id,
         quantity=line.quantity,
@@ -154,6 +180,7 @@ def _line(line: Line, currency: str, catalog: Catalog, default_margin_pct: int) 
         unit_margin_minor=price - known.unit_cost_minor if known else price * default_margin_pct // 100,
         category=product.category if product else (),
         campaigns=_campaigns_with(product, catalog) if product else (),
+        unit_discount_minor=discount,
     )
 
 

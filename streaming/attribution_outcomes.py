@@ -6,15 +6,14 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from streaming.attribution_books import HORIZON, MONEY, books, by_currency, changes, parts
 from streaming.attribution_credit import Credited, Meaning, Timeline, meaning
-from streaming.attribution_orders import Money, sold, taken_back
 from streaming.contracts.codec import instant
 from streaming.contracts.ids import reward_id, strategy_id
-from streaming.contracts.money import to_major
-from streaming.contracts.rewards import Outcomes, Reward, Stage
+from streaming.contracts.rewards import CurrencyMoney, Outcomes, Reward, Stage
 from streaming.contracts.strategies import Strategy, StrategyRequest
 from streaming.open_state import Echo, OpenStrategy, Order, Subject
-from streaming.reward import Formula
+from streaming.reward import Formula, summed
 
 _SUBJECT = msgspec.json.Decoder(Subject)
 
@@ -94,53 +93,56 @@ def outcomes(
 ) -> Outcomes:
     """Everything known of a strategy before `cutoff_ms`, within its windows.
 
-    `horizon_margin_minor` is net of what was taken back within the horizon too, in every arm alike, and does not
-    move with later refunds: arms and holdout are compared by their finals.
+    The horizon's margin is net of what was taken back within the horizon, in every arm alike, and does not move with
+    later refunds: arms and holdout are compared by their finals.
     """
+    own = [] if strategy.ghost else parts(credited, cutoff_ms)
+    costs = [] if strategy.ghost else _within(strategy, line, "cost")
+    money = books(own, costs, line, orders)
+    what = _with_money(responses(strategy, line), money)
     if strategy.ghost:
-        margin, count = _horizon(strategy, line, orders)
-        return Outcomes(currency=strategy.currency, horizon_margin_minor=margin, horizon_orders=count)
-    mine = [c for c in credited if c.order.at_ms < cutoff_ms]
-    lost = [taken_back(c.order, cutoff_ms)[c.index] for c in mine]
-    gross = sum((sold(c.order.lines[c.index]) for c in mine), Money())
-    back = sum(lost, Money())
-    refunds = [_first_reversal(c) for c, money in zip(mine, lost, strict=True) if money != Money()]
-    margin, count = _horizon(strategy, line, orders)
-    return msgspec.structs.replace(
-        responses(strategy, line),
-        ordered=bool(mine),
+        return what
+    refunds = [at for part in own if (at := part.reversed_ms) is not None]
+    first = min((part.credited for part in own), key=lambda c: (c.order.at_ms, c.order.order_id), default=None)
+    return replace(
+        what,
+        ordered=first is not None,
         refunded=bool(refunds),
         unsubscribed=bool(_within(strategy, line, "unsubscribed")),
         complained=bool(_within(strategy, line, "complained")),
-        ordered_at=_instant(min((c.order.at_ms for c in mine), default=None)),
+        ordered_at=_instant(first.order.at_ms if first else None),
         refunded_at=_instant(min(refunds, default=None)),
-        revenue_minor=gross.revenue_minor,
-        margin_minor=gross.margin_minor,
-        refunded_minor=back.revenue_minor,
-        refunded_margin_minor=back.margin_minor,
-        cost_minor=sum(f.amount_minor for f in _within(strategy, line, "cost") if f.currency == strategy.currency),
-        horizon_margin_minor=margin,
-        horizon_orders=count,
+        order_credit=max((part.credited.part for part in own), default=1.0),
+        converted_by=first.through if first else "",
     )
+
+
+def _with_money(what: Outcomes, money: dict[str, CurrencyMoney]) -> Outcomes:
+    own = money.get(what.currency)
+    if own is not None:
+        what = replace(what, **{name: getattr(own, name) for name in (*MONEY, *HORIZON)})
+    others = tuple(money[currency] for currency in sorted(money) if currency != what.currency)
+    return replace(what, other_currencies=others) if others else what
 
 
 def same_apart_from_horizon(left: Outcomes, right: Outcomes) -> bool:
     """Whether two outcomes say the same of the strategy itself: only that is corrected."""
-    frozen = replace(
-        left,
-        horizon_margin_minor=right.horizon_margin_minor,
-        horizon_orders=right.horizon_orders,
-    )
-    return frozen == right
+    return left == right or _without_horizon(left) == _without_horizon(right)
+
+
+def _without_horizon(what: Outcomes) -> Outcomes:
+    others = tuple(by_currency(what))[1:] if what.other_currencies else ()
+    return replace(what, horizon_margin_minor=0, horizon_orders=0, other_currencies=others)
 
 
 def reward_record(
     strategy: OpenStrategy, stage: Stage, what: Outcomes, closed_ms: int, formula: Formula, cause: str = ""
 ) -> Reward:
-    """The record of one stage. A correction's difference is against what was published last."""
+    """The record of one stage. A correction's differences are against what was published last."""
     subject = _SUBJECT.decode(strategy.subject)
-    parts = {} if strategy.ghost else _components(subject, stage, what, formula)
-    value = float(sum(parts.values()))
+    components = {} if strategy.ghost else formula.of_outcomes(subject.decision, strategy.kind, stage, what)
+    value = float(summed(components))
+    corrected = strategy.published if stage == "correction" else None
     return Reward(
         reward_id=reward_id(strategy.strategy_id, stage, cause),
         strategy_id=strategy.strategy_id,
@@ -160,53 +162,15 @@ def reward_record(
         slot_propensities=subject.slot_propensities,
         outcomes=what,
         reward=value,
-        components=parts,
-        difference=value - strategy.reward if stage == "correction" else 0.0,
+        components=components,
+        difference=0.0 if corrected is None else value - strategy.reward,
         cause=cause,
+        money_difference=() if corrected is None else changes(what, corrected),
     )
-
-
-def _components(subject: Subject, stage: Stage, what: Outcomes, formula: Formula) -> dict[str, float]:
-    """The formula's parts. A recorded cost replaces the price list; an ad that nobody saw cost nothing."""
-    kind, decision = subject.request.kind, subject.decision
-    if what.cost_minor and stage != "response":
-        cost = to_major(what.cost_minor, what.currency)
-    else:
-        cost = formula.cost_major(kind, decision) if what.shown or kind != "ad" else 0.0
-    parts = formula.components(
-        clicked=float(what.clicked),
-        ordered=float(what.ordered),
-        margin=to_major(what.margin_minor, what.currency),
-        refunded_margin=to_major(what.refunded_margin_minor, what.currency),
-        unsubscribed=float(what.unsubscribed),
-        complained=float(what.complained),
-        cost=cost,
-        offer=formula.offer_major(decision),
-    )
-    return {name: float(part) for name, part in parts.items()}
-
-
-def _horizon(strategy: OpenStrategy, line: Timeline, orders: tuple[Order, ...]) -> tuple[int, int]:
-    within = [
-        order
-        for order in orders
-        if order.lines and order.currency == strategy.currency and line.opens_ms <= order.at_ms < line.closes_ms
-    ]
-    margin = 0
-    for order in within:
-        gross = sum(sold(each).margin_minor for each in order.lines)
-        margin += gross - sum(money.margin_minor for money in taken_back(order, line.closes_ms))
-    return margin, len(within)
 
 
 def _within(strategy: OpenStrategy, line: Timeline, wanted: Meaning) -> list[Echo]:
     return [f for f in strategy.facts if f.at_ms < line.closes_ms and meaning(strategy.kind, f.name) == wanted]
-
-
-def _first_reversal(credited: Credited) -> int:
-    """When the line was first touched by a reversal: the first that names it or names nothing."""
-    line = credited.order.lines[credited.index]
-    return min(r.at_ms for r in credited.order.reversals if not r.units or line.product_id in r.units)
 
 
 def _instant(at_ms: int | None) -> datetime | None:

@@ -18,6 +18,8 @@ HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
 
 Span = Annotated[int, Meta(gt=0, description="milliseconds of event time")]
+Model = Literal["last_touch", "first_touch", "linear", "time_decay"]
+Through = Literal["click", "view"]
 
 
 class KindWindows(Struct, frozen=True):
@@ -36,10 +38,11 @@ class KindWindows(Struct, frozen=True):
     view_conversion_ms: Span = DAY_MS
 
     def __post_init__(self) -> None:
-        """Refuse a response window that outlasts the horizon: the response is published first."""
-        if self.response_ms > self.horizon_ms:
-            message = f"response_ms {self.response_ms} is longer than horizon_ms {self.horizon_ms}"
-            raise ValueError(message)
+        """Refuse a window that outlasts the horizon: the final is published there."""
+        for name in ("response_ms", "click_conversion_ms", "view_conversion_ms"):
+            if getattr(self, name) > self.horizon_ms:
+                message = f"{name} {getattr(self, name)} is longer than horizon_ms {self.horizon_ms}"
+                raise ValueError(message)
 
 
 class Windows(Struct, frozen=True):
@@ -53,6 +56,8 @@ class Windows(Struct, frozen=True):
         max_closed: closed strategies kept per customer; open ones are bounded by the caps on asking.
         max_orders: orders kept per customer, the newest.
         default_margin_pct: margin of a line whose product is unknown or sold in another currency, of its revenue.
+        model: who is credited with a line that several strategies touched (`attribution_models.py`).
+        half_life_ms: of `time_decay`.
     """
 
     by_kind: dict[Kind, KindWindows] = field(default_factory=lambda: dict.fromkeys(KIND_NAMES, KindWindows()))
@@ -63,6 +68,8 @@ class Windows(Struct, frozen=True):
     max_closed: int = 64
     max_orders: int = 200
     default_margin_pct: Annotated[int, Meta(ge=0, le=100)] = 25
+    model: Model = "last_touch"
+    half_life_ms: Span = DAY_MS
     formula: Formula = Formula()
 
     @staticmethod
@@ -93,13 +100,24 @@ class Echo(Struct, frozen=True):
     currency: str = ""
 
 
-class OrderLine(Struct, frozen=True):
+class Share(Struct, frozen=True):
+    """One strategy's part of an order line: its weight among the line's shares, and the touch that earned it."""
+
+    strategy_id: str
+    weight: int
+    through: Through
+
+
+class OrderLine(Struct, frozen=True, omit_defaults=True):
     """One line of an order, with the unit's margin by the catalog as it was when the order was read.
 
     Args:
+        unit_margin_minor: after the discount.
         category: path of the product, empty when unknown.
         campaigns: ids of the campaigns that offered the product.
-        owner: the strategy that was credited, frozen when it left the state; empty while it can be recomputed.
+        owner: the only strategy that was credited, frozen when it left the state; empty while it can be recomputed.
+        unit_discount_minor: what the unit was sold below its full price.
+        shares: the strategies that were credited together, frozen when the first of them left the state.
     """
 
     product_id: str
@@ -109,6 +127,8 @@ class OrderLine(Struct, frozen=True):
     category: tuple[str, ...] = ()
     campaigns: tuple[str, ...] = ()
     owner: str = ""
+    unit_discount_minor: int = 0
+    shares: tuple[Share, ...] = ()
 
 
 class Reversal(Struct, frozen=True):
@@ -126,8 +146,13 @@ class Reversal(Struct, frozen=True):
     amount_minor: int | None = None
 
 
-class Order(Struct, frozen=True):
-    """One order. Without lines it is a place kept for an order that is read after its own refund."""
+class Order(Struct, frozen=True, omit_defaults=True):
+    """One order. Without lines it is a place kept for an order that is read after its own refund.
+
+    Args:
+        strategy_id: the strategy that the shop itself credits, empty when it does not say.
+        late: read when the strategies of its time may have been forgotten, and none of them was there.
+    """
 
     order_id: str
     at_ms: int
@@ -136,7 +161,14 @@ class Order(Struct, frozen=True):
     lines: tuple[OrderLine, ...] = ()
     reversals: tuple[Reversal, ...] = ()
     strategy_id: str = ""
-    """The strategy that the shop itself credits, empty when it does not say."""
+    late: bool = False
+
+
+class Settled(Struct, frozen=True, omit_defaults=True):
+    """An order of which a credited strategy has been forgotten: its money is final, later refunds are reported."""
+
+    order_id: str
+    until_ms: int
 
 
 class Subject(Struct, frozen=True):
@@ -186,11 +218,12 @@ class OpenState(Struct, frozen=True):
     strategies: tuple[OpenStrategy, ...] = ()
     orders: tuple[Order, ...] = ()
     early: tuple[Echo, ...] = ()
+    settled: tuple[Settled, ...] = ()
 
     @property
     def empty(self) -> bool:
         """True when the key can be deleted."""
-        return not (self.strategies or self.orders or self.early)
+        return not (self.strategies or self.orders or self.early or self.settled)
 
 
 class UnknownStrategy(Struct, frozen=True):
@@ -202,9 +235,32 @@ class UnknownStrategy(Struct, frozen=True):
     at_ms: int
 
 
+class Unbooked(Struct, frozen=True):
+    """A fact: money that changes no reward, though somebody may have to book it. The edge dead-letters it.
+
+    Args:
+        reason: a refund of an order whose strategy has been forgotten; a refund in another currency than its order's;
+            an order read after the strategies of its time had been forgotten; one more than are remembered.
+    """
+
+    reason: Literal["settled_order", "refund_currency", "late_order", "too_many_orders"]
+    order_id: str
+    message_id: str
+    name: str
+    at_ms: int
+    currency: str = ""
+    wanted_currency: str = ""
+
+
 class Step(Struct, frozen=True):
-    """What one call of attribution gives: the new state, the rewards to publish, the facts to report."""
+    """What one call of attribution gives: the new state, the rewards to publish, the facts to report.
+
+    Args:
+        unmatched: reversals given up because no order came that they belong to, or nobody is credited with it.
+    """
 
     state: OpenState
     rewards: tuple[Reward, ...] = ()
     unknown: tuple[UnknownStrategy, ...] = ()
+    unbooked: tuple[Unbooked, ...] = ()
+    unmatched: int = 0

@@ -5,9 +5,10 @@ import contextlib
 from pathlib import Path
 
 from benchmarks.peers.job import Job, Measured, Meter
-from services.agents import MetricFacts, rules_of, stream_settings, windows_of
+from services.agents import MetricFacts, rules_of, stream_settings
 from services.settings import AgentsSettings
 from services.topics import check_topics
+from services.valuing import windows_of
 from streaming.app import Agents
 
 POLL_S = 0.05

@@ -24,7 +24,7 @@ from services.shop.summary import in_words, summarise, unbalanced
 from services.shop.view import View
 from services.shop.world import load_world
 from services.up import Supervisor
-from streaming.reward import Formula
+from services.valuing import formula_of
 
 OVERHEAD_MINUTES = 1.0
 """Of the given minutes, what start, closing of windows and report take."""
@@ -146,7 +146,7 @@ def settled_evidence(settings: ShopSettings, worker_log: Path) -> Evidence:
 def baseline_for(settings: ShopSettings, evidence: Evidence) -> Baseline | None:
     """Oracle and random reward of the demo's own requests, from a world rebuilt by its seed."""
     world = load_world(None, seed=settings.demo_seed, households=settings.demo_households, days=settings.demo_days)
-    return baselines(world, [request for request, _ in evidence.requests.values()], Formula())
+    return baselines(world, [request for request, _ in evidence.requests.values()], formula_of(settings))
 
 
 def conclude(

@@ -82,14 +82,15 @@ def expected_rewards(world: World, request: StrategyRequest, formula: Formula) -
     seen = expit(summed_logits(request, effects, base, "seen"))
     clicked = seen * expit(summed_logits(request, effects, base, "click"))
     ordered = clicked * expit(summed_logits(request, effects, base, "order"))
-    margin = ordered * formula.margin_grid(request) * max(customer.taste.units_per_line, 1.0)
+    sold = ordered * max(customer.taste.units_per_line, 1.0)
+    margin, discount = sold * formula.margin_grid(request), sold * formula.discount_grid(request)
     back = {c.id: refund_probability(c.id) if c.what == "product" else MEAN_REFUND for c in request.candidates}
     pointed = "pinned_product" if request.kind == "ranking" else "product"
     refunded = margin * (MEAN_REFUND if request.kind == "ad" else along(request, pointed, back))
     left = seen * along(request, "channel", CHANNEL_LEAVES)
     cost = formula.cost_grid(request) * (seen if request.kind == "ad" else 1.0)
     total = formula.total(
-        clicked, ordered, margin, refunded, left, left * COMPLAINT_SHARE, cost, formula.offer_grid(request)
+        clicked, ordered, margin, refunded, left, left * COMPLAINT_SHARE, cost, formula.offer_grid(request), discount
     )
     return np.asarray(total, dtype=np.float64)
 

@@ -56,6 +56,6 @@ def _minor(amount: Decimal, currency: str) -> int | str:
     return int(scaled)
 
 
-def to_major(minor: int, currency: str) -> float:
+def to_major(minor: float, currency: str) -> float:
     """Major units as a float, for rewards and display only; books are kept in minor units."""
     return minor / float(10 ** exponent(currency))

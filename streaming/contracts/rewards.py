@@ -1,9 +1,9 @@
 """`strategy.rewards`: what a strategy brought, in stages; self-contained, so that the learner joins nothing."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from streaming.contracts.kinds import Arm, Kind
 from streaming.contracts.money import Currency, Minor
@@ -12,13 +12,34 @@ from streaming.contracts.strategies import PolicyRecord, Probability, StrategyRe
 Stage = Literal["response", "final", "correction"]
 
 
+class CurrencyMoney(Struct, frozen=True):
+    """Money in one currency, integer minor units; the fields mean what they mean on `Outcomes`."""
+
+    currency: Currency
+    revenue_minor: Minor = 0
+    margin_minor: Minor = 0
+    refunded_minor: Minor = 0
+    refunded_margin_minor: Minor = 0
+    cost_minor: Minor = 0
+    horizon_margin_minor: Minor = 0
+    horizon_orders: int = 0
+    discount_minor: Minor = 0
+    view_through_minor: Minor = 0
+
+
 class Outcomes(Struct, frozen=True):
     """What happened to one strategy within its windows. Money in integer minor units of `currency`.
 
     `revenue_minor` and `margin_minor` are of the attributed order lines after discount, before refunds;
-    `refunded_margin_minor` is what refunds took back of that margin (>= 0). `horizon_margin_minor` is the
-    margin of *all* the customer's orders within the horizon, attributed or not: arms and holdout are
-    compared by it.
+    `discount_minor` is what those lines were sold below full price; `refunded_margin_minor` is what refunds took
+    back of that margin. `view_through_minor` is the part of `revenue_minor` that was credited to views without a
+    click. `horizon_margin_minor` is the margin of *all* the customer's orders within the horizon, attributed or
+    not: arms and holdout are compared by it. Definitions: `docs/attribution.md`.
+
+    Args:
+        order_credit: the strategy's part of the order line it has most of; 1 where a line has one owner.
+        converted_by: the touch that earned the first attributed order, empty without one.
+        other_currencies: what was sold, spent or ordered in other currencies; never added to `currency`'s.
     """
 
     currency: Currency
@@ -39,10 +60,17 @@ class Outcomes(Struct, frozen=True):
     cost_minor: Minor = 0
     horizon_margin_minor: Minor = 0
     horizon_orders: int = 0
+    discount_minor: Minor = 0
+    view_through_minor: Minor = 0
+    order_credit: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
+    converted_by: Literal["", "click", "view"] = ""
+    other_currencies: tuple[CurrencyMoney, ...] = ()
 
 
 class Reward(Struct, frozen=True):
-    """One stage of one strategy's outcome. `reward` is in major units of the currency.
+    """One stage of one strategy's outcome.
+
+    `reward` is in units of reward: major units of the currency, unless the settings give the currency another worth.
 
     Args:
         decision: empty for a ghost (holdout).
@@ -50,6 +78,8 @@ class Reward(Struct, frozen=True):
         difference: a correction's reward minus the last one published; 0 otherwise.
         cause: the causing messageId of a correction.
         mixed_arms: the customer was merged from rows of two arms (`identify`): no evidence for any arm.
+        money_difference: a correction's money minus the last published, per currency that changed; without what is
+            frozen at the final (`horizon_*`).
     """
 
     reward_id: str
@@ -75,3 +105,4 @@ class Reward(Struct, frozen=True):
     cause: str = ""
     schema_version: int = 1
     mixed_arms: bool = False
+    money_difference: tuple[CurrencyMoney, ...] = ()

@@ -54,9 +54,9 @@ _LETTER = ("reason", "blame", "field", "value", "wanted", "topic", "partition", 
 _LETTER_OPTIONAL = ("traceback", "sha256", "original_bytes", "key_sha256", "replay_of", "attempt", "letter")
 
 _LETTER_ABOUT = """Kafka headers, UTF-8. The record's key and value are the original's; over 64 kB a prefix. Where there \
-is no original (`unknown_strategy`: an event that was folded hours ago; `bug` of a timer, a price or a campaign) `topic` \
-is empty, `partition` and `offset` are -1, the key is the user id and the value a JSON object that names what it is \
-about: of an event its envelope and `properties.strategy_id`. Such a letter cannot be sent again. A record that had been \
+is no original (`unknown_strategy`, `settled_order`, `refund_currency`, `late_order`, `too_many_orders`: an event that was \
+folded before; `bug` of a timer, a price or a campaign) `topic` is empty, `partition` and `offset` are -1, the key is the user id and the value a JSON object that names what it is \
+about: of an event its envelope with the `strategy_id` or `order_id`. Such a letter cannot be sent again. A record that had been \
 sent again and failed once more says so: `attempt` counts its failures, `replay_of` is the letter before. Reason `replayed` \
 is no letter: a marker with an empty value that the letter whose id stands in `letter` was sent again."""
 

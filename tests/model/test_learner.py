@@ -125,6 +125,20 @@ def test_response_and_final_teach_each_outcome_once() -> None:
     assert one.margin == two.margin > 0
 
 
+def test_a_shared_order_counts_by_its_part() -> None:
+    """Half an order with half its margin teaches half an order of the usual margin: what is expected of both is a whole."""
+    final = next(r for r in closed_rewards(1000) if r.outcomes.ordered and r.outcomes.margin_minor > 10)
+    outcomes = structs.replace(final.outcomes, order_credit=0.5, margin_minor=final.outcomes.margin_minor // 2)
+    half = structs.replace(final, outcomes=outcomes)
+    whole, shared = taught((final,)), taught((half,))
+    row = shared.window.get(final.strategy_id)
+    assert row is not None
+    assert row.labels[[spec.name for spec in OUTCOMES].index("ordered")] == 0.5
+    alike = [made.units()[final.kind] - 1.0 for made in (whole, shared)]
+    assert alike[0] * alike[1] >= 0.0
+    assert abs(alike[1]) <= abs(alike[0]) + 0.01, "half an order is half the evidence about the margin of a whole one"
+
+
 def test_a_correction_changes_what_changed() -> None:
     """A refund replaces the row's label; the rest of the row stays."""
     final = next(r for r in closed_rewards(1000) if r.outcomes.ordered and not r.outcomes.refunded)

@@ -6,7 +6,7 @@ from streaming.attribution import next_due_ms, on_event, on_strategy, on_time
 from streaming.contracts.events import Event
 from streaming.contracts.rewards import Reward
 from streaming.contracts.strategies import Strategy
-from streaming.open_state import OpenState, Step, UnknownStrategy, Windows
+from streaming.open_state import OpenState, Step, Unbooked, UnknownStrategy, Windows
 from tests.streaming.attribution_samples import SHELF, WINDOWS, at
 
 
@@ -18,6 +18,8 @@ class Played:
         self.state, self.windows, self.now_ms = OpenState(), windows, at(0)
         self.rewards: list[Reward] = []
         self.unknown: list[UnknownStrategy] = []
+        self.unbooked: list[Unbooked] = []
+        self.unmatched = 0
 
     def feed(self, *records: Event | Strategy) -> list[Reward]:
         """Rewards published at once by these records."""
@@ -46,6 +48,8 @@ class Played:
         assert self.state == step.state
         self.rewards += step.rewards
         self.unknown += step.unknown
+        self.unbooked += step.unbooked
+        self.unmatched += step.unmatched
 
 
 def only(rewards: list[Reward], stage: str) -> Reward:

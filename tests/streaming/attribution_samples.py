@@ -94,10 +94,15 @@ def request(number: int, kind: Kind = "recommendation", hours: float = 0.0, curr
 
 
 def strategy(
-    number: int, kind: Kind = "recommendation", hours: float = 0.0, valid_h: float = 24.0, **decision: str
+    number: int,
+    kind: Kind = "recommendation",
+    hours: float = 0.0,
+    valid_h: float = 24.0,
+    currency: str = "USD",
+    **decision: str,
 ) -> Strategy:
     """A finished strategy, valid `valid_h` hours from its issue."""
-    asked = request(number, kind, hours)
+    asked = request(number, kind, hours, currency)
     chosen = {**DECISIONS[kind], **decision}
     return Strategy(
         strategy_id=strategy_id(asked.request_id),
@@ -132,11 +137,13 @@ def order(order_id: str, hours: float, *products: str, price: str = "5.00", **mo
     return event("Order Completed", hours, OrderProperties(**wanted), f"{order_id}-{hours}")
 
 
-def refund(order_id: str, hours: float, *products: str, total: str | None = None, message_id: str = "") -> Event:
+def refund(
+    order_id: str, hours: float, *products: str, total: str | None = None, message_id: str = "", currency: str = "USD"
+) -> Event:
     """One unit of each product, or an amount, or the whole order."""
     lines = tuple(Line(product) for product in products)
     amount = None if total is None else Decimal(total)
-    properties = ReversalProperties(order_id, "USD", lines, amount)
+    properties = ReversalProperties(order_id, currency, lines, amount)
     return event("Order Refunded", hours, properties, message_id or f"refund-{order_id}-{hours}")
 
 

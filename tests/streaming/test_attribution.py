@@ -136,11 +136,13 @@ def test_a_view_converts_for_less_long_than_a_click() -> None:
 
 
 def test_offer_is_paid_once_per_order() -> None:
-    """Free shipping costs the order, on top of the discount that is in its prices."""
+    """Free shipping costs the order; the discount, ten percent of 5.00, stands beside the margin at full price."""
     played, s = Played(), strategy(1, "promotion")
     played.feed(s, echo("Promotion Clicked", s, 1), order("o1", 2, "p1", price="4.50"))
     final = next(r for r in played.until(200) if r.stage == "final")
-    assert final.components["margin"] == pytest.approx(1.50)
+    assert (final.outcomes.margin_minor, final.outcomes.discount_minor) == (150, 50)
+    assert final.components["margin"] == pytest.approx(2.00)
+    assert final.components["discount"] == pytest.approx(-0.50)
     assert final.components["offer"] == pytest.approx(-0.20)
 
 

@@ -2,13 +2,14 @@
 
 import json
 
+import pytest
 from msgspec.structs import replace
 
 from streaming.closing import told
 from streaming.core import Context, State, on_record, on_time
 from streaming.effects import Fact
 from streaming.folding import Folding
-from streaming.open_state import HOUR_MS, Step, UnknownStrategy, Windows
+from streaming.open_state import HOUR_MS, Step, Unbooked, UnknownStrategy, Windows
 from streaming.row import Row
 from streaming.rules import Rules
 from tests.streaming.attribution_samples import SHELF, START_MS, at, echo, strategy
@@ -34,6 +35,49 @@ def test_an_outcome_of_an_unknown_strategy_is_dead_lettered() -> None:
         "timestamp": "2025-10-09T09:53:20Z", "properties": {"strategy_id": unknown_id},
     }  # fmt: skip
     assert late.state.open.empty
+
+
+@pytest.mark.parametrize(
+    ("unbooked", "field", "value", "wanted"),
+    [
+        (
+            Unbooked("settled_order", "o1", "m1", "Order Refunded", START_MS),
+            "properties.order_id",
+            "o1",
+            "an order whose strategy closed less than 30 days ago",
+        ),
+        (
+            Unbooked("refund_currency", "o1", "m1", "Order Refunded", START_MS, "EUR", "USD"),
+            "properties.currency",
+            "EUR",
+            "USD, the currency of order o1",
+        ),
+        (
+            Unbooked("late_order", "o1", "m1", "Order Completed", START_MS),
+            "timestamp",
+            "2025-10-09T08:53:20+00:00",
+            "an order read within 24 h, while strategies of its time are remembered",
+        ),
+        (
+            Unbooked("too_many_orders", "o1", "m1", "Order Completed", START_MS),
+            "properties.order_id",
+            "o1",
+            "at most 200 orders of a customer within open windows",
+        ),
+    ],
+)
+def test_money_that_no_reward_holds_is_dead_lettered(unbooked: Unbooked, field: str, value: str, wanted: str) -> None:
+    """A letter names the order, what is wrong with it and what was wanted; it is counted by its reason."""
+    said = told(Step(State(Row("u1", "fused")).open, unbooked=(unbooked,), unmatched=3), "u1", Windows())
+    [letter] = said.effects
+    headers = {name: text.decode() for name, text in letter.headers}
+    assert (headers["reason"], headers["field"], headers["value"], headers["wanted"]) == (
+        unbooked.reason, field, value, wanted,
+    )  # fmt: skip
+    assert json.loads(letter.value or b"")["properties"] == {"order_id": "o1"}
+    assert Fact("unbooked_outcomes", {"reason": unbooked.reason}) in said.facts
+    assert Fact("dead_letters", {"reason": unbooked.reason}) in said.facts
+    assert Fact("unmatched_reversals", value=3.0) in said.facts
 
 
 def test_such_a_letter_is_no_second_fate() -> None:
