@@ -17,11 +17,19 @@ class Backlog:
         """Nothing is waited for."""
         self._ends: dict[int, int | None] = {}
         self._read: dict[int, tuple[int | None, int]] = {}
+        self._held: set[int] = set()
 
     def hold(self, partitions: Iterable[int]) -> None:
         """These partitions were assigned; their ends have not been asked yet."""
-        self._ends = dict.fromkeys(partitions)
+        self._held = set(partitions)
+        self._ends = dict.fromkeys(self._held)
         self._read = {}
+
+    def hold_also(self, partitions: Iterable[int]) -> None:
+        """These partitions matter too; those that have been held since the assignment are not held again."""
+        more = set(partitions) - self._held
+        self._held |= more
+        self._ends |= dict.fromkeys(more)
 
     @property
     def unasked(self) -> list[int]:

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 BUCKETS_FIELD = "buckets"
 PAUSED_FIELD = "paused"
+MIXED_FIELD = "mixed"
 
 
 def namespace(topic_prefix: str) -> str:
@@ -12,7 +13,7 @@ def namespace(topic_prefix: str) -> str:
 
 
 def control_key(topic_prefix: str) -> str:
-    """Hash: `buckets` (fixed at first start), `paused`."""
+    """Hash: `buckets` (fixed at first start), `paused`, `mixed` (customers' records were in several partitions)."""
     return f"{namespace(topic_prefix)}control"
 
 

@@ -208,6 +208,9 @@ class Processor:
             pairs[:] = [pair for pair in pairs if pair[0].offset >= applied]
         await self.store.read({n: [item.user_id for item, _ in pairs] for n, pairs in by_bucket.items()})
         context = replace(self.context(), paused=await self.store.paused())
+        if not self.store.mixed and any(item.mispartitioned for item in items):
+            _log.warning("%s was not partitioned by murmur2: windows wait for every partition from now on", batch.topic)
+            await self.store.mark_mixed()
         owned = await self._redirect(batch, by_bucket, context)
         foldings = {}
         for number, pairs in by_bucket.items():

@@ -8,7 +8,6 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -16,11 +15,9 @@ from streaming.answering import answering
 from streaming.bucket import Bucket
 from streaming.core import State, decode_state
 from streaming.effects import Publish
+from streaming.installation import Installation
 from streaming.keys import (
-    BUCKETS_FIELD,
-    PAUSED_FIELD,
     BucketKeys,
-    control_key,
     incarnation_field,
     want_prefix,
     wanted_by,
@@ -39,7 +36,7 @@ class Refused(Exception):
         super().__init__(f"bucket {bucket}: the version changed since it was read")
 
 
-class Store:
+class Store(Installation):
     """Buckets in Redis.
 
     Args:
@@ -54,9 +51,7 @@ class Store:
         self, url: str, prefix: str, buckets: int, incarnations: Mapping[str, str], max_cached: int = 4000
     ) -> None:
         """Connect lazily: nothing is read yet."""
-        self._redis: Any = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=5.0)
-        self._prefix = prefix
-        self._buckets = buckets
+        super().__init__(Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=5.0), prefix, buckets)
         self._incarnations = dict(incarnations)
         self._max_cached = max_cached
         self._keys = [BucketKeys.of(prefix, bucket) for bucket in range(buckets)]
@@ -69,25 +64,6 @@ class Store:
     def bucket_numbers(self) -> range:
         """All buckets."""
         return range(self._buckets)
-
-    async def fix_buckets(self) -> None:
-        """Fix the number of buckets at first start.
-
-        Raises:
-            ValueError: another number was fixed before.
-            Unavailable: Redis does not answer.
-        """
-        async with answering():
-            await self._redis.hsetnx(control_key(self._prefix), BUCKETS_FIELD, str(self._buckets))
-            fixed = await self._redis.hget(control_key(self._prefix), BUCKETS_FIELD)
-        if int(fixed or 0) != self._buckets:
-            message = f"STRATAGEM_BUCKETS={self._buckets}: this store was begun with {int(fixed or 0)} and keeps it"
-            raise ValueError(message)
-
-    async def paused(self) -> bool:
-        """Whether an operator paused new strategies."""
-        async with answering():
-            return bool(await self._redis.hexists(control_key(self._prefix), PAUSED_FIELD))
 
     def bucket(self, number: int) -> Bucket:
         """A loaded bucket."""
@@ -119,6 +95,21 @@ class Store:
             if outbox:
                 left[number] = _entries(outbox)
         return left
+
+    async def peek(self, numbers: Iterable[int]) -> dict[int, Bucket]:
+        """Buckets as they are, without customers, beside the cache: others write them too.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        listed = list(numbers)
+        async with answering():
+            reading = self._redis.pipeline(transaction=False)
+            for number in listed:
+                reading.hgetall(self._keys[number].meta)
+            found = await reading.execute()
+        decoded = [{k.decode(): v.decode() for k, v in meta.items()} for meta in found]
+        return {n: Bucket(n, self._current(meta)) for n, meta in zip(listed, decoded, strict=True)}
 
     def _current(self, meta: dict[str, str]) -> dict[str, str]:
         """Without the offsets and watermarks of topics that were deleted and made again since."""

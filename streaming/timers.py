@@ -1,7 +1,8 @@
 """What time brings: due times fired on the horizon, and the progress that is published once they have been.
 
-The horizon of a partition is the lowest stored watermark of its clickstream and its ads. A due time is a field of
-the customer's row; the index only finds it, and the call that writes what firing changed moves the index too.
+The horizon of a partition is the lowest stored watermark of its clickstream and its ads; where a publisher put
+customers' records into partitions that are not theirs, the lowest of all partitions. A due time is a field of the
+customer's row; the index only finds it, and the call that writes what firing changed moves the index too.
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from streaming.acting import fire
 from streaming.backlog import Backlog
+from streaming.bucket import Bucket
 from streaming.clock import idle_watermark_ms, lowest
 from streaming.contracts.codec import encode, instant
 from streaming.contracts.progress import Progress
@@ -38,6 +40,7 @@ class Timers:
         self._store = processor.store
         self._fired_ms: dict[int, int] = {}
         self._told: dict[tuple[str, int], tuple[int, int]] = {}
+        self._homes: dict[int, Bucket] = {}
         self.backlog = Backlog()
 
     def forget(self) -> None:
@@ -57,9 +60,14 @@ class Timers:
 
     async def catch_up(self, partitions: Iterable[int]) -> None:
         """Fire and tell whatever is owed of these partitions."""
+        await self._store.paused()  # and whether records were mixed, of which another process may have told
+        await self._look()
+        for partition, home in self._homes.items():
+            self.backlog.turn(partition, home.sealed(STRATEGIES.name, partition))
         for partition in partitions:
             await self._processor.load([partition])
-            self.backlog.turn(partition, self.sealed(STRATEGIES.name, partition))
+            if not self._homes:
+                self.backlog.turn(partition, self.sealed(STRATEGIES.name, partition))
             await self._fire(partition, 0)
             for topic in CLOCKED:
                 await self._tell(topic, partition, 0)
@@ -88,8 +96,21 @@ class Timers:
         """The lowest watermark of the inputs; None until all have been heard and old strategies have been read."""
         if self._held(partition):
             return None
-        home = self._store.bucket(partition)
-        return lowest([home.watermark_ms(topic, partition) for topic in CLOCKED])
+        homes = {partition: self._store.bucket(partition)}
+        if self._store.mixed:
+            if any(self.backlog.holds(n, home.sealed(STRATEGIES.name, n)) for n, home in self._homes.items()):
+                return None
+            homes = self._homes | homes
+            if len(homes) < self._processor.layout.partitions:
+                return None
+        return lowest([home.watermark_ms(topic, n) for n, home in homes.items() for topic in CLOCKED])
+
+    async def _look(self) -> None:
+        """Where customers' records lie in several partitions, see how far all of them have been read."""
+        if self._store.mixed:
+            everywhere = range(self._processor.layout.partitions)
+            self._homes = await self._store.peek(everywhere)
+            self.backlog.hold_also(everywhere)
 
     def _held(self, partition: int) -> bool:
         return self.backlog.holds(partition, self.sealed(STRATEGIES.name, partition))
@@ -99,6 +120,7 @@ class Timers:
 
         A merge or a late event may set a due time that the horizon has passed already.
         """
+        await self._look()
         horizon_ms = self.horizon_ms(partition)
         last_ms = self._fired_ms.get(partition)
         if horizon_ms is None or (last_ms is not None and horizon_ms < last_ms + step_ms):

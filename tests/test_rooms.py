@@ -20,6 +20,7 @@ EDGE_MODULES = {
     "streaming.app",
     "streaming.catalog_reader",
     "streaming.forgetting",
+    "streaming.installation",
     "streaming.keeper",
     "streaming.merging",
     "streaming.outbox",
