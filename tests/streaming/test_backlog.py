@@ -40,3 +40,16 @@ def test_progress_renews_patience() -> None:
     for turn in range(3 * PATIENCE_TURNS):
         backlog.turn(0, turn // PATIENCE_TURNS)
     assert backlog.holds(0, 2)
+
+
+def test_partitions_that_matter_too_are_held_once() -> None:
+    """Others' partitions are held from when they matter; those that were held and have been read are not held again."""
+    backlog = asked(5)
+    assert not backlog.holds(0, 5)
+    backlog.hold_also([0, 1])
+    assert backlog.unasked == [1]
+    assert not backlog.holds(0, 5)
+    assert backlog.holds(1, 9)
+    backlog.ask({1: 3})
+    backlog.hold_also([0, 1])
+    assert [backlog.holds(1, offset) for offset in (2, 3)] == [True, False]
