@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in lines:
         print(msgspec.json.encode(line).decode() if asked.json else _row(line))
     _judge({line.system: line for line in lines})
+    for system in asked.systems:
+        _say(_servers(system, outcomes[system], asked.events))
     return compare(outcomes)
 
 
@@ -117,6 +119,15 @@ def _line(system: str, outcomes: list[Outcome]) -> Line:
         last.malformed,
         last.requests,
     )
+
+
+def _servers(system: str, outcomes: list[Outcome], events: int) -> str:
+    """What the servers did for a system: the input of docs/scale.md."""
+    redis_us, kafka_us = (
+        1e6 * statistics.median(each) / events
+        for each in ([o.redis_cpu_s for o in outcomes], [o.kafka_cpu_s for o in outcomes])
+    )
+    return f"{system}: CPU of Redis {redis_us:.1f} and of Kafka {kafka_us:.1f} us per event"
 
 
 def compare(outcomes: dict[str, list[Outcome]]) -> int:

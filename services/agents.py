@@ -116,6 +116,7 @@ def stream_settings(settings: AgentsSettings, topics: Topics) -> StreamSettings:
         security=security_of(settings),
         session_timeout_s=settings.session_timeout_s,
         max_poll_records=settings.max_poll_records,
+        cached_customers=settings.cached_customers,
     )
 
 

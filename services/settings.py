@@ -76,6 +76,9 @@ class AgentsSettings(Common, frozen=True, kw_only=True):
 
     session_timeout_s: Annotated[float, Meta(ge=6, le=300, description="Kafka session of the agents")] = 8.0
     max_poll_records: Annotated[int, Meta(ge=1, le=100_000, description="records of one fetch, all partitions")] = 2000
+    cached_customers: Annotated[
+        int, Meta(ge=1, description="customers that one agents process keeps in memory, some 10 kB each")
+    ] = 100_000
     horizon_h: Annotated[float, Meta(gt=0, description="after the first exposure a strategy closes, hours")] = 72.0
     response_window_h: Annotated[
         float, Meta(gt=0, description="a click counts this long, hours; at most to the horizon")

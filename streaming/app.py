@@ -56,6 +56,7 @@ class StreamSettings(Struct, frozen=True, kw_only=True):
         bootstrap: `host:port` of brokers.
         prefix: of topic names and, with `stratagem:` before it, of keys in Redis.
         topic_ids: topic (unprefixed) → id of the topic now.
+        cached_customers: kept in memory at most, evenly over the buckets.
     """
 
     group: str
@@ -68,6 +69,7 @@ class StreamSettings(Struct, frozen=True, kw_only=True):
     security: Security = Security()
     session_timeout_s: float = 8.0
     max_poll_records: int = 2000
+    cached_customers: int = 100_000
 
 
 class Agents:
@@ -84,7 +86,14 @@ class Agents:
         self.facts = facts
         self.app = _faust_app(settings)
         self.catalog = CatalogReader(_aiokafka_options(settings), settings.prefix, facts)
-        self.store = Store(settings.redis_url, settings.prefix, settings.layout.buckets, settings.topic_ids)
+        buckets = settings.layout.buckets
+        self.store = Store(
+            settings.redis_url,
+            settings.prefix,
+            buckets,
+            settings.topic_ids,
+            max(1, settings.cached_customers // buckets),
+        )
         self.outbox = Outbox(self.app.producer, settings.prefix, facts)
         self.processor = Processor(
             self.store, self.outbox, settings.layout, self._context(rules, windows), facts, wall_ms

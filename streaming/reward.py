@@ -6,18 +6,20 @@ the request's currency, unless `Formula.worth` says otherwise.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import numpy as np
 from msgspec import Meta, Struct, field
-from numpy.typing import NDArray
 
 from streaming.contracts.kinds import GRAMMARS, Kind
 from streaming.contracts.money import to_major
 from streaming.contracts.rewards import Outcomes, Stage
 from streaming.contracts.strategies import Candidate, Slot, StrategyRequest
 
-Value: TypeAlias = float | NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Value: TypeAlias = "float | NDArray[np.float64]"
 """One outcome, or an array of outcomes (or of their probabilities), broadcast against the others."""
 
 NonNegative = Annotated[float, Meta(ge=0.0)]
@@ -188,7 +190,7 @@ class Formula(Struct, frozen=True):
         )
         return summed(parts)
 
-    def margin_grid(self, request: StrategyRequest) -> NDArray[np.float64]:
+    def margin_grid(self, request: StrategyRequest) -> "NDArray[np.float64]":
         """`margin_major` of every action, shape: one axis per slot in order, as many as its values.
 
         A ranking sells from its category and its pinned product: the mean of the two candidates' margins.
@@ -198,7 +200,7 @@ class Formula(Struct, frozen=True):
         grid: NDArray[np.float64] = margin - self.discount_grid(request)
         return grid
 
-    def discount_grid(self, request: StrategyRequest) -> NDArray[np.float64]:
+    def discount_grid(self, request: StrategyRequest) -> "NDArray[np.float64]":
         """What one unit is sold below full price, for every action, shape as `margin_grid`."""
         pointed = [slot for slot in request.slots if slot.name in GRAMMARS[request.kind].candidate_slots]
         off = {s.name: [int(v) / 100 for v in s.values] for s in request.slots if s.name == "discount"}
@@ -208,7 +210,7 @@ class Formula(Struct, frozen=True):
         grid: NDArray[np.float64] = price * self._axes(request, off)
         return grid
 
-    def _of_candidates(self, request: StrategyRequest, pointed: list[Slot], minor: list[int]) -> NDArray[np.float64]:
+    def _of_candidates(self, request: StrategyRequest, pointed: list[Slot], minor: list[int]) -> "NDArray[np.float64]":
         """Mean over the slots that point at candidates of an amount per candidate, minor units."""
         by_id = {
             c.id: self.value(each, request.currency, request.currency)
@@ -217,7 +219,7 @@ class Formula(Struct, frozen=True):
         share = 1.0 / max(len(pointed), 1)
         return share * self._axes(request, {s.name: [by_id[v] for v in s.values] for s in pointed})
 
-    def cost_grid(self, request: StrategyRequest) -> NDArray[np.float64]:
+    def cost_grid(self, request: StrategyRequest) -> "NDArray[np.float64]":
         """`cost_major` of every action, shape as `margin_grid`."""
         tiers, channels, places = self._by_tier(), self._by_channel(), self.weights.placement_factor
         if request.kind != "ad":
@@ -228,7 +230,7 @@ class Formula(Struct, frozen=True):
         grid: NDArray[np.float64] = self._axes(request, tier) * (1.0 + self._axes(request, place))
         return grid
 
-    def offer_grid(self, request: StrategyRequest) -> NDArray[np.float64]:
+    def offer_grid(self, request: StrategyRequest) -> "NDArray[np.float64]":
         """`offer_major` of every action, shape as `margin_grid`."""
         slots = [slot for slot in request.slots if slot.name == "offer_type"]
         return self._axes(request, {s.name: [self.offer_major({"offer_type": v}) for v in s.values] for s in slots})
@@ -242,8 +244,10 @@ class Formula(Struct, frozen=True):
         return {"low": w.bid_low_major, "medium": w.bid_medium_major, "high": w.bid_high_major}
 
     @staticmethod
-    def _axes(request: StrategyRequest, by_slot: dict[str, list[float]]) -> NDArray[np.float64]:
+    def _axes(request: StrategyRequest, by_slot: dict[str, list[float]]) -> "NDArray[np.float64]":
         """The sum over slots of a number per value, over the whole grid; slots not named add nothing."""
+        import numpy as np  # grids are the critic's; the agents start without it
+
         shape = tuple(len(slot.values) for slot in request.slots)
         grid = np.zeros(shape)
         for axis, slot in enumerate(request.slots):

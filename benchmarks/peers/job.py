@@ -15,6 +15,8 @@ class Job(msgspec.Struct, frozen=True):
         prefix: of topic names; `group` and `folder` are this run's own.
         records: in the input topic; `warm` of them are processed before the measurement begins.
         core: that this process is pinned to; None where there is but one.
+        cached: customers that our agents keep in memory; peers that keep some are given the default.
+        until_told: our agents run until SIGTERM: others of their group process the rest.
     """
 
     system: str
@@ -28,6 +30,8 @@ class Job(msgspec.Struct, frozen=True):
     seed: int
     partitions: int
     core: int | None
+    cached: int = 100_000
+    until_told: bool = False
 
     def name(self, topic: TopicSpec) -> str:
         """The topic's name on the broker."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from pathlib import Path
 
 from benchmarks.peers.job import Job, Measured, Meter
@@ -38,6 +39,7 @@ def settings_of(job: Job) -> AgentsSettings:
         home=Path(job.folder),
         clock="replay",
         partitions=job.partitions,
+        cached_customers=job.cached,
     )
 
 
@@ -51,11 +53,15 @@ async def _run(job: Job) -> Measured:
     topics = check_topics(settings)
     agents = Agents(stream_settings(settings, topics), rules_of(settings), windows_of(settings), Metered(meter))
     agents.settings.data_dir.mkdir(parents=True, exist_ok=True)
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     await agents.start()
-    while not meter.done:
+    while not (told.is_set() if job.until_told else meter.done):
         await asyncio.sleep(POLL_S)
         if agents.failed is not None and agents.failed.done():
             raise agents.failed.result()
+    if job.until_told:
+        meter.end()
     with contextlib.suppress(asyncio.CancelledError):
         await agents.stop()
     return meter.measured()

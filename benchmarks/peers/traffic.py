@@ -19,7 +19,7 @@ START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 PRODUCTS = 480
 CATEGORIES = tuple("coffee tea bread cheese fruit pasta fish wine soap paper toys tools".split())
 BRANDS = tuple(f"Brand {letter}" for letter in "ABCDEFGHIJKLMNOP")
-EVENTS_PER_CUSTOMER = 20
+EVENTS_PER_CUSTOMER = 30
 VISIT_EVENTS = (15, 45)
 """Shortest and longest visit."""
 DUPLICATES = 0.02
@@ -55,13 +55,13 @@ def catalog() -> list[Product]:
     return [_product(number, rng) for number in range(PRODUCTS)]
 
 
-def traffic(events: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
+def traffic(events: int, seed: int, customers: int | None = None) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of `events` records, duplicates and malformed ones included."""
     rng = Random(seed)
     names, shares = list(MIX), list(MIX.values())
     products = catalog()
     shelves = [products[at::12] for at in range(12)]
-    customers = max(8, events // EVENTS_PER_CUSTOMER)
+    customers = customers or max(8, events // EVENTS_PER_CUSTOMER)
     waiting = deque(_customer(number, rng) for number in rng.sample(range(customers), customers))
     present = [waiting.popleft() for _ in range(customers // 2)]
     recent: deque[tuple[bytes, bytes]] = deque(maxlen=REMEMBERED)

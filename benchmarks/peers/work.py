@@ -24,8 +24,8 @@ ROWS, OPEN, DUE, OUTBOX, WANTS, COUNTS = "rows", "open", "due", "outbox", "wants
 """Keys in the run's own Redis database."""
 BATCH = 2000
 """Records that a peer asks for at once: what our agents' setting is."""
-CACHED = 256_000
-"""Customers kept in memory by a peer that keeps some: 64 buckets of 4,000, as our agents do."""
+CACHED = 100_000
+"""Customers kept in memory by a peer that keeps some, as our agents do."""
 
 States = OrderedDict[str, State | None]
 

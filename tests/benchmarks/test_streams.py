@@ -15,10 +15,12 @@ from benchmarks.peers.traffic import traffic
 
 ROOT = Path(__file__).parents[2]
 EVENTS = 1500
-LIMIT_S = 200.0
+LIMIT_S = 540.0
+"""Four systems one after another, on a machine that does other things as well."""
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_small_run_prints_one_line_per_system() -> None:
     """With few events every system that needs no extra package gives the same outputs, one JSON line each."""
     command = [sys.executable, "-m", "benchmarks.streams", "--json", "--runs", "1", "--events", str(EVENTS)]

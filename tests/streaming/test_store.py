@@ -144,6 +144,23 @@ def test_the_number_of_buckets_is_fixed_at_first_start(redis_url: str) -> None:
     run(redis_url, act)
 
 
+def test_only_so_many_customers_stay_in_memory(redis_url: str) -> None:
+    """The least recently used make room between turns; who was read last stays, and nothing is lost in Redis."""
+
+    async def act(_: Store) -> None:
+        store = Store(redis_url, "", BUCKETS, {TOPIC: "first"}, max_cached=3)
+        await store.load([HERE])
+        users = [f"user-{number}" for number in range(5)]
+        await store.read({HERE: users})
+        await store.read({HERE: users[:1]})
+        assert list(store.bucket(HERE).states) == [*users[1:], users[0]]
+        store.trim()
+        assert list(store.bucket(HERE).states) == [*users[3:], users[0]]
+        await store.close()
+
+    run(redis_url, act)
+
+
 def test_a_redis_that_does_not_answer_is_unavailable() -> None:
     """By blame: not our bug, to be retried."""
 
