@@ -46,8 +46,10 @@ class FaultWorld(World):
     """A world with a recorded input.
 
     Attributes:
-        ends: (topic without prefix, partition) → end offset of what was published so far.
+        ends_of: (topic without prefix, partition) → end offset of what was published so far.
     """
+
+    limit_s = 120.0
 
     def __init__(self, settings: AgentsSettings, log: Path, published_ms: int) -> None:
         """Make the topics.

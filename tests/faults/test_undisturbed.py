@@ -33,3 +33,15 @@ def test_two_undisturbed_runs_are_alike(make_bench: MakeBench, recorded: Recordi
     world = make_bench()
     world.fork(MAX_POLL_RECORDS="50")
     assert differences(undisturbed, world.finish(bad_reference=recorded.bad_reference)) == []
+
+
+def test_what_happens_is_counted(make_bench: MakeBench, recorded: Recording, undisturbed: Outcome) -> None:
+    """The process's metrics say what its books say: records by fate, dead letters; nothing refused, nothing skipped."""
+    world = make_bench()
+    process = world.fork()
+    world.wait(world.settled, "the end of the input")
+    world.wait(lambda: world.metrics(process)["dead_letters_total"] == len(undisturbed.letters), "every letter")
+    counted = world.metrics(process)
+    records = sum(count for name, count in undisturbed.fates.items() if not name.startswith("shop.catalog"))
+    assert counted["events_total"] == records == len(recorded.said)
+    assert counted.get("refused_writes_total", 0) == counted.get("replays_skipped_total", 0) == 0

@@ -45,6 +45,9 @@ sys.exit(main(load(AgentsSettings, os.environ)))
 class World:
     """Topics and keys under one prefix, and the agents processes that work on them."""
 
+    limit_s = LIMIT_S
+    """How long anything is waited for."""
+
     def __init__(self, settings: AgentsSettings, log: Path) -> None:
         """Make the topics."""
         self.settings = settings
@@ -179,7 +182,7 @@ class World:
 
     def wait(self, met: Callable[[], Any], what: str = "") -> Any:
         """Wait until something holds, and return it."""
-        give_up_s = time.monotonic() + LIMIT_S
+        give_up_s = time.monotonic() + self.limit_s
         while not (found := met()):
             if time.monotonic() > give_up_s:
                 tail = self.log.read_text("utf-8", "replace")[-6000:] if self.log.exists() else ""
