@@ -30,6 +30,7 @@ PHRASES = {
     "docs/asyncapi.json": "every topic, as AsyncAPI 3.0 (generated)",
     "docs/attribution.md": "what is credited when, currencies, refunds, rounding, late outcomes; a worked example",
     "docs/consuming-strategies.md": "for those who show strategies: order, duplicates, what to echo, versions",
+    "docs/contracts.md": "how a contract is changed without breaking who reads or writes it, and what was changed",
     "docs/dead-letters.md": "records that could not be processed: what a letter holds, and sending it again",
     "docs/examples": "a shop's first lines, to publish",
     "docs/interfaces.md": "what one room may expect of another",

@@ -178,9 +178,9 @@ def outcome(url: str, prefix: str) -> dict[str, Any]:
         for number in range(BUCKETS):
             found: Any = client.hgetall(BucketKeys.of(prefix, number).rows)
             rows |= {user.decode(): json.loads(row) for user, row in found.items()}
-    left = {user: (row["state"], row.get("profile")) for user, row in rows.items() if user != USER}
+    left = {user: (row.get("state"), row.get("profile")) for user, row in rows.items() if user != USER}
     times = set(claimed_ms().values())
-    strange = {alias: at_ms for alias, at_ms in rows[USER]["merged"].items() if at_ms not in times}
+    strange = {alias: at_ms for alias, at_ms in rows[USER].get("merged", {}).items() if at_ms not in times}
     return {"profile": rows[USER]["profile"], "left": left, "strange": strange, "fates": books.fates}
 
 
