@@ -3,7 +3,8 @@
 Usage: python -m benchmarks.streams_scaling [--json] [--events N] [--runs N]
 
 All workers share one core and Kafka and Redis have the other, so that CPU seconds and not waiting are compared. Workers
-are members of their group before the events are published; runs of one and of two are interleaved, medians shown.
+are members of their group before the events are published, and begin when they are; runs of one and of two are
+interleaved, medians shown.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from kafka.errors import KafkaError
 
 from benchmarks.peers.job import Job, Measured
 from benchmarks.peers.stage import PARTITIONS, PREFIX, ROOT, Stage, command
@@ -68,10 +70,16 @@ def _rate(asked: argparse.Namespace, workers: int, core: int | None) -> float:
     ):
         job = msgspec.structs.replace(stage.job("stratagem", workers), until_told=True, warm=1)
         children = [_start(job) for _ in range(workers)]
-        _wait(lambda: _members(stage, job) == workers, "the group's members", children)
-        stage.publish(asked.events)
-        _wait(lambda: _applied(stage) == asked.events, "the last event", children)
-        found = [_stopped(child) for child in children]
+        try:
+            _wait(lambda: _members(stage, job) == workers, "the group's members", children)
+            stage.publish(asked.events)
+            for child in children:
+                child.send_signal(signal.SIGUSR1)
+            _wait(lambda: _applied(stage) == asked.events, "the last event", children)
+            found = [_stopped(child) for child in children]
+        finally:
+            for child in children:
+                child.kill()
     return sum(each.events for each in found) / sum(each.cpu_s for each in found)
 
 
@@ -89,8 +97,12 @@ def _members(stage: Stage, job: Job) -> int:
     """Members of the group, 0 amid a rebalance."""
     client = admin(stage.settings)
     group = f"{job.group}-agents"
-    found = client.describe_groups([group])[group]
-    client.close()
+    try:
+        found = client.describe_groups([group])[group]
+    except KafkaError:  # a broker that has just started has no coordinator yet
+        return 0
+    finally:
+        client.close()
     return len(found["members"]) if found["group_state"] == "Stable" else 0
 
 
@@ -103,8 +115,6 @@ def _wait(met: Callable[[], bool], what: str, children: list[subprocess.Popen[st
     give_up_s = time.monotonic() + LIMIT_S
     while not met():
         if time.monotonic() > give_up_s or any(child.poll() is not None for child in children):
-            for child in children:
-                child.kill()
             raise SystemExit(f"{what} did not come")
         time.sleep(POLL_S)
 

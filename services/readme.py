@@ -35,6 +35,7 @@ PHRASES = {
     "docs/examples": "a shop's first lines, to publish",
     "docs/interfaces.md": "what one room may expect of another",
     "docs/measured.md": "every figure with its command, machine, peer and spread",
+    "docs/scale.md": "100,000 events a second, reckoned: partitions, workers, Redis, brokers, cost",
     "docs/schemas": "JSON Schemas of the topics (generated)",
     "model/base": "the base that ships, with its manifest",
     "services/shop/data": "the extract of real purchases; SOURCE.md says what is real",

@@ -16,7 +16,8 @@ class Job(msgspec.Struct, frozen=True):
         records: in the input topic; `warm` of them are processed before the measurement begins.
         core: that this process is pinned to; None where there is but one.
         cached: customers that our agents keep in memory; peers that keep some are given the default.
-        until_told: our agents run until SIGTERM: others of their group process the rest.
+        until_told: our agents hold what they fetch until SIGUSR1, and run until SIGTERM: others of their group
+            process the rest.
     """
 
     system: str

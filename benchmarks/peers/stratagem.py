@@ -11,6 +11,7 @@ from services.settings import AgentsSettings
 from services.topics import check_topics
 from services.valuing import windows_of
 from streaming.app import Agents
+from streaming.processor import Batch
 
 POLL_S = 0.05
 
@@ -53,8 +54,11 @@ async def _run(job: Job) -> Measured:
     topics = check_topics(settings)
     agents = Agents(stream_settings(settings, topics), rules_of(settings), windows_of(settings), Metered(meter))
     agents.settings.data_dir.mkdir(parents=True, exist_ok=True)
-    told = asyncio.Event()
+    told, go = asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, go.set)
+    if job.until_told:
+        _hold(agents, go)
     await agents.start()
     while not (told.is_set() if job.until_told else meter.done):
         await asyncio.sleep(POLL_S)
@@ -65,3 +69,14 @@ async def _run(job: Job) -> Measured:
     with contextlib.suppress(asyncio.CancelledError):
         await agents.stop()
     return meter.measured()
+
+
+def _hold(agents: Agents, go: asyncio.Event) -> None:
+    """Let fetched batches wait for SIGUSR1, so that the publisher is done before anything is measured."""
+    process = agents.processor.batch
+
+    async def held(batch: Batch) -> None:
+        await go.wait()
+        await process(batch)
+
+    agents.processor.batch = held  # type: ignore[method-assign]  # a seam of this benchmark's own

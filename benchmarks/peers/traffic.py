@@ -56,13 +56,19 @@ def catalog() -> list[Product]:
 
 
 def traffic(events: int, seed: int, customers: int | None = None) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value of `events` records, duplicates and malformed ones included."""
+    """Key and value of `events` records, duplicates and malformed ones included.
+
+    Args:
+        customers: who share the events in visits so short that everybody comes; without it visits have their usual
+            length, and there are fewer customers.
+    """
     rng = Random(seed)
     names, shares = list(MIX), list(MIX.values())
     products = catalog()
     shelves = [products[at::12] for at in range(12)]
+    visit = VISIT_EVENTS if customers is None else (max(1, events // customers // 2), 3 * events // customers // 2 + 1)
     customers = customers or max(8, events // EVENTS_PER_CUSTOMER)
-    waiting = deque(_customer(number, rng) for number in rng.sample(range(customers), customers))
+    waiting = deque(_customer(number, visit, rng) for number in rng.sample(range(customers), customers))
     present = [waiting.popleft() for _ in range(customers // 2)]
     recent: deque[tuple[bytes, bytes]] = deque(maxlen=REMEMBERED)
     for number in range(events):
@@ -82,16 +88,16 @@ def traffic(events: int, seed: int, customers: int | None = None) -> Iterator[tu
         visitor.left -= 1
         if not visitor.left:
             present[place] = waiting.popleft()
-            waiting.append(_again(visitor, rng))
+            waiting.append(_again(visitor, visit, rng))
 
 
-def _customer(number: int, rng: Random) -> Visitor:
-    return Visitor(f"customer-{number:06d}", rng.randint(*VISIT_EVENTS), START + timedelta(minutes=rng.randrange(600)))
+def _customer(number: int, visit: tuple[int, int], rng: Random) -> Visitor:
+    return Visitor(f"customer-{number:06d}", rng.randint(*visit), START + timedelta(minutes=rng.randrange(600)))
 
 
-def _again(visitor: Visitor, rng: Random) -> Visitor:
+def _again(visitor: Visitor, visit: tuple[int, int], rng: Random) -> Visitor:
     """The same customer's next visit, a day or two later."""
-    return Visitor(visitor.user_id, rng.randint(*VISIT_EVENTS), visitor.at + timedelta(hours=rng.randrange(20, 50)))
+    return Visitor(visitor.user_id, rng.randint(*visit), visitor.at + timedelta(hours=rng.randrange(20, 50)))
 
 
 def _product(number: int, rng: Random) -> Product:
