@@ -16,6 +16,7 @@ from tests.faults.nursery import Nursery
 from tests.faults.worker_bench import STALE_EVERY, WorkerBench, asked
 from tests.services.updater_samples import save_base
 
+pytestmark = pytest.mark.timeout(900)  # its fixtures included, on a machine that others load too
 COUNT = 36
 MakeWorkers = Callable[[], WorkerBench]
 
