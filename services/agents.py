@@ -6,13 +6,15 @@ import logging
 import signal
 import ssl
 import threading
+import time
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from services import metrics
+from services.agents_watch import AgentsWatch
 from services.clients import REFUSALS
-from services.liveness import Liveness
+from services.health import Health
 from services.settings import AgentsSettings, Common, SettingError
 from services.topics import Topics, check_topics
 from services.valuing import windows_of
@@ -21,10 +23,12 @@ from streaming.clock import ClockRules
 from streaming.contracts.errors import Unavailable
 from streaming.reading import Layout
 from streaming.rules import Rules
+from streaming.waiting import Wait
 
 GROUP = "agents"
 START_PATIENCE_S = 60.0
 RETRY_S = 1.0
+LOOP_PATIENCE_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +80,8 @@ _METRICS: dict[str, Counter | Gauge | Histogram] = {
     "unmatched_reversals": metrics.UNMATCHED,
     "redis_errors": metrics.REDIS_ERRORS,
     "kafka_errors": metrics.KAFKA_ERRORS,
+    "rewinds": metrics.REWINDS,
+    "waiting": metrics.WAITING,
 }
 
 
@@ -150,21 +156,22 @@ def main(settings: AgentsSettings) -> int:
     Returns:
         0 after a signal, 1 when the agents could not go on or stopped committing, 2 for a setting that cannot be used.
     """
-    port = metrics.serve("agents", settings.metrics_host, settings.metrics_port)
+    health = Health("kafka", "redis", "catalog", "group", patience_s=LOOP_PATIENCE_S)
+    port = metrics.serve("agents", settings.metrics_host, settings.metrics_port, health)
     _log.info("metrics on port %d", port)
     try:
-        return asyncio.run(_run(settings))
+        return asyncio.run(_run(settings, health))
     except (SettingError, ValueError) as error:
         _log.error("%s", error)
         return 2
 
 
-async def _run(settings: AgentsSettings) -> int:
+async def _run(settings: AgentsSettings, health: Health) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    topics = await _patiently(lambda: asyncio.to_thread(check_topics, settings), stop)
+    topics = await _patiently(lambda: asyncio.to_thread(check_topics, settings), stop, health)
     if topics is None:
         return 0 if stop.is_set() else 1
     for name, notes in topics.notes.items():
@@ -172,48 +179,54 @@ async def _run(settings: AgentsSettings) -> int:
             _log.warning("topic %s %s", name, note)
     agents = Agents(stream_settings(settings, topics), rules_of(settings), windows_of(settings), MetricFacts())
     agents.settings.data_dir.mkdir(parents=True, exist_ok=True)
-    await _patiently(agents.start, stop)
+    await _patiently(agents.start, stop, health)
+    health.met("catalog")
     metrics.LIVE.labels(service="agents").set(1)
-    code = await _serve(agents, settings, stop)
+    watch = AgentsWatch(agents, settings, topics, health, settings.group_prefix + GROUP)
+    code = await _serve(agents, watch, stop)
     metrics.LIVE.labels(service="agents").set(0)
     await _stopped(agents)
     return code
 
 
-async def _patiently(act: Any, stop: asyncio.Event) -> Any:
+async def _patiently(act: Any, stop: asyncio.Event, health: Health) -> Any:
     """Try until Kafka and Redis answer, a signal comes, or patience ends; where they refuse us there is none.
 
     Raises:
         Unavailable: in the end, or at once when it was a refusal.
     """
     give_up_s = asyncio.get_running_loop().time() + START_PATIENCE_S
+    wait = Wait()
     while not stop.is_set():
         try:
             return await act()
         except Unavailable as error:
             if isinstance(error.__cause__, REFUSALS) or asyncio.get_running_loop().time() > give_up_s:
                 raise
-            _log.warning("waiting: %s", error)
+            if said := wait.failed("redis" if "Redis" in str(error) else "kafka", error, time.monotonic()):
+                _log.warning("%s", said)
+            health.beat()
             await asyncio.sleep(RETRY_S)
     return None
 
 
-async def _serve(agents: Agents, settings: AgentsSettings, stop: asyncio.Event) -> int:
-    watching = Liveness(settings, settings.group_prefix + GROUP)
-    stuck = asyncio.create_task(watching.watch(lambda: agents.keeper.owned, lambda: agents.processor.waiting))
+async def _serve(agents: Agents, watch: AgentsWatch, stop: asyncio.Event) -> int:
+    unfit, beating = asyncio.create_task(watch.run()), asyncio.create_task(watch.beat())
     crashed = asyncio.create_task(agents.crashed())
     stopping = asyncio.create_task(stop.wait())
     assert agents.failed is not None
-    ending: set[asyncio.Future[Any]] = {stuck, crashed, stopping, agents.failed}
+    ending: set[asyncio.Future[Any]] = {unfit, crashed, stopping, agents.failed}
     done, _ = await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
-    for task in (stuck, crashed, stopping):
+    reason = unfit.result() if unfit in done else ""
+    for task in (unfit, beating, crashed, stopping):
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
     if crashed in done:
         _log.error("Faust has given up: ending, to be started again")
-    if stuck in done:
-        _log.error("nothing was committed while records kept coming: ending, to be started again")
+    if reason:
+        _log.error("%s", reason)
+    watch.close()
     return 0 if done == {stopping} else 1
 
 

@@ -6,8 +6,9 @@ Names: `stratagem_..._total`, base units (`_seconds`), no user, event or strateg
 import logging
 import socket
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
+from services.health import Health, listen
 from services.settings import SettingError
 
 LOG = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ def _histogram(name: str, what: str, buckets: tuple[float, ...], *labels: str) -
 EVENTS = _counter("events", "Records by their fate.", "topic", "fate")
 DEAD_LETTERS = _counter("dead_letters", "Records that can never be processed, by reason.", "service", "reason")
 EVENT_LAG = _gauge("event_lag_seconds", "Wall clock minus the Kafka timestamp of the last applied record.", "topic")
+LAG = _gauge(
+    "lag_seconds", "Age of the oldest record that was not applied; grows while nothing is.", "service", "topic"
+)
+IN_FLIGHT = _gauge("batches_in_flight", "Batches fetched and not applied; bounded: fetching waits for them.", "topic")
 WATERMARK = _gauge("watermark_timestamp_seconds", "Lowest event-time watermark of the owned partitions.", "topic")
 REQUESTS = _counter("requests", "Strategies asked for.", "kind", "trigger", "arm")
 SUPPRESSIONS = _counter("suppressions", "Moments not asked or not answered.", "reason", "trigger")
@@ -72,6 +77,7 @@ UNBOOKED = _counter(
     "unbooked_outcomes", "Orders and refunds that no reward could book; each is dead-lettered.", "reason"
 )
 UNMATCHED = _counter("unmatched_reversals", "Refunds whose order never came, or that nobody is credited with.")
+REWINDS = _counter("rewinds", "Partitions read again from where Redis, which came back older, stands.", "topic")
 UNKNOWN_STRATEGIES = _counter("unknown_strategies", "Outcomes that named a strategy which never came.")
 IDENTITY_CONFLICTS = _counter("identity_conflicts", "Ids that two customers claimed, each pair once.")
 MISPARTITIONED = _counter("mispartitioned", "Records whose partition is not murmur2's.", "topic")
@@ -79,12 +85,16 @@ BUGS = _counter("bugs", "Records that tripped our own bug; alert on any.", "serv
 REDIS_ERRORS = _counter("redis_errors", "Failed Redis calls, each retried.", "service")
 KAFKA_ERRORS = _counter("kafka_errors", "Failed Kafka calls, each retried.", "service")
 REGISTRY_ERRORS = _counter("registry_errors", "Failed calls to the registry of versions, each retried.", "service")
+WAITING = _gauge("waiting", "1 while something that does not answer is waited for.", "service", "on")
 LIVE = _gauge("live", "1 while the main loop turns.", "service")
 LAST_LOOP = _gauge("last_loop_timestamp_seconds", "Wall clock of the main loop's last turn.", "service")
 
 
-def serve(service: str, host: str, port: int) -> int:
+def serve(service: str, host: str, port: int, health: Health | None = None) -> int:
     """Serve the registry; port 0 takes the service's default, or a free one when that is taken, and says so.
+
+    Args:
+        health: served beside it, at `/-/healthy` and `/-/ready`; without it both are always well.
 
     Returns:
         The port that is served.
@@ -95,11 +105,10 @@ def serve(service: str, host: str, port: int) -> int:
     wanted = port or DEFAULT_PORTS[service]
     for candidate in (wanted,) if port else (wanted, 0):
         try:
-            server, _ = start_http_server(candidate, addr=host, registry=REGISTRY)
+            served = listen(host, candidate, health or Health(), REGISTRY)
         except OSError as error:
             refused = error
             continue
-        served = int(server.server_port)
         if served != wanted:
             LOG.warning("port %d is taken: metrics of %s on http://%s:%d/metrics", wanted, service, host, served)
         return served

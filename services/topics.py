@@ -1,6 +1,7 @@
 """`stratagem topics`: creates the topics that are missing, from the one table, and checks those that exist."""
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -76,7 +77,7 @@ def check_topics(settings: Common) -> Topics:
         copies = min((len(each["replica_nodes"]) for each in described[name]["partitions"]), default=0)
         notes[name] = notes_on(topic, settings, configs[name], copies)
     counts = {len(described[topic_name(settings, topic)]["partitions"]) for topic in INPUTS}
-    ids = {topic.name: _id(described[topic_name(settings, topic)]) for topic in TOPICS}
+    ids = {topic.name: topic_id(described[topic_name(settings, topic)]) for topic in TOPICS}
     return Topics(ids, counts.pop(), created, notes)
 
 
@@ -144,7 +145,7 @@ def _check(settings: Common, described: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def _id(described: dict[str, Any]) -> str:
+def topic_id(described: Mapping[str, Any]) -> str:
     """The topic's id as text; brokers before 2.8 have none."""
     found = described.get("topic_id")
     return base64.urlsafe_b64encode(found).decode() if isinstance(found, bytes) else str(found or "")

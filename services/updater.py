@@ -19,6 +19,7 @@ from model.gate import Judgement, corrupt, judge
 from model.registry import Registry
 from services import metrics
 from services.clients import topic_name
+from services.health import Health
 from services.settings import UpdaterSettings, registry_address
 from services.updater_announcing import SERVICE, Announcer
 from services.updater_counting import Counting
@@ -38,7 +39,8 @@ from services.updater_state import (
     snapshots,
 )
 from services.valuing import formula_of
-from services.worker_sending import Sender, Stopped
+from services.watchdog import STANDS_AFTER_S, guarded, over_updater
+from services.worker_sending import Sender
 from streaming.contracts.adapters import BASE_ALONE
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.strategies import Check
@@ -56,8 +58,9 @@ INBOX_EVERY_S = 1.0
 class Updater:
     """All parts, joined by the loop."""
 
-    def __init__(self, settings: UpdaterSettings, stop: threading.Event) -> None:
+    def __init__(self, settings: UpdaterSettings, stop: threading.Event, health: Health | None = None) -> None:
         """Restore the newest snapshot; nothing is read from Kafka yet."""
+        self.health = health or Health()
         self.settings, self._stop = settings, stop
         self._formula = formula_of(settings)
         self._folder = folder_of(settings)
@@ -85,6 +88,7 @@ class Updater:
                 while not self._stop.is_set():
                     self.turn()
                     metrics.LAST_LOOP.labels(SERVICE).set_to_current_time()
+                    self.health.beat()
             self._save()
         finally:
             metrics.LIVE.labels(SERVICE).set(0)
@@ -97,6 +101,7 @@ class Updater:
         while not (self._reader.caught_up() or self._stop.is_set()):
             self._read(IDLE_POLL_MS)
         self._reader.follow_rewards()
+        self.health.met("announced")
         if self.announcer.said.serving is None:
             first = Check("first", passed=True, detail="what is believed before any reward")
             self._serve_critic(self.critic, judge([first]))
@@ -118,8 +123,6 @@ class Updater:
         if now_s - self._snapshot_s >= self.settings.snapshot_every_s and self._progress() != self._saved:
             self._save()
 
-    # -- reading
-
     def _read(self, timeout_ms: int) -> None:
         rewards, adapters = self._reader.poll(timeout_ms)
         for key, value in adapters:
@@ -132,8 +135,6 @@ class Updater:
         self._counting.count(learned)
         if learned.letter is not None:
             self.announcer.send([learned.letter])
-
-    # -- the critic
 
     def _publish_critic(self, now_s: float) -> None:
         self._published_s, self.learning.unpublished = now_s, False
@@ -149,8 +150,6 @@ class Updater:
         self.critic = self.announcer.critic(critic, self._offsets(), judgement)
         self._served.remember(self.critic)
         self._say_what_is_served()
-
-    # -- the adapter
 
     def _load_training(self) -> "Training":
         import torch
@@ -246,8 +245,6 @@ class Updater:
             LOG.warning("%s is refused: %s", plain_name(path), judgement.reason)
             put_away(inbox, path)
 
-    # -- state
-
     def _save(self) -> None:
         self._snapshot_s = time.monotonic()
         self._number = max(self._number, *(int(p.name.split("-")[1]) for p in snapshots(self._folder)), 0) + 1
@@ -292,9 +289,7 @@ def main(settings: UpdaterSettings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port)
-    try:
-        Updater(settings, stop).run()
-    except Stopped:
-        LOG.info("stopped while waiting for Kafka")
-    return 0
+    health = Health("kafka", "announced", patience_s=STANDS_AFTER_S)
+    metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port, health)
+    updater = Updater(settings, stop, health)
+    return guarded(updater.run, over_updater(settings, health, lambda: updater.learning.next_offset, stop))

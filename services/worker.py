@@ -25,8 +25,10 @@ from model.lm import LanguageModel
 from model.registry import Registry
 from services import metrics
 from services.clients import group_consumer
+from services.health import Health
 from services.settings import WorkerSettings, registry_address
 from services.valuing import formula_of
+from services.watchdog import STANDS_AFTER_S, WORKERS, over_worker
 from services.worker_answers import Answerer
 from services.worker_batch import Batch
 from services.worker_following import Follower, Loader
@@ -39,8 +41,6 @@ from streaming.contracts.topics import REQUESTS
 
 LOG = logging.getLogger(__name__)
 SERVICE = "worker"
-GROUP = "workers"
-"""Consumer group, after the prefix: workers share the partitions of `strategy.requests`."""
 SESSION_MS = 6_000
 """After a killed worker the others wait this long for its partitions."""
 POLL_MS = 200
@@ -51,14 +51,18 @@ PRIOR_HEADS = 8
 class Worker:
     """The loop and its clients."""
 
-    def __init__(self, settings: WorkerSettings, lm: LanguageModel, stop: threading.Event) -> None:
+    def __init__(
+        self, settings: WorkerSettings, lm: LanguageModel, stop: threading.Event, health: Health | None = None
+    ) -> None:
         """Attach the adapter slots and start following; nothing is consumed before `run`."""
         adapter.attach(lm, adapter.SLOTS)
         formula = formula_of(settings)
         table = ServingTable(lm, Critic.prior(settings.seed, PRIOR_HEADS, formula))
         registry = Registry(registry_address(settings), Path(settings.home) / "versions")
         loader = Loader(registry, adapter.expected(lm), lm.device, formula)
-        self._settings, self._stop = settings, stop
+        self._settings, self._stop, self._health = settings, stop, health or Health()
+        self._owned: set[int] = set()
+        self._watchdog = over_worker(settings, self._health, lambda: self._owned, stop)
         self._table = table
         self._follower = Follower(settings, loader, stop)
         self._sender = Sender(settings)
@@ -71,7 +75,12 @@ class Worker:
         metrics.ADAPTER.info({"champion": self._table.champion, "critic": self._table.critic.version})
         self._follower.start()
         self._follower.ready.wait()
+        self._health.met("adapters")
+        self._watchdog.start()
         try:
+            if refusal := patiently(self._store.evicts, "redis", SERVICE, self._stop):
+                LOG.critical("%s", refusal)
+                return 2
             consumer = patiently(self._consumer, "kafka", SERVICE, self._stop)
             metrics.LIVE.labels(SERVICE).set(1)
             while not self._stop.is_set() and self._follower.failed is None:
@@ -82,20 +91,30 @@ class Worker:
         finally:
             metrics.LIVE.labels(SERVICE).set(0)
             self._stop.set()
+            self._watchdog.close()
             self._follower.join(timeout=10)
             self._sender.close()
             self._store.close()
-        return 1 if self._follower.failed else 0
+        return 1 if self._follower.failed or self._watchdog.stuck else 0
 
     def _turn(self, consumer: KafkaConsumer) -> None:
         metrics.LAST_LOOP.labels(SERVICE).set_to_current_time()
+        self._health.beat()
         self._swap()
         records = self._read(consumer)
+        self._joined(consumer)
         if not records:
             return
         metrics.BATCH_SIZE.labels(SERVICE).observe(len(records))
         self._batch.handle(records)
         self._commit(consumer, records)
+
+    def _joined(self, consumer: KafkaConsumer) -> None:
+        self._owned = {place.partition for place in consumer.assignment()}
+        if self._owned:
+            self._health.met("group")
+        else:
+            self._health.unmet("group", "no partition is assigned")
 
     def _read(self, consumer: KafkaConsumer) -> list[Record]:
         """What has come, filled up for at most `batch_wait_ms`."""
@@ -144,7 +163,11 @@ class Worker:
     def _consumer(self) -> KafkaConsumer:
         try:
             return group_consumer(
-                self._settings, GROUP, [REQUESTS], session_timeout_ms=SESSION_MS, heartbeat_interval_ms=SESSION_MS // 4
+                self._settings,
+                WORKERS,
+                [REQUESTS],
+                session_timeout_ms=SESSION_MS,
+                heartbeat_interval_ms=SESSION_MS // 4,
             )
         except KafkaError as error:
             raise Unavailable(f"kafka: {error}") from error
@@ -154,17 +177,18 @@ def main(settings: WorkerSettings) -> int:
     """Run the worker until SIGTERM or SIGINT.
 
     Returns:
-        0 after a clean stop, 1 after a bug that the supervisor should know of.
+        0 after a clean stop, 1 after a bug that the supervisor should know of, 2 where Redis would lose answers.
     """
     torch.set_num_threads(settings.threads)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    port = metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port)
+    health = Health("adapters", "kafka", "redis", "group", patience_s=STANDS_AFTER_S)
+    port = metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port, health)
     lm = LanguageModel.load(settings.base_model, settings.device)
     LOG.info("base %s on %s, metrics on port %d", lm.name, lm.device, port)
     try:
-        worker = Worker(settings, lm, stop)
+        worker = Worker(settings, lm, stop, health)
         # The libraries' half a million objects live as long as we do: a full collection that walks them stalls for 0.3 s.
         gc.collect()
         gc.freeze()

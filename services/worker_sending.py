@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -10,10 +11,11 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLarg
 from prometheus_client import Counter
 
 from services.clients import producer
-from services.metrics import KAFKA_ERRORS, REDIS_ERRORS, REGISTRY_ERRORS
+from services.metrics import KAFKA_ERRORS, REDIS_ERRORS, REGISTRY_ERRORS, WAITING
 from services.settings import Common
 from streaming.contracts.errors import Unavailable
 from streaming.effects import Publish
+from streaming.waiting import Wait
 
 LOG = logging.getLogger(__name__)
 ACK_TIMEOUT_S = 30.0
@@ -21,6 +23,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 NEVER = (MessageSizeTooLargeError, RecordListTooLargeError)
 """The broker will not take this record, however often it is sent."""
 ERRORS: dict[str, Counter] = {"kafka": KAFKA_ERRORS, "redis": REDIS_ERRORS, "registry": REGISTRY_ERRORS}
+waited_for: set[str] = set()
+"""What this process waits for just now: a loop that waits for it does not stand still by itself."""
 T = TypeVar("T")
 
 
@@ -79,14 +83,23 @@ def patiently(call: Callable[[], T], what: str, service: str, stop: threading.Ev
     Raises:
         Stopped: when `stop` is set before the call succeeds.
     """
-    errors = ERRORS[what]
-    pause_s = FIRST_PAUSE_S
+    errors, gauge = ERRORS[what], WAITING.labels(service, what)
+    pause_s, wait = FIRST_PAUSE_S, Wait()
     while True:
         try:
-            return call()
+            done = call()
         except Unavailable as error:
             errors.labels(service).inc()
-            LOG.warning("waiting: %s", error)
+            gauge.set(1)
+            waited_for.add(what)
+            if said := wait.failed(what, error, time.monotonic()):
+                LOG.warning("%s", said)
             if stop.wait(pause_s):
                 raise Stopped(what) from None
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        else:
+            if said := wait.over(time.monotonic()):
+                gauge.set(0)
+                waited_for.discard(what)
+                LOG.warning("%s", said)
+            return done

@@ -11,6 +11,7 @@ import redis
 
 from services.clients import redis_client
 from services.settings import WorkerSettings
+from streaming.answering import evicts, our_fault
 from streaming.contracts.errors import Unavailable
 from streaming.keys import PAUSED_FIELD, control_key, namespace
 
@@ -61,6 +62,19 @@ class AnswerStore:
                 self._first_wins(keys=[answer_key(self._prefix, identity)], args=[answer, self._ttl_s], client=pipe)
             return self._run(pipe)
 
+    def evicts(self) -> str | None:
+        """Why this Redis would lose answers, in words.
+
+        Raises:
+            Unavailable: Redis does not answer now.
+        """
+        try:
+            return evicts(self._redis.info("memory"))
+        except redis.exceptions.NoPermissionError:
+            return None
+        except redis.RedisError as error:
+            raise Unavailable(f"redis: {error}") from error
+
     def close(self) -> None:
         """Give the connections back."""
         self._redis.close()
@@ -69,10 +83,8 @@ class AnswerStore:
     def _run(pipe: "redis.client.Pipeline") -> list[Any]:
         try:
             return pipe.execute()
-        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError) as error:
-            raise Unavailable(f"redis: {error}") from error
-        except redis.ResponseError as error:
+        except redis.RedisError as error:
             # A full or starting server refuses writes for a while; that is the world's fault, not the request's.
-            if str(error).startswith(("OOM", "LOADING", "MISCONF", "BUSY", "TRYAGAIN", "CLUSTERDOWN")):
-                raise Unavailable(f"redis: {error}") from error
-            raise
+            if our_fault(error):
+                raise
+            raise Unavailable(f"redis: {error}") from error

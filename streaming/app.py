@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from faust.types.auth import AuthProtocol
 from msgspec import Struct
@@ -17,6 +18,7 @@ from yarl import URL
 
 from streaming.batches import BatchApp, BatchConsumer
 from streaming.catalog_reader import CatalogReader
+from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import INPUTS, SHOP_EVENTS
 from streaming.core import Context
 from streaming.facts import Facts
@@ -28,6 +30,7 @@ from streaming.popularity import Popularity
 from streaming.processor import Batch, Processor, Rewind
 from streaming.reaching import Reaching
 from streaming.reading import Layout
+from streaming.recall import Recall
 from streaming.rules import Rules
 from streaming.store import Store
 from streaming.timers import Timers
@@ -94,13 +97,16 @@ class Agents:
             settings.topic_ids,
             max(1, settings.cached_customers // buckets),
         )
-        self.outbox = Outbox(self.app.producer, settings.prefix, facts)
+        self.recall = Recall(lambda: _aiokafka_options(settings), settings.prefix)
+        self.outbox = Outbox(self.app.producer, settings.prefix, facts, self.recall.said)
         self.processor = Processor(
-            self.store, self.outbox, settings.layout, self._context(rules, windows), facts, wall_ms
+            self.store, self.outbox, settings.layout, self._context(rules, windows), facts, wall_ms, self.recall
         )
+        self.processor.rewind = self._rewind
         self.timers = Timers(self.processor)
         self.processor.after_batch = self.timers.after_batch
-        self.keeper = Keeper(self.processor, self.timers, self.catalog, settings.prefix, lambda: self.app.consumer)
+        self.keeper = Keeper(self.processor, self.timers, self.catalog, settings.prefix, self._consumer)
+        self.processor.before_batch = self.keeper.sure
         self.reaching = Reaching(self.processor, self.timers, self.catalog)
         self.keeper.turns = [
             self.reaching.turn,
@@ -116,7 +122,9 @@ class Agents:
 
     def _context(self, rules: Rules, windows: Windows) -> Callable[[], Context]:
         live = self.settings.layout.clock.mode == "live"
-        return lambda: Context(self.catalog.reference, rules, windows, wall_ms=wall_ms() if live else None)
+        return lambda: Context(
+            self.catalog.reference, rules, windows, wall_ms=wall_ms() if live else None, said=self.recall.fates
+        )
 
     def _declare(self, name: str) -> None:
         topic = self.app.batch_topic(self.settings.prefix + name, maxsize=MAX_BATCHES_WAITING)
@@ -130,19 +138,38 @@ class Agents:
     async def _handle(self, name: str, event: Any) -> None:
         """One batch. What fails here is a bug of ours that concerns no single record: the process must end."""
         place = TP(event.message.topic, event.message.partition)
-        consumer = cast("BatchConsumer", self.app.consumer)
+        consumer = self._consumer()
         if event.value.epoch != consumer.epochs[place]:
             return  # fetched before a seek
+        if place.partition >= self.settings.layout.partitions:
+            return  # added while we run: nobody's customers yet, and read again by whoever starts with them
         try:
             await self.processor.batch(Batch(name, place.partition, event.value))
         except Rewind as error:
             _log.warning("%s: reading again from %d, which Redis has not applied", place, error.offset)
-            await consumer.rewind(place, error.offset)
+            with contextlib.suppress(Unavailable):  # amid a rebalance, whose end seeks to what is committed
+                await self._rewind(name, place.partition, error.offset)
         except Exception as error:
             self._fail(error)
             raise
         else:
             event.ack()
+
+    def in_flight(self) -> dict[str, int]:
+        """Per input the batches that were fetched and are not applied."""
+        found = self._consumer().in_flight()
+        return {topic.removeprefix(self.settings.prefix): count for topic, count in found.items()}
+
+    async def _rewind(self, topic: str, partition: int, offset: int) -> None:
+        """Read a partition of an input again."""
+        self.facts.count("rewinds", topic=topic)
+        try:
+            await self._consumer().rewind(TP(self.settings.prefix + topic, partition), offset)
+        except KafkaError as error:  # amid a rebalance it is not ours just now
+            raise Unavailable(f"Kafka: {error!r}") from error
+
+    def _consumer(self) -> "BatchConsumer":
+        return cast("BatchConsumer", self.app.consumer)
 
     def _fail(self, error: BaseException) -> None:
         _log.error("the agents cannot go on", exc_info=error)
@@ -152,7 +179,8 @@ class Agents:
     async def _assigned(self, _app: Any, assigned: set[TP], **_: Any) -> None:
         name = self.settings.prefix + SHOP_EVENTS.name
         self.reaching.forget()
-        self.keeper.assigned({place.partition for place in assigned if place.topic == name})
+        known = range(self.settings.layout.partitions)
+        self.keeper.assigned({p.partition for p in assigned if p.topic == name and p.partition in known})
 
     async def _revoked(self, _app: Any, _revoked: set[TP], **_: Any) -> None:
         self.keeper.revoked()
@@ -162,9 +190,11 @@ class Agents:
 
         Raises:
             Unavailable: Kafka or Redis does not answer.
-            ValueError: the store was begun with another number of buckets.
+            ValueError: the store was begun with another number of buckets, or would lose what it is given.
         """
         self.failed = asyncio.get_running_loop().create_future()
+        if refusal := await self.store.evicts():
+            raise ValueError(refusal)
         await self.store.fix_buckets()
         await self.catalog.start()
         await self.app.start()
@@ -231,6 +261,7 @@ def _faust_app(settings: StreamSettings) -> BatchApp:
         producer_compression_type="lz4",
         producer_max_request_size=MAX_RECORD_BYTES,
         producer_request_timeout=20.0,
+        stream_buffer_maxsize=MAX_BATCHES_WAITING,  # an agent's own buffer does not take its topic's
         stream_wait_empty=True,
         worker_redirect_stdouts=False,
     )

@@ -1,5 +1,7 @@
 """Whether and what to ask the model: caps, cooldown, quiet hours, consent, staleness, arms. Pure."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -17,13 +19,14 @@ from streaming.rules import Rules
 from streaming.triggers import Moment
 
 MAX_PRICES = 32
+NOTHING_SAID: Mapping[str, str] = MappingProxyType({})
 
 
 class Answer(NamedTuple):
     """What became of a moment.
 
     A request alone is asked; a suppression alone is not; both together are the holdout's: the request is what would
-    have been asked, for the ghost's window, and is never sent.
+    have been asked, for the ghost's window, and is never sent. Neither: what was said before stays said.
     """
 
     row: Row
@@ -38,13 +41,20 @@ def ask(
     now_ms: int,
     rules: Rules,
     paused: bool = False,  # noqa: FBT001, FBT002 -- the interface's
+    said: Mapping[str, str] = NOTHING_SAID,
 ) -> Answer:
     """The request of a moment, or the reason why there is none.
 
     Args:
         now_ms: event time the agents are at; a moment ahead of it is asked at its own time.
+        said: what became of moments that Redis forgot, by request id (`recall.py`): that stays so, and is not repeated.
     """
     at_ms = max(now_ms, moment.at_ms)
+    before = said.get(request_id(row.user_id, moment.trigger, moment.kind, moment.cause)) if said else None
+    if before == "asked":
+        return Answer(replace(row, asked=_noted(row.asked, moment, at_ms)), None, None)
+    if before is not None and before != "holdout":
+        return Answer(row, None, None)
     refused = _refused(row, moment, at_ms, rules, paused=paused)
     if refused is not None:
         return Answer(row, None, _suppression(row, moment, at_ms, *refused))

@@ -146,6 +146,20 @@ class BatchConsumer(driver.Consumer):
         self._rewound[tp] = offset
         await self.seek_wait({tp: offset})
 
+    def in_flight(self) -> dict[str, int]:
+        """Per topic the batches that were fetched and are not acknowledged; bounded, because fetching waits for them."""
+        waiting: dict[str, int] = {}
+        for tp, ledger in list(self._ledgers.items()):
+            waiting[tp.topic] = waiting.get(tp.topic, 0) + ledger.unacked
+        return waiting
+
+    async def committed(self, *partitions: TP) -> dict[TP, int]:
+        """The committed offsets of these assigned partitions, of those that have one; asked of Kafka."""
+        thread = self._thread
+        ask = thread._ensure_consumer().committed  # noqa: SLF001 -- stock Faust asks it like this, too
+        found = {tp: await thread.call_thread(ask, tp) for tp in partitions}
+        return {tp: offset for tp, offset in found.items() if offset is not None}
+
     async def _seek_again(self, tp: TP) -> None:
         if tp in self._rewound:
             await self.seek_wait({tp: self._rewound[tp]})

@@ -1,7 +1,7 @@
 """One record, one customer: fold, triggers and attribution joined. Pure: states in, states and effects out."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from streaming import attribution, triggers
 from streaming.arms import assign
-from streaming.asking import ask
+from streaming.asking import NOTHING_SAID, ask
 from streaming.closing import told
 from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.events import Event, OrderProperties
@@ -43,6 +43,7 @@ class Context(Struct, frozen=True):
         watermark_ms: of the record's own partition just before it, or the horizon for timers; None: not known yet.
         wall_ms: the wall clock in live mode, by which staleness is judged; None in replay, where the stream's is.
         paused: an operator stopped new strategies.
+        said: fates of moments that were published although the store forgot them, by request id.
     """
 
     reference: Reference
@@ -51,6 +52,7 @@ class Context(Struct, frozen=True):
     watermark_ms: int | None = None
     wall_ms: int | None = None
     paused: bool = False
+    said: Mapping[str, str] = NOTHING_SAID
 
     def now_ms(self, at_ms: int) -> int:
         """The time it is when something that happened at `at_ms` is decided on."""
@@ -248,7 +250,7 @@ def _done(
 
 def _asked(state: State, moment: triggers.Moment, context: Context, effects: list[Publish], facts: list[Fact]) -> State:
     now_ms = context.now_ms(moment.at_ms)
-    answer = ask(state.row, moment, context.reference, now_ms, context.rules, context.paused)
+    answer = ask(state.row, moment, context.reference, now_ms, context.rules, context.paused, context.said)
     open_ = state.open
     request, suppression = answer.request, answer.suppression
     if suppression is not None:

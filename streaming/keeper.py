@@ -13,7 +13,7 @@ from faust.types import TP
 
 from streaming.catalog_reader import CatalogReader
 from streaming.contracts.errors import Unavailable
-from streaming.contracts.topics import STRATEGIES
+from streaming.contracts.topics import INPUTS, STRATEGIES
 from streaming.keys import seal_field
 from streaming.processor import Processor
 from streaming.reading import Fate
@@ -31,6 +31,10 @@ class Ends(Protocol):
         """The end offsets now."""
         ...
 
+    async def committed(self, *partitions: TP) -> dict[TP, int]:
+        """The committed offsets now, of those that have one."""
+        ...
+
 
 class Keeper:
     """Keeps what its partitions owe."""
@@ -46,18 +50,23 @@ class Keeper:
         self._consumer = consumer
         self._woken = asyncio.Event()
         self.owned: set[int] = set()
+        self.joined = False
+        self._unsure: set[int] = set()
         self.turns: list[Callable[[set[int]], Any]] = []
 
     def assigned(self, partitions: set[int]) -> None:
         """These partitions of every input are ours from now on."""
         self.owned = set(partitions)
+        self.joined = True
         self._processor.drop_caches()
         self._timers.forget()
         self._timers.backlog.hold(self.owned)
+        self._unsure = set(partitions)
         self._woken.set()
 
     def revoked(self) -> None:
         """Nothing is ours until the next assignment."""
+        self.joined = False
         self.owned = set()
         self._processor.drop_caches()
         self._timers.forget()
@@ -76,6 +85,7 @@ class Keeper:
 
     async def _turn(self) -> None:
         owned = set(self.owned)
+        await self._assure(owned)
         numbers = [number for partition in owned for number in self._timers.buckets(partition)]
         await self._processor.sweep(numbers)
         await self._dead_letter_catalog(owned)
@@ -88,6 +98,36 @@ class Keeper:
         for act in self.turns:
             await act(owned)
         await self._timers.catch_up(owned)
+
+    async def sure(self, partition: int) -> None:
+        """Before the first batch of a partition that was assigned."""
+        if partition in self._unsure:
+            await self._assure({partition})
+
+    async def _assure(self, owned: set[int]) -> None:
+        """Redis still is the one that was written to: as new as what was committed, and as it is known here.
+
+        The sign of life says when. None is left while something has to be read again: the first one counts.
+        """
+        processor = self._processor
+        if unsure := owned & self._unsure:
+            for topic in INPUTS:
+                for place, offset in (await self._committed(topic.name, unsure)).items():
+                    processor.floors.reached(topic.name, place.partition, offset)
+            processor.store.forget()
+        await processor.load(owned)
+        settled = [n for n in owned if not processor.floors.behind(processor.store.bucket(n))]
+        if not await processor.store.stamp(settled, processor.wall_ms()):
+            processor.store.forget()
+            await processor.load(owned)
+        self._unsure -= owned
+
+    async def _committed(self, topic: str, partitions: Iterable[int]) -> dict[TP, int]:
+        places = [TP(self._prefix + topic, partition) for partition in partitions]
+        try:
+            return await asyncio.wait_for(self._consumer().committed(*places), ENDS_LIMIT_S)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise Unavailable(f"Kafka: {error!r}") from error
 
     async def _follow_wall(self, owned: set[int]) -> None:
         wall_ms = self._processor.wall_ms()

@@ -5,6 +5,8 @@ from msgspec import Struct
 BUCKETS_FIELD = "buckets"
 PAUSED_FIELD = "paused"
 MIXED_FIELD = "mixed"
+STAMP_FIELD = "t"
+"""Of the home bucket's meta: the wall clock at its owner's last sign of life, milliseconds."""
 
 
 def namespace(topic_prefix: str) -> str:

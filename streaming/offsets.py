@@ -38,6 +38,11 @@ class PrefixLedger:
         """Batches delivered and not yet part of the acknowledged prefix."""
         return len(self._delivered)
 
+    @property
+    def unacked(self) -> int:
+        """Batches delivered and not acknowledged."""
+        return len(self._delivered) - len(self._acked)
+
     def clear(self) -> None:
         """Forget everything: the partition was revoked or its position was moved."""
         self._delivered.clear()

@@ -1,7 +1,7 @@
 """Publishes what the outboxes hold, in order, and says which entries are done."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from aiokafka.errors import InvalidTopicError, KafkaError, MessageSizeTooLargeError
@@ -35,8 +35,11 @@ class Producer(Protocol):
 class Outbox:
     """The way out of Redis into Kafka."""
 
-    def __init__(self, producer: Producer, prefix: str, facts: Facts) -> None:
-        """Publish through this producer, topics with this prefix."""
+    def __init__(
+        self, producer: Producer, prefix: str, facts: Facts, said: Callable[[Publish], bool] = lambda _message: False
+    ) -> None:
+        """Publish through this producer, topics with this prefix, what was not `said` before."""
+        self._said = said
         self._producer = producer
         self._prefix = prefix
         self._facts = facts
@@ -53,7 +56,7 @@ class Outbox:
             Unavailable: Kafka does not take something now; nothing may be cleared.
         """
         listed = [(b, id_, entry) for b, each in entries.items() for id_, entry in each if entry.topic != MERGE]
-        await self.send([entry for _, _, entry in listed])
+        await self.send([entry for _, _, entry in listed if not self._said(entry)])
         done: dict[int, list[str]] = {}
         for bucket, id_, _ in listed:
             done.setdefault(bucket, []).append(id_)

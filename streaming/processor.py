@@ -6,32 +6,28 @@ customer. A crash between the two repeats the batch; buckets that have it skip i
 which lateness is judged, is always the one that belongs to its offset.
 """
 
-import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streaming.contracts.errors import Unavailable
+from streaming.bucket import Bucket
 from streaming.core import Context
 from streaming.effects import MERGE, Fact, Publish, merge_of
 from streaming.facts import Facts
+from streaming.floors import Floors
 from streaming.folding import Folding, count_without_customer, fold_item
 from streaming.keys import offset_field, seal_field, watermark_field
 from streaming.merging import Owned, merge_rows, owners
 from streaming.outbox import Outbox
 from streaming.reading import Incoming, Item, Layout, Reader
+from streaming.recall import Recall
 from streaming.row import applied_key, is_replay, with_applied
-from streaming.store import Refused, Store
+from streaming.store import Store
+from streaming.turns import Turns
 from streaming.writes import Writes
-
-FIRST_WAIT_S = 0.1
-LONGEST_WAIT_S = 5.0
-RACE_WAIT_S = 0.03
-"""After a lost race, at most, at random: two owners must not meet in step."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +61,14 @@ class Rewind(Exception):
         super().__init__(f"Redis has applied less than offset {offset}")
 
 
+async def _nothing(_partition: int) -> None:
+    """Nobody has to make sure of a partition."""
+
+
+async def _nowhere(_topic: str, _partition: int, _offset: int) -> None:
+    """No consumer is there yet."""
+
+
 class Processor:
     """Applies batches to the store, one at a time: a lock orders the topics' batches inside a process.
 
@@ -73,7 +77,8 @@ class Processor:
         wall_ms: the wall clock.
 
     Attributes:
-        waiting: something we depend on did not answer at the last try.
+        rewind: reads a partition again: topic, partition, offset.
+        before_batch: called with the partition before a batch of it is applied, inside the same turn.
         after_batch: called with topic and partition once a batch is sealed, inside the same turn.
     """
 
@@ -85,6 +90,7 @@ class Processor:
         context: Callable[[], Context],
         facts: Facts,
         wall_ms: Callable[[], int],
+        recall: Recall,
     ) -> None:
         """Own the lock; nothing is read yet."""
         self.store = store
@@ -93,15 +99,17 @@ class Processor:
         self.context = context
         self.facts = facts
         self.wall_ms = wall_ms
+        self.recall = recall
+        self.rewind: Callable[[str, int, int], Awaitable[None]] = _nowhere
+        self.before_batch: Callable[[int], Awaitable[None]] = _nothing
         self.after_batch: Callable[[str, int], Awaitable[None]] | None = None
-        self.waiting = False
-        self._lock = asyncio.Lock()
-        self._stale = False
+        self.turns = Turns(store, facts)
+        self.floors = Floors()
         self._rewound: set[tuple[str, int, int]] = set()
 
     def drop_caches(self) -> None:
         """After a rebalance: forget all buckets before the next turn (not amid one)."""
-        self._stale = True
+        self.turns.drop_caches()
         self._rewound.clear()
 
     async def batch(self, batch: Batch) -> None:
@@ -120,39 +128,28 @@ class Processor:
 
     async def persistently(self, act: Callable[[], Awaitable[None]]) -> None:
         """Do it until it is done: what is unavailable is waited for, a lost race is run again."""
-        wait_s = FIRST_WAIT_S
-        while True:
-            async with self._lock:
-                try:
-                    if self._stale:
-                        self._stale = False
-                        self.store.forget()
-                    self.store.trim()
-                    await act()
-                except Refused as error:
-                    self.facts.count("refused_writes")
-                    _log.warning("a race was lost and is run again: %s", error)
-                    self.store.forget()
-                    pause_s = random.uniform(0.0, RACE_WAIT_S)
-                except Unavailable as error:
-                    # Whether Redis wrote is unknown: everything is read again, and leftovers are published first.
-                    self.store.forget()
-                    self.waiting = True
-                    pause_s, wait_s = wait_s, min(2 * wait_s, LONGEST_WAIT_S)
-                    _log.warning("waiting: %s", error)
-                    self.facts.count("redis_errors" if "Redis" in str(error) else "kafka_errors", service="agents")
-                else:
-                    self.waiting = False
-                    return
-            await asyncio.sleep(pause_s)
+        await self.turns.persistently(act)
 
     async def load(self, numbers: Iterable[int]) -> None:
         """Load buckets, and publish what a crash left in their outboxes before anything new."""
-        left = await self.store.load(numbers)
+        missing = [number for number in numbers if not self.store.holds(number)]
+        left = await self.store.load(missing)
         while self.store.recreated:
             _log.warning("%s was deleted and made again: its old offsets are void", self.store.recreated.pop())
+        for number in missing:
+            home = self.store.bucket(number)
+            if older := self.floors.older(home):
+                await self._read_again(home, older)
         if left:
             await self.release(left)
+
+    async def _read_again(self, home: Bucket, older: dict[str, int]) -> None:
+        """Redis came back older: remember what was said meanwhile, then read what it has not applied."""
+        _log.warning("partition %d: Redis has applied %s only and reads again from there", home.number, older)
+        await self.recall.read_back(home.stamp_ms)
+        for topic, sealed in older.items():
+            await self.rewind(topic, home.number, sealed)
+        self.floors.came_back(home)
 
     async def commit(self, all_writes: dict[int, Writes]) -> None:
         """Write, publish, clear."""
@@ -179,10 +176,14 @@ class Processor:
 
     async def _apply(self, batch: Batch) -> None:
         topic, partition = batch.topic, batch.partition
+        await self.before_batch(partition)
         await self.load([partition])
         home = self.store.bucket(partition)
         sealed = home.sealed(topic, partition)
-        if batch.records[0].offset > sealed and (topic, partition, sealed) not in self._rewound:
+        first = batch.records[0].offset
+        if first > sealed and (topic, partition, sealed) not in self._rewound:
+            await self.recall.read_back(home.stamp_ms)
+            self.floors.owe(topic, partition, first)
             self._rewound.add((topic, partition, sealed))
             raise Rewind(sealed)
         fresh = [record for record in batch.records if record.offset >= sealed]
@@ -284,4 +285,5 @@ class Processor:
         if watermark_ms is not None:
             folding.writes.meta[watermark_field(batch.topic, batch.partition)] = str(watermark_ms)
         await self.commit({batch.partition: folding.writes})
+        self.floors.reached(batch.topic, batch.partition, batch.next_offset)
         self.report(folding.told)

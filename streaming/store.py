@@ -5,26 +5,19 @@ version, and the call of a writer who read another one is refused as a whole.
 """
 
 import secrets
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
-
-from redis.asyncio import Redis
 
 from streaming.answering import answering
 from streaming.bucket import Bucket
 from streaming.core import State, decode_state
 from streaming.effects import Publish
-from streaming.installation import Installation
-from streaming.keys import (
-    BucketKeys,
-    incarnation_field,
-    want_prefix,
-    wanted_by,
-)
-from streaming.writes import Writes, decode_entry
+from streaming.keys import incarnation_field
+from streaming.queries import Queries, entries_of
+from streaming.writes import Writes
 
 _SCRIPT = files("streaming.lua").joinpath("apply.lua").read_text("utf-8")
+_STAMP = files("streaming.lua").joinpath("stamp.lua").read_text("utf-8")
 
 
 class Refused(Exception):
@@ -36,7 +29,7 @@ class Refused(Exception):
         super().__init__(f"bucket {bucket}: the version changed since it was read")
 
 
-class Store(Installation):
+class Store(Queries):
     """Buckets in Redis.
 
     Args:
@@ -51,23 +44,22 @@ class Store(Installation):
         self, url: str, prefix: str, buckets: int, incarnations: Mapping[str, str], max_cached: int = 4000
     ) -> None:
         """Connect lazily: nothing is read yet."""
-        super().__init__(Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=5.0), prefix, buckets)
+        super().__init__(url, prefix, buckets)
         self._incarnations = dict(incarnations)
         self._max_cached = max_cached
-        self._keys = [BucketKeys.of(prefix, bucket) for bucket in range(buckets)]
         self._script = self._redis.register_script(_SCRIPT)
+        self._stamp = self._redis.register_script(_STAMP)
         self._cache: dict[int, Bucket] = {}
         self._writer = secrets.token_hex(4)
         self.recreated: set[str] = set()
 
-    @property
-    def bucket_numbers(self) -> range:
-        """All buckets."""
-        return range(self._buckets)
-
     def bucket(self, number: int) -> Bucket:
         """A loaded bucket."""
         return self._cache[number]
+
+    def holds(self, number: int) -> bool:
+        """Whether a bucket is loaded."""
+        return number in self._cache
 
     def forget(self, numbers: Iterable[int] | None = None) -> None:
         """Drop cached buckets; all of them without numbers. They are read again when next needed."""
@@ -77,7 +69,11 @@ class Store(Installation):
     async def load(self, numbers: Iterable[int]) -> dict[int, list[tuple[str, Publish]]]:
         """Read the buckets that are not cached, and what was left in their outboxes, in order of writing.
 
+        What is added to the cache must belong to the same Redis: one that came back older between two readings would
+        give a bucket without the records that another's seal says were applied.
+
         Raises:
+            Refused: a cached bucket is not as it is known.
             Unavailable: Redis does not answer.
         """
         missing = [number for number in numbers if number not in self._cache]
@@ -88,12 +84,19 @@ class Store(Installation):
             for number in missing:
                 reading.hgetall(self._keys[number].meta)
                 reading.hgetall(self._keys[number].outbox)
+            known = list(self._cache.values())
+            for bucket in known:
+                reading.hget(self._keys[bucket.number].meta, "v")
             found = await reading.execute()
+        for bucket, version in zip(known, found[2 * len(missing) :], strict=True):
+            if (version or b"").decode() != bucket.version:
+                raise Refused(bucket.number)
         left: dict[int, list[tuple[str, Publish]]] = {}
-        for number, meta, outbox in zip(missing, found[::2], found[1::2], strict=True):
-            self._cache[number] = Bucket(number, self._current({k.decode(): v.decode() for k, v in meta.items()}))
+        for index, number in enumerate(missing):
+            meta, outbox = found[2 * index], found[2 * index + 1]
+            self._cache[number] = self._current(number, {k.decode(): v.decode() for k, v in meta.items()})
             if outbox:
-                left[number] = _entries(outbox)
+                left[number] = entries_of(outbox)
         return left
 
     async def peek(self, numbers: Iterable[int]) -> dict[int, Bucket]:
@@ -109,18 +112,31 @@ class Store(Installation):
                 reading.hgetall(self._keys[number].meta)
             found = await reading.execute()
         decoded = [{k.decode(): v.decode() for k, v in meta.items()} for meta in found]
-        return {n: Bucket(n, self._current(meta)) for n, meta in zip(listed, decoded, strict=True)}
+        return {n: self._current(n, meta) for n, meta in zip(listed, decoded, strict=True)}
 
-    def _current(self, meta: dict[str, str]) -> dict[str, str]:
+    def _current(self, number: int, meta: dict[str, str]) -> Bucket:
         """Without the offsets and watermarks of topics that were deleted and made again since."""
+        void: list[str] = []
         for topic, now in self._incarnations.items():
             stored = meta.get(incarnation_field(topic))
             if stored is not None and stored != now:
                 self.recreated.add(topic)
-                meta = {
-                    k: v for k, v in meta.items() if not k.startswith((f"o|{topic}|", f"s|{topic}|", f"w|{topic}|"))
-                }
-        return meta
+                void += [k for k in meta if k.startswith((f"o|{topic}|", f"s|{topic}|", f"w|{topic}|"))]
+        return Bucket(number, {k: v for k, v in meta.items() if k not in void}, void)
+
+    async def stamp(self, numbers: Iterable[int], now_ms: int) -> bool:
+        """Leave a sign of life in these cached buckets; False where one is not as it is known.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        async with answering():
+            calls = self._redis.pipeline(transaction=False)
+            for number in numbers:
+                await self._stamp(
+                    keys=[self._keys[number].meta], args=[self._cache[number].version, now_ms], client=calls
+                )
+            return all(await calls.execute())
 
     async def read(self, wanted: Mapping[int, Iterable[str]]) -> None:
         """Read customers of loaded buckets into the cache, in one round trip.
@@ -170,6 +186,7 @@ class Store(Installation):
             for number, writes in all_writes.items():
                 for topic in {field.split("|")[1] for field in writes.meta if field.startswith(("o|", "s|", "w|"))}:
                     writes.meta[incarnation_field(topic)] = self._incarnations.get(topic, "")
+                writes.void = self._cache[number].void
                 arguments = writes.arguments(self._cache[number].version, versions[number])
                 await self._script(keys=self._keys[number].all, args=arguments, client=calls)
             answers = await calls.execute()
@@ -181,7 +198,7 @@ class Store(Installation):
                 refused = number
                 continue
             bucket = self._cache[number]
-            bucket.version = versions[number]
+            bucket.version, bucket.void = versions[number], ()
             bucket.meta |= writes.meta
             added[number] = writes.entries(versions[number])
         if refused is not None:
@@ -216,69 +233,3 @@ class Store(Installation):
                 if listed:
                     removing.hdel(self._keys[number].outbox, *listed)
             await removing.execute()
-
-    async def leftovers(self, numbers: Iterable[int]) -> dict[int, list[tuple[str, Publish]]]:
-        """What lies in these buckets' outboxes, in order of writing."""
-        listed = list(numbers)
-        async with answering():
-            counting = self._redis.pipeline(transaction=False)
-            for number in listed:
-                counting.hlen(self._keys[number].outbox)
-            full = [number for number, count in zip(listed, await counting.execute(), strict=True) if count]
-            left = {}
-            for number in full:
-                left[number] = _entries(await self._redis.hgetall(self._keys[number].outbox))
-        return left
-
-    async def due(self, numbers: Iterable[int], until_ms: int, limit: int) -> dict[int, list[str]]:
-        """Per bucket the customers with a due time at or before `until_ms`, earliest first, at most `limit` each."""
-        listed = list(numbers)
-        async with answering():
-            asking = self._redis.pipeline(transaction=False)
-            for number in listed:
-                asking.zrangebyscore(self._keys[number].due, "-inf", until_ms, start=0, num=limit)
-            found = await asking.execute()
-        return {number: _users(users) for number, users in zip(listed, found, strict=True) if users}
-
-    async def wanting(self, number: int, product_id: str) -> list[str]:
-        """Customers of one bucket who wished for or carted the product."""
-        begin = want_prefix(product_id)
-        async with answering():
-            found = await self._redis.zrangebylex(self._keys[number].wants, b"[" + begin, b"[" + begin + b"\xff")
-        return [wanted_by(member)[1] for member in found]
-
-    async def customers(self, number: int, cursor: int, count: int) -> tuple[int, list[str]]:
-        """Some customers of a bucket and the cursor to go on with; 0 ends. Each is seen at least once."""
-        async with answering():
-            cursor, found = await self._redis.hscan(self._keys[number].rows, cursor, count=count)
-        return int(cursor), _users(found)
-
-    async def wants(self, number: int) -> list[tuple[str, str]]:
-        """Every product and customer of a bucket's index of wished or carted products."""
-        async with answering():
-            found = await self._redis.zrange(self._keys[number].wants, 0, -1)
-        return [wanted_by(member) for member in found]
-
-    async def orders(self, most: int) -> Counter[str]:
-        """Units ordered per product over all buckets, of the `most` ordered of each."""
-        async with answering():
-            asking = self._redis.pipeline(transaction=False)
-            for keys in self._keys:
-                asking.zrevrange(keys.orders, 0, most - 1, withscores=True)
-            found = await asking.execute()
-        total: Counter[str] = Counter()
-        for bucket in found:
-            total.update({product.decode("utf-8", "surrogatepass"): int(units) for product, units in bucket})
-        return total
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._redis.aclose()
-
-
-def _entries(outbox: Mapping[bytes, bytes]) -> list[tuple[str, Publish]]:
-    return [(id_.decode(), decode_entry(outbox[id_])) for id_ in sorted(outbox)]
-
-
-def _users(raw: Iterable[bytes]) -> list[str]:
-    return [user.decode("utf-8", "surrogatepass") for user in raw]

@@ -26,6 +26,7 @@ class Writes:
         self.due_ms: dict[str, int | None] = {}
         self.outbox: list[Publish] = []
         self.wants: dict[bytes, bool] = {}
+        self.void: tuple[str, ...] = ()
         self.meta: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
         self.ordered: Counter[str] = Counter()
@@ -54,6 +55,7 @@ class Writes:
         _pairs(arguments, [(id_, ENTRY.encode(entry)) for id_, entry in self.entries(version)])
         _singles(arguments, [member for member, wanted in self.wants.items() if wanted])
         _singles(arguments, [member for member, wanted in self.wants.items() if not wanted])
+        _singles(arguments, list(self.void))
         _pairs(arguments, list(self.meta.items()))
         _pairs(arguments, list(self.counts.items()))
         _pairs(arguments, list(self.ordered.items()))

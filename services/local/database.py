@@ -112,6 +112,8 @@ class Database:
         progress: Progress,
         fsync: Fsync = "everysec",
         keep_open: Sequence[int] = (),
+        more_lines: str = "",
+        socket: Path | None = None,
     ) -> None:
         """Start Redis without waiting for it: see `wait_until_ready`.
 
@@ -121,6 +123,8 @@ class Database:
             progress: Told what is being done.
             fsync: `everysec` survives a killed process, `always` a dead host as well.
             keep_open: File descriptors held as long as Redis lives.
+            more_lines: For `redis.conf` after ours, of which the last one of a name counts.
+            socket: Where an earlier one of the same home had its socket.
 
         Raises:
             MissingPart: If no redis-server is found or can be downloaded.
@@ -128,19 +132,22 @@ class Database:
         program = find_server(cache, progress)
         home.mkdir(parents=True, exist_ok=True)
         self._short_folder: Path | None = None
-        self.socket = self._place_socket(home)
+        self.socket = self._place_socket(home, socket)
         self.url = f"unix://{self.socket}"
         configuration = home / "redis.conf"
         configuration.write_text(
-            CONFIGURATION.format(socket=self.socket, folder=home, databases=DATABASES, fsync=fsync)
+            CONFIGURATION.format(socket=self.socket, folder=home, databases=DATABASES, fsync=fsync) + more_lines
         )
         progress("starting Redis")
         self.process = ChildProcess("redis", [program, configuration], log=home / "redis.log", keep_open=keep_open)
 
-    def _place_socket(self, home: Path) -> Path:
+    def _place_socket(self, home: Path, before: Path | None) -> Path:
         """Return where the socket goes: beside the data, or in a short folder where that path is too long."""
         path = home / "redis.sock"
-        if len(bytes(path)) > SOCKET_PATH_LIMIT_BYTES:
+        if before is not None and before != path:
+            before.parent.mkdir(mode=0o700, exist_ok=True)
+            self._short_folder, path = before.parent, before
+        elif len(bytes(path)) > SOCKET_PATH_LIMIT_BYTES:
             self._short_folder = Path(tempfile.mkdtemp(prefix="stratagem-"))  # readable by us alone
             path = self._short_folder / "redis.sock"
         path.unlink(missing_ok=True)  # left by a server that was killed

@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from services.local.broker import Broker, pick_free_ports, pick_usual_ports
+from services.local.broker import Broker, PickPorts, pick_free_ports, pick_usual_ports
 from services.local.database import Database, Fsync
 from services.local.process import MissingPart
 
@@ -84,29 +84,50 @@ class LocalStack:
             if self._fresh:
                 for part in ("kafka", "redis"):
                     shutil.rmtree(self._home / part, ignore_errors=True)
+            self._locked = lock.descriptor
             # Processes run side by side by themselves: Redis comes up while Kafka starts. No threads are needed.
-            self.database = Database(
-                self._home / "redis",
-                cache=self._cache,
-                progress=self._progress,
-                fsync=self._fsync,
-                keep_open=[lock.descriptor],
-            )
-            started.callback(self.database.stop)
-            self.broker = Broker(
-                self._home / "kafka",
-                cache=self._cache,
-                progress=self._progress,
-                keep_open=[lock.descriptor],
-                # Users point their programs at a stack that is kept; demo and tests leave the usual port to it.
-                pick_ports=pick_free_ports if self._fresh else pick_usual_ports,
-            )
-            started.callback(self.broker.stop)
+            self.database = self._new_database("")
+            started.callback(lambda: self.database.stop())
+            # Users point their programs at a stack that is kept; demo and tests leave the usual port to it.
+            self.broker = self._new_broker(pick_free_ports if self._fresh else pick_usual_ports)
+            started.callback(lambda: self.broker.stop())
             self.database.wait_until_ready()
             self.endpoints = Endpoints(kafka_bootstrap=self.broker.bootstrap, redis_url=self.database.url)
             self._progress("Kafka and Redis answer")
             self._started = started.pop_all()
         return self
+
+    def _new_database(self, more_lines: str, socket: Path | None = None) -> Database:
+        return Database(
+            self._home / "redis",
+            cache=self._cache,
+            progress=self._progress,
+            fsync=self._fsync,
+            keep_open=[self._locked],
+            more_lines=more_lines,
+            socket=socket,
+        )
+
+    def _new_broker(self, pick_ports: PickPorts) -> Broker:
+        return Broker(
+            self._home / "kafka",
+            cache=self._cache,
+            progress=self._progress,
+            keep_open=[self._locked],
+            pick_ports=pick_ports,
+        )
+
+    def start_database(self, more_lines: str = "") -> None:
+        """Start Redis again, with its data and at its address, after it was stopped or killed."""
+        self.database.stop()
+        self.database = self._new_database(more_lines, self.database.socket)
+        self.database.wait_until_ready()
+
+    def start_broker(self) -> None:
+        """Start Kafka again, with its data and at its address, after it was stopped or killed."""
+        self.broker.stop()
+        port = int(self.broker.bootstrap.rpartition(":")[2])
+        self.broker = self._new_broker(lambda: (port, pick_free_ports()[1]))
 
     def check(self) -> None:
         """Raise `ProcessDied`, with the last lines of its log, if either has ended by itself."""

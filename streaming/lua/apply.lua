@@ -4,7 +4,7 @@
 --       6 wants: product -> customers (sorted set with equal scores, ordered by member),
 --       7 units ordered per product (sorted set)
 -- ARGV: 1 the version that was read, '' for a bucket that does not exist; 2 the new version, never used before;
---       then twelve sections, each a count followed by that many items (the width is the number of values of an item).
+--       then thirteen sections, each a count followed by that many items (the width is the number of values of an item).
 -- Returns {1} when written, {0, version found} when another writer was faster: then nothing is changed.
 
 local found = redis.call('HGET', KEYS[1], 'v') or ''
@@ -31,6 +31,7 @@ section(1, function(user) redis.call('ZREM', KEYS[4], user) end)
 section(2, function(id, entry) redis.call('HSET', KEYS[5], id, entry) end)
 section(1, function(member) redis.call('ZADD', KEYS[6], 0, member) end)
 section(1, function(member) redis.call('ZREM', KEYS[6], member) end)
+section(1, function(field) redis.call('HDEL', KEYS[1], field) end)
 section(2, function(field, value) redis.call('HSET', KEYS[1], field, value) end)
 section(2, function(field, amount) redis.call('HINCRBY', KEYS[1], field, amount) end)
 section(2, function(product, units) redis.call('ZINCRBY', KEYS[7], units, product) end)

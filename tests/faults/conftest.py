@@ -1,14 +1,16 @@
 """Fixtures of the faults: worlds with the recorded input in them, and the run of it that nobody disturbs."""
 
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.local.stack import Endpoints
+from services.local.stack import Endpoints, LocalStack
 from services.settings import AgentsSettings
 from tests.faults.bench import FaultWorld
 from tests.faults.canonical import Outcome, broken
@@ -27,6 +29,15 @@ soak = pytest.mark.skipif(not os.environ.get("STRATAGEM_SOAK"), reason="a longer
 def recorded() -> Recording:
     """The recorded input of all faults."""
     return recording(partitions=PARTITIONS)
+
+
+@pytest.fixture(scope="session")
+def own_stack(stratagem_home: Path) -> Iterator[LocalStack]:
+    """A Kafka and a Redis that a test may kill, fill and start again; nobody else's."""
+    home = stratagem_home / "test" / f"outages-{os.getpid()}"
+    with LocalStack(home, fresh=True, progress=lambda _said: None, cache=stratagem_home / "cache") as running:
+        yield running
+    shutil.rmtree(home)
 
 
 @pytest.fixture(scope="session")

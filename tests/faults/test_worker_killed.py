@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from services.worker import GROUP
+from services.watchdog import WORKERS
 from streaming.contracts.topics import STRATEGIES
 from tests.faults.conftest import MakeBench
 from tests.faults.nursery import Nursery
@@ -84,7 +84,7 @@ def killed_and_followed(workers: WorkerBench, trap: str, guard: str = "") -> Non
     doomed = workers.fork(guard + trap)
     assert doomed.wait(120) == -signal.SIGKILL
     assert workers.committed() < COUNT
-    workers.world.bury(GROUP)
+    workers.world.bury(WORKERS)
     workers.fork(guard, seed=1)
     workers.wait(workers.answered, "everything answered")
     workers.stop()

@@ -12,7 +12,7 @@ from kafka import TopicPartition
 
 from services.clients import group_consumer, topic_name, whole_topic_consumer
 from services.settings import WorkerSettings
-from services.worker import GROUP
+from services.watchdog import WORKERS
 from streaming.contracts.kinds import KIND_NAMES
 from streaming.contracts.strategies import StrategyRequest
 from streaming.contracts.topics import REQUESTS, STRATEGIES, SUPPRESSIONS, TopicSpec
@@ -100,7 +100,7 @@ class WorkerBench:
 
     def committed(self) -> int:
         """How many requests the group has committed."""
-        consumer = group_consumer(self.settings, GROUP, [])
+        consumer = group_consumer(self.settings, WORKERS, [])
         name = topic_name(self.settings, REQUESTS)
         places = [TopicPartition(name, number) for number in range(self.settings.partitions)]
         found = sum(consumer.committed(place) or 0 for place in places)

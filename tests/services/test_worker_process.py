@@ -17,7 +17,7 @@ from kafka import TopicPartition
 from services.clients import group_consumer
 from services.local.stack import Endpoints
 from services.settings import WorkerSettings
-from services.worker import GROUP
+from services.watchdog import WORKERS
 from streaming.contracts import codec
 from streaming.contracts.strategies import Strategy
 from streaming.contracts.topics import REQUESTS, STRATEGIES
@@ -109,7 +109,7 @@ def test_killed_amid_its_work_no_request_is_lost_or_answered_twice_differently(b
 def _until_committed(bench: Bench, count: int) -> None:
     """Wait until the group has committed so many requests."""
     give_up = time.monotonic() + PATIENCE_S
-    consumer = group_consumer(bench.settings, GROUP, [])
+    consumer = group_consumer(bench.settings, WORKERS, [])
     name = bench.settings.topic_prefix + REQUESTS.name
     partitions = [TopicPartition(name, number) for number in range(bench.settings.partitions)]
     while sum(consumer.committed(partition) or 0 for partition in partitions) < count:

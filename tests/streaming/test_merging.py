@@ -27,6 +27,7 @@ from streaming.open_state import Echo, OpenState, Windows
 from streaming.outbox import Outbox
 from streaming.processor import Batch, Processor
 from streaming.reading import Layout
+from streaming.recall import Recall
 from streaming.reference import Reference
 from streaming.row import Row
 from streaming.rules import Rules
@@ -146,7 +147,8 @@ def claimed_ms() -> dict[str, int]:
 def process(store: Store) -> tuple[Processor, Keeper]:
     """A processor and its keeper, as a process has them at its start."""
     layout = Layout(BUCKETS, PARTITIONS, ClockRules("replay", 0))
-    processor = Processor(store, Outbox(Taking(), "", Silent()), layout, lambda: CONTEXT, Silent(), lambda: AT_MS)
+    outbox, recall = Outbox(Taking(), "", Silent()), Recall(dict, "")
+    processor = Processor(store, outbox, layout, lambda: CONTEXT, Silent(), lambda: AT_MS, recall)
     catalog: Any = SimpleNamespace(bad=[])
     consumer: Any = SimpleNamespace()
     keeper = Keeper(processor, Timers(processor), catalog, "", lambda: consumer)

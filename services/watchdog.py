@@ -1,0 +1,130 @@
+"""Watches a service that has a loop of its own, and ends the process when its work stands still."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from services.health import Health
+from services.liveness import CHECK_EVERY_S, Watch, standing
+from services.settings import UpdaterSettings, WorkerSettings
+from services.worker_sending import Stopped, waited_for
+from streaming.contracts.topics import REQUESTS, REWARDS
+
+WORKERS = "workers"
+"""Consumer group, after the prefix: workers share the partitions of `strategy.requests`."""
+STANDS_AFTER_S = 300.0
+"""Without a turn or a commit for so long a service is taken for dead; a large base on a CPU takes minutes a batch."""
+END_WAIT_S = 30.0
+
+LOG = logging.getLogger(__name__)
+
+
+class Watchdog(threading.Thread):
+    """A thread that looks every few seconds.
+
+    Args:
+        waiting: whether something the service depends on is known not to answer.
+        owned: partitions that are ours; while there are none, any counts.
+        end: asks the loop to end; where it does not within the grace, the process ends hard.
+
+    Attributes:
+        stuck: whether the work stood still: then the process ends with another code than 0.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        health: Health,
+        *,
+        waiting: Callable[[], bool],
+        owned: Callable[[], set[int]],
+        end: Callable[[], None],
+    ) -> None:
+        """A daemon thread, not started."""
+        super().__init__(name="watchdog", daemon=True)
+        self._watch, self._health = watch, health
+        self._waiting, self._owned, self._end = waiting, owned, end
+        self._done = threading.Event()
+        self.stuck = False
+
+    def run(self) -> None:
+        """Look every few seconds, until the work stands still."""
+        try:
+            why = self._until_stuck()
+        finally:
+            self._watch.close()
+        if why:
+            self._give_up(why)
+
+    def _until_stuck(self) -> str:
+        pause_s = 0.0  # the first look is at once
+        while not self._done.wait(pause_s):
+            pause_s = CHECK_EVERY_S
+            if self._waiting():
+                self._health.beat()
+            found = self._watch.look(waiting=self._waiting())
+            ours = self._owned()
+            stuck = {place for place in found.stuck if not ours or place[1] in ours} if found else set()
+            if stuck and not self._waiting():
+                return standing(stuck)
+        return ""
+
+    def close(self) -> None:
+        """Look no more; returns once it has disconnected."""
+        self._done.set()
+        if self.is_alive():
+            self.join(END_WAIT_S)
+
+    def _give_up(self, why: str) -> None:
+        self.stuck = True
+        self._health.stands(why)
+        LOG.error("%s: ending, to be started again", why)
+        self._end()
+        if not self._done.wait(END_WAIT_S):
+            os._exit(1)  # the loop itself hangs; Kafka and Redis hold everything
+
+
+def guarded(run: Callable[[], None], watchdog: Watchdog) -> int:
+    """Run a loop under its watchdog; the exit code of the process."""
+    watchdog.start()
+    try:
+        run()
+    except Stopped as stopped:
+        LOG.info("stopped while %s was unavailable", stopped)
+    finally:
+        watchdog.close()
+    return 1 if watchdog.stuck else 0
+
+
+def over_worker(
+    settings: WorkerSettings, health: Health, owned: Callable[[], set[int]], stop: threading.Event
+) -> Watchdog:
+    """Not started: what the workers' group has committed moves while requests come."""
+    watch = Watch(
+        settings,
+        "worker",
+        [REQUESTS],
+        group=settings.group_prefix + WORKERS,
+        applied=lambda _topic, _partition: None,
+        health=health,
+        patience_s=STANDS_AFTER_S,
+    )
+    return Watchdog(watch, health, waiting=lambda: bool(waited_for), owned=owned, end=stop.set)
+
+
+def over_updater(
+    settings: UpdaterSettings, health: Health, learned: Callable[[], int], stop: threading.Event
+) -> Watchdog:
+    """Not started: the offset that was learned to moves while rewards come."""
+    watch = Watch(
+        settings,
+        "updater",
+        [REWARDS],
+        group=None,
+        applied=lambda _topic, _partition: learned(),
+        health=health,
+        redis=False,
+        patience_s=STANDS_AFTER_S,
+    )
+    return Watchdog(watch, health, waiting=lambda: bool(waited_for), owned=lambda: {0}, end=stop.set)

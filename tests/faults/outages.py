@@ -1,0 +1,81 @@
+"""What the tests of outages share: a moment to do something at, a process's own words, HTTP answers."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.faults.bench import FaultWorld
+from tests.faults.processes import Agents
+
+SMALL = "20"
+"""Records per fetch, so that a run has many batches and a fault falls amid them."""
+
+_HELD = """
+import asyncio
+from pathlib import Path
+from {module} import {owner}
+_real, _left = {owner}.{method}, {after}
+
+async def _held(self, *args, **kwargs):
+    global _left
+    _left -= 1
+    if _left == 0:
+        Path({at!r}).touch()
+        while not Path({go!r}).exists():
+            await asyncio.sleep(0.05)
+    return await _real(self, *args, **kwargs)
+
+{owner}.{method} = _held
+"""
+
+
+class Moment:
+    """A call inside the agents that waits until the test has done something."""
+
+    def __init__(self, folder: Path, module: str, owner: str, method: str, after: int) -> None:
+        """Hold the `after`-th call of a method."""
+        self._at, self._go = folder / f"{method}.at", folder / f"{method}.go"
+        self.trap = _HELD.format(
+            module=module, owner=owner, method=method, after=after, at=str(self._at), go=str(self._go)
+        )
+
+    def reached(self) -> bool:
+        """Whether the call waits."""
+        return self._at.exists()
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        self._go.touch()
+
+
+def publication(world: FaultWorld, after: int = 12) -> Moment:
+    """Rows and outbox are written, nothing of this batch is published."""
+    return Moment(world.log.parent, "streaming.outbox", "Outbox", "publish", after)
+
+
+def applied_share(world: FaultWorld, share: float) -> Callable[[], bool]:
+    """Whether at least this share of the input was applied."""
+    wanted = share * sum(world.ends_of.values())
+
+    def look() -> bool:
+        return sum(sum(each.values()) for each in world.books().offsets.values()) >= wanted
+
+    return look
+
+
+def health(world: FaultWorld, process: Agents, path: str) -> tuple[int, str]:
+    """The status and the words at `/-/healthy` or `/-/ready`."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{world.ports[process.pid]}{path}", timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.read().decode()
+    except OSError:
+        return 0, "does not answer"
+
+
+def words(world: FaultWorld) -> str:
+    """The log of the world's processes."""
+    return world.log.read_text("utf-8", "replace")
