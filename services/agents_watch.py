@@ -36,7 +36,7 @@ class AgentsWatch:
     async def run(self) -> str:
         """Return why the process has to end, in words."""
         while True:
-            waiting = self._agents.processor.turns.waiting
+            waiting = self._agents.processor.waiting
             found = await asyncio.to_thread(self._watch.look, waiting=waiting)
             if found is not None:
                 if reason := self._topics_changed(found.topics):
@@ -64,7 +64,7 @@ class AgentsWatch:
 
     def _stands(self, found: Look) -> str:
         """Partitions that are ours, or any while we own none, stand still; not while something is waited for."""
-        if self._agents.processor.turns.waiting:
+        if self._agents.processor.waiting:
             return ""
         ours = self._agents.keeper.owned
         stuck = {place for place in found.stuck if not ours or place[1] in ours}

@@ -107,6 +107,11 @@ class Processor:
         self.floors = Floors()
         self._rewound: set[tuple[str, int, int]] = set()
 
+    @property
+    def waiting(self) -> bool:
+        """Something we depend on did not answer at the last try."""
+        return self.turns.waiting
+
     def drop_caches(self) -> None:
         """After a rebalance: forget all buckets before the next turn (not amid one)."""
         self.turns.drop_caches()
