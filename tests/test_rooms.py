@@ -26,8 +26,11 @@ EDGE_MODULES = {
     "streaming.outbox",
     "streaming.popularity",
     "streaming.processor",
+    "streaming.queries",
     "streaming.reaching",
+    "streaming.recall",
     "streaming.timers",
+    "streaming.turns",
 }
 
 # The demo's own eyes beside the shop: they measure the whole from outside and are never imported by the shop's process.
