@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import numpy as np
 
 from model.explain import explain
@@ -120,8 +119,3 @@ def decision_tokens(spelling: Spelling, request: StrategyRequest, decision: Mapp
         path = spelling.tag(places[value]) if slot in pointed else spelling.value_path(request.kind, slot, value)
         count += len(spelling.slot(slot)) + len(path)
     return count
-
-
-def encode(strategy: Strategy) -> bytes:
-    """The bytes that are stored and published."""
-    return msgspec.json.encode(strategy)

@@ -14,10 +14,11 @@ import msgspec
 
 from services import metrics
 from services.settings import WorkerSettings
-from services.worker_answers import Answerer, encode
+from services.worker_answers import Answerer
 from services.worker_intake import Ask, Pace, Record, bug_letter, is_late, refusal, suppression, take
 from services.worker_sending import Sender, Stopped, patiently
 from services.worker_store import AnswerStore
+from streaming.contracts.carrying import carrying
 from streaming.contracts.strategies import Strategy, Suppression
 from streaming.contracts.topics import STRATEGIES, SUPPRESSIONS
 from streaming.effects import Publish
@@ -126,7 +127,9 @@ class Batch:
 
 
 def _encoded(asks: Sequence[Ask], strategies: Sequence[Strategy]) -> list[tuple[Ask, bytes]]:
-    return [(ask, encode(strategy)) for ask, strategy in zip(asks, strategies, strict=True)]
+    """Each with its request in the bytes in which it came: a newer agent's fields go on to whoever knows them."""
+    pairs = zip(asks, strategies, strict=True)
+    return [(ask, carrying(strategy, "request", ask.record.value or b"")) for ask, strategy in pairs]
 
 
 def _effect(ask: Ask, answer: bytes) -> Publish:

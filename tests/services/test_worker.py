@@ -18,11 +18,12 @@ from model.policy import propensity
 from services import metrics
 from services.local.stack import Endpoints
 from services.settings import WorkerSettings
-from services.worker_answers import Answerer, encode
+from services.worker_answers import Answerer
 from services.worker_intake import Ask, Record, take
 from services.worker_serving import ServingTable
 from services.worker_store import AnswerStore
 from streaming.contracts import codec
+from streaming.contracts.codec import encode
 from streaming.contracts.ids import strategy_id
 from streaming.contracts.kinds import GRAMMARS, KIND_NAMES, Arm
 from streaming.contracts.strategies import Strategy, StrategyRequest, Suppression

@@ -16,7 +16,7 @@ from streaming.contracts import topics
 
 _known = topics.INPUTS
 _older = tuple(each for each in _known if each.name != "ads.events")
-for _module in list(sys.modules.values()):
+for _module in [each for name, each in sys.modules.items() if name.startswith(("streaming", "services"))]:
     for _name, _value in list(getattr(_module, "__dict__", {}).items()):
         if _value is _known:
             setattr(_module, _name, _older)
