@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from streaming.contracts.topics import ADS_EVENTS, SHOP_EVENTS
 from tests.streaming.conftest import MakeWorld
 from tests.streaming.edge_world import START, World
@@ -48,6 +50,7 @@ def _opened(row: dict[str, Any]) -> int:
     return len(row["profile"].get("touches", {}))
 
 
+@pytest.mark.slow
 def test_an_upgrade_that_adds_a_topic_loses_nothing(make_world: MakeWorld) -> None:
     """Old agents alone, old beside new, new alone: what is said of the new topic waits for those who know it."""
     world = make_world(partitions=4)
