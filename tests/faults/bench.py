@@ -110,15 +110,15 @@ class FaultWorld(World):
         client.remove_group_members(group, members)
         client.close()
 
-    def metrics(self, process: Agents) -> dict[str, float]:
-        """What a process tells at `/metrics`: every sample of ours, summed over its labels."""
+    def metrics(self, process: Agents) -> defaultdict[str, float]:
+        """What a process tells at `/metrics`: every sample of ours, summed over its labels; 0 for what it does not tell."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[process.pid]}/metrics", timeout=30) as response:
             text = response.read().decode()
         summed: defaultdict[str, float] = defaultdict(float)
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 summed[sample.name.removeprefix("stratagem_")] += sample.value
-        return dict(summed)
+        return summed
 
     # -- out
 
