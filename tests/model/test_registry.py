@@ -1,5 +1,6 @@
 """The registry: immutable names, verified content, nothing outside its address."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -114,3 +115,20 @@ def test_pruning_keeps_what_is_named(tmp_path: Path) -> None:
     assert registry.prune("critic", {versions[2]}) == versions[:2]
     assert registry.names("critic") == versions[2:]
     assert registry.prune("adapter", set()) == []
+
+
+def test_a_copy_put_back_serves_what_it_holds(tmp_path: Path) -> None:
+    """As docs/operations.md says: a copy of the files at the same address; what came after the copy is refused."""
+    address, safe = tmp_path / "registry", tmp_path / "safe"
+    registry = Registry(str(address), tmp_path / "cache")
+    before = published(registry, tmp_path / "out", 1)
+    shutil.copytree(address, safe)
+    after = published(registry, tmp_path / "out", 2, b"later weights")
+    shutil.rmtree(address)
+    shutil.copytree(safe, address)
+    restored = Registry(str(address), tmp_path / "cache")
+    assert (restored.fetch(before) / "critic.safetensors").read_bytes() == b"weights"
+    assert restored.manifest(before.name).version == before
+    assert restored.names("critic") == [before.name]
+    with pytest.raises(BadEvent, match="a version of this registry"):
+        restored.fetch(after)
