@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class Agents:
 
 def _run(trap: str, environ: dict[str, str], log: str) -> None:
     """Inside the fork: the log takes both outputs, then the trap, then the product's main."""
+    threading.Thread(target=_follow, daemon=True).start()
     at = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(at, stream.fileno())
@@ -72,3 +74,11 @@ def _run(trap: str, environ: dict[str, str], log: str) -> None:
 
     exec(trap, {"__name__": "trap"})  # noqa: S102 -- a test's own code
     sys.exit(main(load(AgentsSettings, os.environ)))
+
+
+def _follow() -> None:
+    """End with the tests, however they end."""
+    tests = multiprocessing.parent_process()
+    assert tests is not None
+    tests.join()
+    os.kill(os.getpid(), signal.SIGKILL)
