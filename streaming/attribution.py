@@ -65,7 +65,7 @@ def on_event(state: OpenState, event: Event, catalog: Catalog, watermark_ms: int
     unbooked = misfits(state, folded, event)
     if folded == state:
         return Step(state, unbooked=unbooked)
-    step = bounded_early(_corrected(folded, event.message_id, windows), windows)
+    step = bounded_early(_corrected(folded, event.message_id, windows, event.at_ms), windows)
     return replace(step, unbooked=unbooked) if unbooked else step
 
 
@@ -144,14 +144,21 @@ def _joined(state: OpenState, new: OpenStrategy, windows: Windows) -> OpenState:
     return replace(state, strategies=tuple(strategies), early=rest)
 
 
-def _corrected(state: OpenState, cause: str, windows: Windows) -> Step:
-    """Corrections of what has been published already and now reads otherwise."""
-    if not any(s.stage == "closed" for s in state.strategies):
+def _corrected(state: OpenState, cause: str, windows: Windows, since_ms: int | None = None) -> Step:
+    """Corrections of what has been published already and now reads otherwise.
+
+    Args:
+        since_ms: the facts differ from then on at most: what was published up to an earlier moment stands.
+    """
+    touched = {
+        s.strategy_id for s in state.strategies if s.stage == "closed" and (since_ms is None or since_ms < s.cutoff_ms)
+    }
+    if not touched:
         return Step(state)
     view = View(state, windows)
     rewards: list[Reward] = []
     kept = tuple(
-        _recomputed(s, state, view, s.cutoff_ms, cause, windows, rewards) if s.stage == "closed" else s
+        _recomputed(s, state, view, s.cutoff_ms, cause, windows, rewards) if s.strategy_id in touched else s
         for s in state.strategies
     )
     return Step(replace(state, strategies=kept), tuple(rewards))

@@ -49,10 +49,12 @@ def order_of(event: Event, properties: OrderProperties, catalog: Catalog, defaul
         BadEvent: an amount that cannot be minor units of the currency, or all lines together over `MAX_MINOR`.
     """
     lines = tuple(_line(line, properties.currency, catalog, default_margin_pct) for line in properties.products)
-    whole = sum(sold(line).revenue_minor + discounted(line) for line in lines)
-    lost = sum(abs(sold(line).margin_minor) for line in lines)
-    if max(whole, lost) > MAX_MINOR:
-        raise BadEvent("properties.products", max(whole, lost), f"at most {MAX_MINOR} minor units in all")
+    whole = 0
+    for line in lines:
+        per_unit = max(line.unit_price_minor + line.unit_discount_minor, abs(line.unit_margin_minor))
+        whole += line.quantity * per_unit
+    if whole > MAX_MINOR:
+        raise BadEvent("properties.products", whole, f"at most {MAX_MINOR} minor units in all")
     return Order(
         order_id=properties.order_id,
         at_ms=event.at_ms,
