@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import faust
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -28,6 +28,20 @@ class Fetched(list[Any]):
     """The records of one fetch of one partition, in order; `epoch` tells whether the partition was sought since."""
 
     epoch: int = 0
+
+
+class Gap(NamedTuple):
+    """Offsets of a partition between which no record is left to read.
+
+    Args:
+        since: every record before it was acknowledged, now or earlier; None: there was none to begin with.
+        upto: the next offset that may be a record.
+        epoch: of the partition, ended by any seek.
+    """
+
+    since: int | None
+    upto: int
+    epoch: int
 
 
 class BatchSchema(faust.Schema[Any, Any]):
@@ -49,6 +63,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Stock Faust without tables takes round-robin, which splits a customer's topics between workers.
         consumer._partition_assignment_strategy = [RangePartitionAssignor]  # noqa: SLF001 -- read at its start only
+        # A publisher's transaction that was aborted never happened; stock Faust reads it where it writes none itself.
+        consumer._isolation_level = "read_committed"  # noqa: SLF001 -- read at its start only
         return consumer
 
 
@@ -60,6 +76,7 @@ class BatchConsumer(driver.Consumer):
         self._ledgers: defaultdict[TP, PrefixLedger] = defaultdict(PrefixLedger)
         self.epochs: defaultdict[TP, int] = defaultdict(int)
         self._rewound: dict[TP, int] = {}
+        self._asked: list[tuple[tuple[TP, ...], asyncio.Future[dict[TP, Gap]]]] = []
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
@@ -73,6 +90,7 @@ class BatchConsumer(driver.Consumer):
         """
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait())  # the seek of a rebalance is over then
+        await self._answer()
         generation, epochs = self.app.consumer_generation_id, dict(self.epochs)
         records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
@@ -94,6 +112,39 @@ class BatchConsumer(driver.Consumer):
                         break  # revoked or rewound while Faust took the records before: those were fetched earlier
                     self._ledgers[tp].deliver(message.offset)
                     yield tp, message
+
+    async def gaps(self, *places: TP) -> dict[TP, Gap]:
+        """Where these partitions have nothing more to read: behind a transaction's marker, or records that expired.
+
+        Partitions with a batch in flight are left out. Answered between two fetches: then what was fetched has been
+        delivered.
+        """
+        answer: asyncio.Future[dict[TP, Gap]] = asyncio.get_running_loop().create_future()
+        self._asked.append((places, answer))
+        return await answer
+
+    async def _answer(self) -> None:
+        asked, self._asked = self._asked, []
+        for places, answer in asked:
+            since = {tp: self._since(tp) for tp in places if tp in self.assignment()}
+            found = {}
+            try:
+                for tp, offset in since.items():
+                    if not self._ledgers[tp].in_flight and (upto := await self.position(tp)) is not None:
+                        found[tp] = Gap(offset, upto, self.epochs[tp])
+            except KafkaError as error:  # amid a rebalance
+                self.log.info("no position: %r", error)
+            if not answer.done():
+                answer.set_result(found)
+
+    def _since(self, tp: TP) -> int | None:
+        """The next offset after what is acknowledged, else where reading began; None: at the first record there is."""
+        acknowledged = self._ledgers[tp].position()
+        return acknowledged if acknowledged is not None else self._rewound.get(tp, self._committed_offset.get(tp))
+
+    async def skip(self, tp: TP, offset: int) -> None:
+        """Commit that there is nothing to read before an offset."""
+        await self._commit_offsets({tp: offset}, start_new_transaction=False)
 
     def _messages(self, tp: TP, batch: list[Any]) -> Iterable[ConsumerMessage]:
         """The batch as one message, or one each for the records of a topic that is not read in batches."""

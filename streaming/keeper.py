@@ -5,12 +5,13 @@ One turn every second, and at once after an assignment; always inside the proces
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from streaming.batches import Gap
 from streaming.catalog_reader import CatalogReader
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import INPUTS, STRATEGIES
@@ -35,6 +36,19 @@ class Ends(Protocol):
         """The committed offsets now, of those that have one."""
         ...
 
+    @property
+    def epochs(self) -> Mapping[TP, int]:
+        """Per partition a number that any seek raises."""
+        ...
+
+    async def gaps(self, *places: TP) -> dict[TP, Gap]:
+        """Where there is nothing more to read."""
+        ...
+
+    async def skip(self, tp: TP, offset: int) -> None:
+        """Commit that there is nothing to read before an offset."""
+        ...
+
 
 class Keeper:
     """Keeps what its partitions owe."""
@@ -53,11 +67,13 @@ class Keeper:
         self.joined = False
         self._unsure: set[int] = set()
         self.turns: list[Callable[[set[int]], Any]] = []
+        self._gaps: asyncio.Future[dict[TP, Gap]] | None = None
 
     def assigned(self, partitions: set[int]) -> None:
         """These partitions of every input are ours from now on."""
         self.owned = set(partitions)
         self.joined = True
+        self._gaps = None
         self._processor.drop_caches()
         self._timers.forget()
         self._timers.backlog.hold(self.owned)
@@ -68,6 +84,7 @@ class Keeper:
         """Nothing is ours until the next assignment."""
         self.joined = False
         self.owned = set()
+        self._gaps = None
         self._processor.drop_caches()
         self._timers.forget()
 
@@ -89,6 +106,7 @@ class Keeper:
         numbers = [number for partition in owned for number in self._timers.buckets(partition)]
         await self._processor.sweep(numbers)
         await self._dead_letter_catalog(owned)
+        await self._skip_gaps(owned)
         if unasked := self._timers.backlog.unasked:
             self._timers.backlog.ask(
                 {place.partition: end for place, end in await self._ends(STRATEGIES.name, unasked)}
@@ -128,6 +146,39 @@ class Keeper:
             return await asyncio.wait_for(self._consumer().committed(*places), ENDS_LIMIT_S)
         except (KafkaError, OSError, TimeoutError) as error:
             raise Unavailable(f"Kafka: {error!r}") from error
+
+    async def _skip_gaps(self, owned: set[int]) -> None:
+        """Seal what no record fills up to a partition's end: markers of transactions, records that expired unread.
+
+        Without it such a partition would count as not read for ever, and no horizon would close on it. The consumer answers
+        when it has time, which may be after this turn: it may be waiting for the turn itself.
+        """
+        await self._processor.load(owned)
+        if self._gaps is not None and self._gaps.done():
+            gaps, self._gaps = self._gaps.result(), None
+            for place, gap in gaps.items():
+                await self._skip(place, gap)
+        if self._gaps is None:
+            behind = [
+                place
+                for topic in (*CLOCKED, STRATEGIES.name)
+                for place, end in await self._ends(topic, owned)
+                if self._timers.sealed(topic, place.partition) < end
+            ]
+            if behind:
+                self._gaps = asyncio.ensure_future(self._consumer().gaps(*behind))
+
+    async def _skip(self, place: TP, gap: Gap) -> None:
+        topic = place.topic.removeprefix(self._prefix)
+        await self._processor.load([place.partition])
+        sealed = self._timers.sealed(topic, place.partition)
+        if gap.since is not None and sealed < gap.since:
+            return  # Redis is older than what was acknowledged: the records between are to be read again
+        if sealed < gap.upto and self._consumer().epochs[place] == gap.epoch:
+            writes = Writes()
+            writes.meta[seal_field(topic, place.partition)] = str(gap.upto)
+            await self._processor.commit({place.partition: writes})
+            await self._consumer().skip(place, gap.upto)
 
     async def _follow_wall(self, owned: set[int]) -> None:
         wall_ms = self._processor.wall_ms()

@@ -1,5 +1,6 @@
 """Small requests, strategies and events for the tests of attribution; times are hours after a fixed moment."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -120,6 +121,12 @@ def strategy(
         checks=(),
         request=asked,
     )
+
+
+def moved(made: Strategy, user: str, at: datetime, until: datetime) -> Strategy:
+    """The strategy as one of another customer's, issued at another time."""
+    asked = msgspec.structs.replace(made.request, user_id=user, issued_at=at)
+    return msgspec.structs.replace(made, user_id=user, issued_at=at, valid_until=until, request=asked)
 
 
 def echo(name: str, of: Strategy, hours: float, message_id: str = "", **more: Any) -> Event:

@@ -15,7 +15,6 @@ from typing import Any, cast
 import pytest
 import redis
 from kafka import KafkaProducer
-from msgspec.structs import replace
 
 from services.clients import admin, producer, redis_client, topic_name, whole_topic_consumer
 from services.settings import AgentsSettings
@@ -101,10 +100,7 @@ class World:
 
     def strategy(self, user: str, number: int, at: datetime = START, valid_h: float = 1.0) -> Strategy:
         """Publish a strategy that recommends p1 to a customer, as the model worker would, and return it."""
-        made = attribution_samples.strategy(number)
-        asked = replace(made.request, user_id=user, issued_at=at)
-        until = at + timedelta(hours=valid_h)
-        made = replace(made, user_id=user, issued_at=at, valid_until=until, request=asked)
+        made = attribution_samples.moved(attribution_samples.strategy(number), user, at, at + timedelta(hours=valid_h))
         self.send(STRATEGIES, user.encode(), encode(made))
         self.flush()
         return made

@@ -16,14 +16,20 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from services.local.stack import Endpoints
-from streaming.batches import BatchConsumer, BatchConsumerThread
+from streaming.batches import BatchConsumer, BatchConsumerThread, Gap
 from streaming.offsets import PrefixLedger
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 120.0
-OWN = {"rewind", "_to_batch", "_messages", "_forget", "_seek_back", "_seek_again"}
+OWN = {
+    "rewind", "_to_batch", "_messages", "_forget", "_seek_back", "_seek_again", "gaps", "skip", "_answer", "_since",
+    "committed", "in_flight",
+}  # fmt: skip
 """Methods of the consumer that override nothing."""
-USED = ("_wait_next_records", "_clean_unacked_messages", "_to_message", "commit_and_end_transactions", "seek_wait")
+USED = (
+    "_wait_next_records", "_clean_unacked_messages", "_to_message", "commit_and_end_transactions", "seek_wait",
+    "_commit_offsets", "position", "assignment",
+)  # fmt: skip
 """What it calls of the stock consumer, besides what it overrides."""
 
 
@@ -85,6 +91,7 @@ class Fetching(BatchConsumer):
         )
         self._ledgers, self.epochs, self._rewound = defaultdict(PrefixLedger), defaultdict(int), {}
         self._ledgers[TP_A], self._ledgers[TP_B] = PrefixLedger(), PrefixLedger()
+        self._asked, self._committed_offset = [], {TP_B: 3}
         self._buffered_partitions: set[TP] = set()
         self.flow_active, self.meanwhile = True, meanwhile
         self.sought: list[object] = []
@@ -97,6 +104,14 @@ class Fetching(BatchConsumer):
 
     def _messages(self, tp: TP, batch: list[Any]) -> list[Any]:  # noqa: ARG002
         return [SimpleNamespace(offset=5)]
+
+    def assignment(self) -> set[TP]:
+        """Both."""
+        return {TP_A, TP_B}
+
+    async def position(self, tp: TP) -> int:  # noqa: ARG002
+        """Behind a marker."""
+        return 8
 
     def highwater(self, tp: TP) -> int:  # noqa: ARG002
         """Of no interest."""
@@ -151,3 +166,25 @@ def test_a_seek_without_a_reason_loses_nothing_either() -> None:
     assert fetched(consumer) == []
     assert consumer.sought[0] == "committed"
     assert "committed" in consumer.sought[1:]
+
+
+def test_a_gap_is_told_between_two_fetches_and_never_behind_a_batch_in_flight() -> None:
+    """From what is acknowledged, or was committed before, to the position; a seek makes what was told void."""
+
+    async def run() -> None:
+        async def nothing(_consumer: Fetching) -> None:
+            pass
+
+        consumer = Fetching(nothing)
+        first = asyncio.ensure_future(consumer.gaps(TP_A, TP_B))
+        await asyncio.sleep(0)
+        assert not first.done()
+        assert [tp async for tp, _ in consumer.getmany(0)] == [TP_A, TP_B]
+        assert await first == {TP_A: Gap(None, 8, 0), TP_B: Gap(3, 8, 0)}
+        consumer._ledgers[TP_A].ack(5)
+        second = asyncio.ensure_future(consumer.gaps(TP_A, TP_B))
+        await asyncio.sleep(0)
+        await anext(consumer.getmany(0))
+        assert await second == {TP_A: Gap(6, 8, 0)}, "TP_B's batch is in flight"
+
+    asyncio.run(run())
