@@ -23,9 +23,8 @@ from services.health import Health
 from services.settings import UpdaterSettings, registry_address
 from services.updater_announcing import SERVICE, Announcer
 from services.updater_counting import Counting
-from services.updater_critics import ServedCritics, next_critic
+from services.updater_critics import Owing, ServedCritics, next_critic, taken_up
 from services.updater_inbox import check, inbox_of, plain_name, put_away, waiting
-from services.updater_learning import RewardRecord
 from services.updater_reading import Reader
 from services.updater_state import (
     TRAINING,
@@ -77,6 +76,7 @@ class Updater:
         self._counting = Counting()
         self._loading: Future[Training] | None = None
         self._unfit: set[str] = set()
+        self._owing = Owing()
 
     def run(self) -> None:
         """Until told to stop; the last act is a snapshot."""
@@ -102,7 +102,10 @@ class Updater:
             self._read(IDLE_POLL_MS)
         self._reader.follow_rewards()
         self.health.met("announced")
-        if self.announcer.said.serving is None:
+        if (serving := self.announcer.said.serving) is not None:
+            self.critic = taken_up(self._served.find(serving.critic), self.critic)
+            self._owing.resumed = True
+        else:
             first = Check("first", passed=True, detail="what is believed before any reward")
             self._serve_critic(self.critic, judge([first]))
         self._say_what_is_served()
@@ -111,6 +114,7 @@ class Updater:
         """One turn of the loop."""
         self._read(BUSY_POLL_MS if self._busy() else IDLE_POLL_MS)
         now_s = time.monotonic()
+        self.learning.unpublished |= self._owing.owed(self.learning, self.critic)
         if self.learning.unpublished and now_s - self._published_s >= self.settings.publish_every_s:
             self._publish_critic(now_s)
         if self.training is not None:
@@ -128,19 +132,16 @@ class Updater:
         for key, value in adapters:
             self.announcer.take(key, value)
         for record in rewards:
-            self._learn(record)
-
-    def _learn(self, record: RewardRecord) -> None:
-        learned = self.learning.take(record)
-        self._counting.count(learned)
-        if learned.letter is not None:
-            self.announcer.send([learned.letter])
+            learned = self.learning.take(record)
+            self._counting.count(learned)
+            if learned.letter is not None:
+                self.announcer.send([learned.letter])
 
     def _publish_critic(self, now_s: float) -> None:
         self._published_s, self.learning.unpublished = now_s, False
         candidate, judgement, share = next_critic(self.learning, self.critic)
-        self.learning.unpublished = share < 1.0  # the rest of the way with the next snapshot
         if judgement.decision == "promoted":
+            self.learning.unpublished = share < 1.0  # the rest of the way with the next snapshot
             self._serve_critic(candidate, judgement)
         else:
             LOG.warning("critic %s is refused: %s", candidate.version, judgement.reason)

@@ -8,6 +8,8 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
+import numpy as np
+
 from model.critic import Critic, named
 from model.formula import RewardFormula
 from model.gate import GateKnobs, Judgement
@@ -71,6 +73,29 @@ class ServedCritics:
             KAFKA_ERRORS.labels(SERVICE).inc()
             LOG.warning("critic %s cannot be read back now: %s", name, error)
         return None
+
+
+def taken_up(served: Critic | None, own: Critic) -> Critic:
+    """The predecessor of the next snapshot in a new life: what is served, where it can be had and has our shape."""
+    fits = served is not None and all(served.weights[n].shape == row.shape for n, row in own.weights.items())
+    return served if served is not None and fits else own
+
+
+class Owing:
+    """Whether what a former life had learned is not served yet: it ended before it said so, or amid the steps towards it."""
+
+    def __init__(self) -> None:
+        """Nothing is known of a former life."""
+        self.resumed = False
+
+    def owed(self, learning: Learning, served: Critic) -> bool:
+        """True once, when a snapshot is owed; a learner that knows less than what is served has to catch up first."""
+        learner = learning.learner
+        if not self.resumed or learner.learned < served.facts.learned:
+            return False
+        self.resumed = False
+        own = learner.snapshot().weights
+        return any(not np.array_equal(own[name], row) for name, row in served.weights.items())
 
 
 def next_critic(learning: Learning, predecessor: Critic) -> tuple[Critic, Judgement, float]:
