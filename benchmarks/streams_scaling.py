@@ -68,7 +68,9 @@ def _rate(asked: argparse.Namespace, workers: int, core: int | None) -> float:
         tempfile.TemporaryDirectory(prefix="stratagem-scaling-") as folder,
         Stage(Path(folder), 0, asked.seed, 1, core) as stage,
     ):
-        job = msgspec.structs.replace(stage.job("stratagem", workers), until_told=True, warm=1)
+        job = msgspec.structs.replace(
+            stage.job("stratagem", workers), until_told=True, records=asked.events + 1, warm=1
+        )
         children = [_start(job) for _ in range(workers)]
         try:
             _wait(lambda: _members(stage, job) == workers, "the group's members", children)
