@@ -3,8 +3,8 @@
 Usage: python -m benchmarks.streams_scaling [--json] [--events N] [--runs N]
 
 All workers share one core and Kafka and Redis have the other, so that CPU seconds and not waiting are compared. Workers
-are members of their group before the events are published, and begin when they are; runs of one and of two are
-interleaved, medians shown.
+are members of their group before any of them begins, with all events there; runs of one and of two are interleaved,
+medians shown.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def _rate(asked: argparse.Namespace, workers: int, core: int | None) -> float:
     """Events per CPU second of all workers together, from their first batch to the last event."""
     with (
         tempfile.TemporaryDirectory(prefix="stratagem-scaling-") as folder,
-        Stage(Path(folder), 0, asked.seed, 1, core) as stage,
+        Stage(Path(folder), asked.events, asked.seed, 1, core) as stage,
     ):
         job = msgspec.structs.replace(
             stage.job("stratagem", workers), until_told=True, records=asked.events + 1, warm=1
@@ -74,7 +74,6 @@ def _rate(asked: argparse.Namespace, workers: int, core: int | None) -> float:
         children = [_start(job) for _ in range(workers)]
         try:
             _wait(lambda: _members(stage, job) == workers, "the group's members", children)
-            stage.publish(asked.events)
             for child in children:
                 child.send_signal(signal.SIGUSR1)
             _wait(lambda: _applied(stage) == asked.events, "the last event", children)
