@@ -34,7 +34,10 @@ def labels_of(call: ast.Call) -> tuple[str, ...]:
     """Label names: keywords of a call, keys of a `Fact`'s dictionary."""
     dictionaries = [argument for argument in call.args if isinstance(argument, ast.Dict)]
     keys = [key.value for each in dictionaries for key in each.keys if isinstance(key, ast.Constant)]
-    return (*(keyword.arg for keyword in call.keywords if keyword.arg and keyword.arg != "amount"), *map(str, keys))
+    return (
+        *(str(keyword.arg) for keyword in call.keywords if keyword.arg not in (None, "amount", "value")),
+        *map(str, keys),
+    )
 
 
 def reported() -> Iterator[Reported]:

@@ -48,7 +48,7 @@ def test_a_redis_that_goes_away_is_waited_for(make_world: MakeWorld, stratagem_h
         database.process.wait(30)
         database.stop()
         world.publish(*(world.event(f"r{n}") for n in range(20)))
-        world.wait(lambda: "waiting: Redis" in world.log.read_text("utf-8", "replace"), "a word about Redis")
+        world.wait(lambda: "waiting for redis: " in world.log.read_text("utf-8", "replace"), "a word about Redis")
         assert process.poll() is None
         database = Database(home, cache=stratagem_home / "cache", progress=silent)
         database.wait_until_ready()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from faust.types import TP
 from msgspec import Struct
 
 from streaming import control
@@ -144,13 +145,18 @@ def claimed_ms() -> dict[str, int]:
     return {each["anonymousId"]: to_ms(datetime.fromisoformat(each["timestamp"])) for each in known}
 
 
+async def nothing_to_read(*places: TP) -> dict[TP, int]:
+    """The end offsets of topics without records."""
+    return dict.fromkeys(places, 0)
+
+
 def process(store: Store) -> tuple[Processor, Keeper]:
     """A processor and its keeper, as a process has them at its start."""
     layout = Layout(BUCKETS, PARTITIONS, ClockRules("replay", 0))
     outbox, recall = Outbox(Taking(), "", Silent()), Recall(dict, "")
     processor = Processor(store, outbox, layout, lambda: CONTEXT, Silent(), lambda: AT_MS, recall)
     catalog: Any = SimpleNamespace(bad=[])
-    consumer: Any = SimpleNamespace()
+    consumer: Any = SimpleNamespace(highwaters=nothing_to_read)
     keeper = Keeper(processor, Timers(processor), catalog, "", lambda: consumer)
     keeper.owned = set(range(PARTITIONS))
     return processor, keeper
