@@ -10,7 +10,7 @@ export MKL_NUM_THREADS ?= 1
 TEST_PROCESSES ?= 3
 
 # Each has a Kafka and a Redis of its own, and faults need room for two agents processes beside them.
-FAULT_PROCESSES ?= 2
+FAULT_PROCESSES ?= 3
 FAULTS := tests/faults
 
 .DEFAULT_GOAL := help

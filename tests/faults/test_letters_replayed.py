@@ -112,9 +112,18 @@ def last_words(outcome: Outcome) -> dict[str, Any]:
     """Strategy → outcomes as told last; the margin of the horizon stays that of the final in every run."""
     found: dict[str, Any] = {}
     for reward in sorted(closed(outcome.rewards), key=lambda each: (each["stage"] == "correction", each["closed_at"])):
-        told = {name: value for name, value in reward["outcomes"].items() if not name.startswith("horizon_")}
+        told = without_horizon(reward["outcomes"])
+        others = [without_horizon(money) for money in told["other_currencies"]]
+        told["other_currencies"] = [
+            money for money in others if any(money[name] for name in money.keys() - {"currency"})
+        ]
         found[reward["strategy_id"]] = told
     return found
+
+
+def without_horizon(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Outcomes, or one currency's money, without what is of all the customer's orders."""
+    return {name: value for name, value in told.items() if not name.startswith("horizon_")}
 
 
 def totals(outcome: Outcome) -> dict[str, float]:
