@@ -21,6 +21,7 @@ import msgspec
 
 from benchmarks.peers.child import MODULES
 from benchmarks.peers.stage import Outcome, Stage
+from benchmarks.telling import say
 from services.local.process import MissingPart
 
 WARM_SHARE = 0.2
@@ -56,14 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ) as stage:
                 outcomes = _runs(stage, asked.systems, asked.runs)
         except MissingPart as error:
-            _say(str(error))
+            say(str(error))
             return 2
     lines = [_line(system, outcomes[system]) for system in asked.systems]
     for line in lines:
         print(msgspec.json.encode(line).decode() if asked.json else _row(line))
     _judge({line.system: line for line in lines})
     for system in asked.systems:
-        _say(_servers(system, outcomes[system], asked.events))
+        say(_servers(system, outcomes[system], asked.events))
     return compare(outcomes)
 
 
@@ -102,7 +103,7 @@ def _runs(stage: Stage, systems: Sequence[str], runs: int) -> dict[str, list[Out
             outcome = stage.run(system, number)
             outcomes[system].append(outcome)
             rate = outcome.measured.events / outcome.measured.cpu_s
-            _say(
+            say(
                 f"run {number + 1} of {runs}, {system}: {rate:,.0f} events per CPU second ({time.monotonic() - began_s:.1f} s)"
             )
     return outcomes
@@ -139,7 +140,7 @@ def compare(outcomes: dict[str, list[Outcome]]) -> int:
         for number, outcome in enumerate(each):
             if outcome.output != wanted:
                 different = True
-                _say(f"outputs differ: {system}, run {number + 1}: {outcome.output}; {first_system}, run 1: {wanted}")
+                say(f"outputs differ: {system}, run {number + 1}: {outcome.output}; {first_system}, run 1: {wanted}")
     return int(different)
 
 
@@ -148,15 +149,15 @@ def _judge(lines: dict[str, Line]) -> None:
     cost_us = {system: 1e6 / line.events_per_cpu_s for system, line in lines.items()}
     ours = lines.get("stratagem")
     if "pure" in cost_us:
-        _say(f"pure work: {cost_us['pure']:.1f} us per event (goal: at most {PURE_GOAL_US:.0f})")
+        say(f"pure work: {cost_us['pure']:.1f} us per event (goal: at most {PURE_GOAL_US:.0f})")
     if ours is None:
         return
     for peer, what, goal in GOALS:
         if peer in lines:
-            _say(f"{what}: {ours.events_per_cpu_s / lines[peer].events_per_cpu_s:.2f} (goal: at least {goal})")
+            say(f"{what}: {ours.events_per_cpu_s / lines[peer].events_per_cpu_s:.2f} (goal: at least {goal})")
     if "pure" in cost_us and "quixstreams" in cost_us:
         share = (cost_us["stratagem"] - cost_us["pure"]) / (cost_us["quixstreams"] - cost_us["pure"])
-        _say(f"overhead over quixstreams': {share:.2f} (goal: at most {OVERHEAD_GOAL})")
+        say(f"overhead over quixstreams': {share:.2f} (goal: at most {OVERHEAD_GOAL})")
 
 
 def _row(line: Line) -> str:
@@ -164,10 +165,6 @@ def _row(line: Line) -> str:
         f"{line.system:12} {line.events_per_s:>9,.0f} events/s {line.events_per_cpu_s:>9,.0f} per CPU second  applied"
         f" {line.applied:,}, duplicates {line.duplicates:,}, malformed {line.malformed:,}, requests {line.requests:,}"
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from benchmarks.peers.job import Job
 from benchmarks.peers.stage import PREFIX, ROOT, Stage
+from benchmarks.telling import say
 from services.clients import admin, producer, topic_name, whole_topic_consumer
 from streaming.contracts.topics import REQUESTS, SHOP_EVENTS
 
@@ -138,7 +139,7 @@ def main() -> int:
         finally:
             world.close()
     for name, goal in GOALS.items():
-        _say(f"{name}: {getattr(found, name):,.2f}" + (f" (goal: at most {goal:g})" if goal else ""))
+        say(f"{name}: {getattr(found, name):,.2f}" + (f" (goal: at most {goal:g})" if goal else ""))
     if asked.json:
         print(msgspec.json.encode(found).decode())
     return 0
@@ -157,11 +158,11 @@ def _measured(world: World, asked: argparse.Namespace) -> Delays:
     child = world.start()
     world.wait_for(world.publish())
     world.latencies_ms(world.stream(asked.rate, SETTLED_S))
-    _say("latency")
+    say("latency")
     latencies = sorted(world.latencies_ms(world.stream(asked.rate, asked.seconds)))
     starts, kills, pauses = [], [], []
     for number in range(asked.runs):
-        _say(f"start, kill, rebalance: run {number + 1} of {asked.runs}")
+        say(f"start, kill, rebalance: run {number + 1} of {asked.runs}")
         _end(child, signal.SIGTERM)
         child, took_s = _started(world)
         starts.append(took_s)
@@ -223,10 +224,6 @@ def _stamp_on_arrival(stage: Stage) -> None:
     name = topic_name(stage.settings, REQUESTS)
     client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"message.timestamp.type": "LogAppendTime"})])
     client.close()
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

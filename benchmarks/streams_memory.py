@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.peers.stage import PARTITIONS, PREFIX, ROOT, Stage, command
+from benchmarks.telling import say
 from streaming.contracts.topics import SHOP_EVENTS
 from streaming.control import bucket_count, read_books
 from streaming.keys import BucketKeys
@@ -49,7 +50,7 @@ def main() -> int:
     os.sched_setaffinity(0, {every[-1]})
     core = every[0] if len(every) > 1 else None
     with tempfile.TemporaryDirectory(prefix="stratagem-memory-") as folder:
-        _say(f"publishing {asked.events:,} events of {asked.customers:,} customers")
+        say(f"publishing {asked.events:,} events of {asked.customers:,} customers")
         with Stage(Path(folder), asked.events, asked.seed, 1, core, asked.customers) as stage:
             samples = _watched(stage, asked)
             found = _found(stage, asked, samples)
@@ -80,7 +81,7 @@ def _watched(stage: Stage, asked: argparse.Namespace) -> list[tuple[int, float]]
             samples.append((applied, _resident_mb(child.pid)))
             if applied - told >= asked.events // 10:
                 told = applied
-                _say(f"{applied:,} events, {samples[-1][1]:,.0f} MB resident")
+                say(f"{applied:,} events, {samples[-1][1]:,.0f} MB resident")
             time.sleep(SAMPLE_S)
         if child.returncode:
             raise SystemExit(f"the agents ended with {child.returncode}")
@@ -133,10 +134,6 @@ def _told(found: Memory) -> str:
         f"Redis: {found.redis_bytes_per_customer:,.0f} bytes per customer of {found.customers:,} (a row has"
         f" {found.row_bytes:,.0f}), open strategies apart: {found.redis_open_bytes_per_customer:,.0f}"
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from kafka.errors import KafkaError
 
 from benchmarks.peers.job import Job, Measured
 from benchmarks.peers.stage import PARTITIONS, PREFIX, ROOT, Stage, command
+from benchmarks.telling import say
 from services.clients import admin
 from streaming.contracts.topics import SHOP_EVENTS
 from streaming.control import read_books
@@ -53,12 +54,12 @@ def main() -> int:
     for number in range(asked.runs):
         for workers, found in rates.items():
             found.append(_rate(asked, workers, every[0] if len(every) > 1 else None))
-            _say(f"run {number + 1} of {asked.runs}, {workers} workers: {found[-1]:,.0f} events per CPU second")
+            say(f"run {number + 1} of {asked.runs}, {workers} workers: {found[-1]:,.0f} events per CPU second")
     lines = [Line(workers, round(statistics.median(found), 1)) for workers, found in rates.items()]
     for line in lines:
         text = f"{line.workers} workers: {line.events_per_cpu_s:,.0f} events per CPU second"
         print(msgspec.json.encode(line).decode() if asked.json else text)
-    _say(f"two over one: {lines[1].events_per_cpu_s / lines[0].events_per_cpu_s:.2f} (goal: at least {GOAL})")
+    say(f"two over one: {lines[1].events_per_cpu_s / lines[0].events_per_cpu_s:.2f} (goal: at least {GOAL})")
     return 0
 
 
@@ -118,10 +119,6 @@ def _wait(met: Callable[[], bool], what: str, children: list[subprocess.Popen[st
         if time.monotonic() > give_up_s or any(child.poll() is not None for child in children):
             raise SystemExit(f"{what} did not come")
         time.sleep(POLL_S)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from streaming.clock import ClockRules
 from streaming.contracts.errors import Unavailable
 from streaming.reading import Layout
 from streaming.rules import Rules
-from streaming.waiting import Wait
+from streaming.waiting import Wait, awaited
 
 GROUP = "agents"
 START_PATIENCE_S = 60.0
@@ -203,7 +203,7 @@ async def _patiently(act: Any, stop: asyncio.Event, health: Health) -> Any:
         except Unavailable as error:
             if isinstance(error.__cause__, REFUSALS) or asyncio.get_running_loop().time() > give_up_s:
                 raise
-            if said := wait.failed("redis" if "Redis" in str(error) else "kafka", error, time.monotonic()):
+            if said := wait.failed(awaited(error), error, time.monotonic()):
                 _log.warning("%s", said)
             health.beat()
             await asyncio.sleep(RETRY_S)

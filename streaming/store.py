@@ -94,7 +94,7 @@ class Store(Queries):
         left: dict[int, list[tuple[str, Publish]]] = {}
         for index, number in enumerate(missing):
             meta, outbox = found[2 * index], found[2 * index + 1]
-            self._cache[number] = self._current(number, {k.decode(): v.decode() for k, v in meta.items()})
+            self._cache[number] = self._current(number, meta)
             if outbox:
                 left[number] = entries_of(outbox)
         return left
@@ -111,11 +111,11 @@ class Store(Queries):
             for number in listed:
                 reading.hgetall(self._keys[number].meta)
             found = await reading.execute()
-        decoded = [{k.decode(): v.decode() for k, v in meta.items()} for meta in found]
-        return {n: self._current(n, meta) for n, meta in zip(listed, decoded, strict=True)}
+        return {n: self._current(n, meta) for n, meta in zip(listed, found, strict=True)}
 
-    def _current(self, number: int, meta: dict[str, str]) -> Bucket:
+    def _current(self, number: int, stored_meta: Mapping[bytes, bytes]) -> Bucket:
         """Without the offsets and watermarks of topics that were deleted and made again since."""
+        meta = {k.decode(): v.decode() for k, v in stored_meta.items()}
         void: list[str] = []
         for topic, now in self._incarnations.items():
             stored = meta.get(incarnation_field(topic))

@@ -55,6 +55,7 @@ class Timers:
     async def after_batch(self, topic: str, partition: int) -> None:
         """Inside a batch's turn: fire what the batch made due, then tell the progress."""
         if topic in CLOCKED:
+            await self._look()
             await self._fire(partition, self._step_ms)
             if not self._store.mixed:  # else this batch may have made others' timers due: told once all have fired
                 await self._tell(topic, partition, self._step_ms)
@@ -124,7 +125,6 @@ class Timers:
 
         A merge or a late event may set a due time that the horizon has passed already.
         """
-        await self._look()
         horizon_ms = self.horizon_ms(partition)
         last_ms = self._fired_ms.get(partition)
         if horizon_ms is None or (last_ms is not None and horizon_ms < last_ms + step_ms):

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from streaming.contracts.errors import Unavailable
 from streaming.facts import Facts
 from streaming.store import Refused, Store
-from streaming.waiting import Wait
+from streaming.waiting import Wait, awaited
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
@@ -70,7 +70,7 @@ class Turns:
         await self._store.check_memory()
 
     def _failed(self, error: Unavailable) -> None:
-        on = "redis" if "Redis" in str(error) else "kafka"
+        on = awaited(error)
         self._facts.count("redis_errors" if on == "redis" else "kafka_errors", service="agents")
         if self._wait.on not in ("", on):
             self._facts.gauge("waiting", 0.0, service="agents", on=self._wait.on)

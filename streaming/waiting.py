@@ -3,6 +3,11 @@
 REMIND_S = 60.0
 
 
+def awaited(error: BaseException) -> str:
+    """What did not answer, as a metric's label: the edges' errors begin with its name."""
+    return "redis" if "Redis" in str(error) else "kafka"
+
+
 class Wait:
     """What is waited for, since when, and what has been said of it.
 
