@@ -1,4 +1,4 @@
-"""Strategies that were there when a partition was assigned are read before time goes on. Pure.
+"""Strategies that were there when a partition was assigned, or have to be read again, are read before time goes on. Pure.
 
 After an outage the order between topics is not given: a shop's hours could be read before the strategies that were
 answered in them. Orders wait some hours of event time for their strategy and no longer, so time has to wait instead.
@@ -30,6 +30,12 @@ class Backlog:
         more = set(partitions) - self._held
         self._held |= more
         self._ends |= dict.fromkeys(more)
+
+    def owe(self, partition: int, end: int) -> None:
+        """Redis came back older: the strategies before this offset are read again."""
+        asked = self._ends.get(partition, 0)
+        self._ends[partition] = None if asked is None else max(asked, end)
+        self._read.pop(partition, None)
 
     @property
     def unasked(self) -> list[int]:

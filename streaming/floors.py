@@ -15,6 +15,7 @@ class Floors:
         """Nothing is known."""
         self._at: dict[int, ByTopic] = {}
         self._owed: dict[int, ByTopic] = {}
+        self._new: set[tuple[str, int]] = set()
 
     def reached(self, topic: str, partition: int, next_offset: int) -> None:
         """Everything before this offset was applied."""
@@ -25,6 +26,7 @@ class Floors:
         """Everything before this offset had been applied, and has to be again."""
         owed = self._owed.setdefault(partition, {})
         owed[topic] = max(next_offset, owed.get(topic, 0))
+        self._new.add((topic, partition))
 
     def applied(self, topic: str, partition: int) -> int | None:
         """The next offset to be applied, as far as it is known here."""
@@ -40,6 +42,13 @@ class Floors:
         for topic, sealed in self.older(home).items():
             self.owe(topic, home.number, self._at[home.number][topic])
             self._at[home.number][topic] = sealed
+
+    def newly_owed(self, topic: str, partition: int) -> int | None:
+        """Said once per loss: the offset before which everything has to be applied again; None where nothing was lost."""
+        if (topic, partition) not in self._new:
+            return None
+        self._new.discard((topic, partition))
+        return self._owed[partition][topic]
 
     def behind(self, home: Bucket) -> bool:
         """Whether anything is owed in this partition."""

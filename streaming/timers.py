@@ -118,6 +118,9 @@ class Timers:
             self.backlog.hold_also(everywhere)
 
     def _held(self, partition: int) -> bool:
+        owed = self._processor.floors.newly_owed(STRATEGIES.name, partition)
+        if owed is not None:  # Redis came back older: hours must not pass again before the strategies in them
+            self.backlog.owe(partition, owed)
         return self.backlog.holds(partition, self.sealed(STRATEGIES.name, partition))
 
     async def _fire(self, partition: int, step_ms: int) -> None:

@@ -2,6 +2,10 @@
 
 from collections import Counter
 
+import pytest
+
+from streaming.control import Books
+from streaming.keys import BUCKETS_FIELD, BucketKeys, control_key
 from tests.faults.canonical import Outcome, differences
 from tests.faults.conftest import MakeBench
 from tests.faults.recorded import Recording, recording
@@ -26,6 +30,28 @@ def test_the_reference_holds_everything_that_is_compared(undisturbed: Outcome) -
     assert stages == {"open", "responded", "closed"}
     assert undisturbed.requests
     assert undisturbed.suppressions
+
+
+def test_what_was_fired_and_not_published_is_waited_for(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer that moves into the outbox between two looks has not settled: its reward would be missing in an outcome."""
+    world = make_bench([])
+    keys = BucketKeys.of(world.settings.topic_prefix, 0)
+    world.client.hset(control_key(world.settings.topic_prefix), BUCKETS_FIELD, world.settings.buckets)
+    world.client.zadd(keys.due, {"c0": 0})
+    looked = world.books
+
+    def fires_meanwhile() -> Books:
+        found = looked()
+        if world.client.zrem(keys.due, "c0"):
+            world.client.hset(keys.outbox, "1", b"a response")
+        return found
+
+    world.ends_of.clear()  # the reference, which no agents have read
+    assert not world.settled()
+    monkeypatch.setattr(world, "books", fires_meanwhile)
+    assert not world.settled()
+    world.client.delete(keys.outbox)
+    assert world.settled()
 
 
 def test_two_undisturbed_runs_are_alike(make_bench: MakeBench, recorded: Recording, undisturbed: Outcome) -> None:

@@ -53,3 +53,18 @@ def test_partitions_that_matter_too_are_held_once() -> None:
     backlog.ask({1: 3})
     backlog.hold_also([0, 1])
     assert [backlog.holds(1, offset) for offset in (2, 3)] == [True, False]
+
+
+def test_strategies_to_be_read_again_are_waited_for() -> None:
+    """Of a Redis that came back older, also a second time; an end that has not been asked yet is later anyway."""
+    backlog = asked(5)
+    assert not backlog.holds(0, 5)
+    for _ in range(2):
+        backlog.owe(0, 5)
+        assert [backlog.holds(0, offset) for offset in (2, 4, 5, 2)] == [True, True, False, False]
+    backlog.owe(0, 9)
+    backlog.owe(0, 7)
+    assert backlog.holds(0, 8)
+    backlog.hold([0])
+    backlog.owe(0, 9)
+    assert backlog.unasked == [0]

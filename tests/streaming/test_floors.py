@@ -34,3 +34,14 @@ def test_what_came_back_counts_and_the_rest_is_owed() -> None:
     assert floors.applied(TOPIC, 1) == 4
     assert floors.behind(home(shop=9))
     assert not floors.behind(home(shop=10))
+
+
+def test_what_is_owed_is_told_once_per_loss() -> None:
+    """To whoever has to wait for it; nothing where nothing was lost."""
+    floors = Floors()
+    floors.reached(TOPIC, 1, 10)
+    assert floors.newly_owed(TOPIC, 1) is None
+    for _ in range(2):
+        floors.came_back(home(shop=4))
+        assert [floors.newly_owed(TOPIC, 1), floors.newly_owed(TOPIC, 1)] == [10, None]
+        floors.reached(TOPIC, 1, 10)
