@@ -16,7 +16,7 @@ from streaming.contracts.events import Event, OrderProperties
 from streaming.contracts.strategies import Strategy
 from streaming.contracts.topics import REQUESTS, SUPPRESSIONS
 from streaming.effects import Fact, Publish, merge_intent, publish
-from streaming.open_state import OpenState, Step, Windows
+from streaming.open_state import OpenState, Step, Windows, decode_open
 from streaming.profile import fold, fold_strategy
 from streaming.reading import Fate, Message
 from streaming.reference import Reference
@@ -24,7 +24,6 @@ from streaming.retention import known
 from streaming.row import Due, Row, decode_row, encode_row, remember, remembers
 from streaming.rules import Rules
 
-_OPEN = msgspec.json.Decoder(OpenState)
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _NOTHING = OpenState()
 
@@ -74,10 +73,14 @@ class Result(Struct, frozen=True):
 
 
 def decode_state(row: bytes | None, open_: bytes | None) -> State | None:
-    """A customer as stored; None without a row."""
+    """A customer as stored; None without a row.
+
+    Raises:
+        NewerRow: a newer program wrote it.
+    """
     if row is None:
         return None
-    return State(decode_row(row), _OPEN.decode(open_) if open_ else _NOTHING)
+    return State(decode_row(row), decode_open(open_) if open_ else _NOTHING)
 
 
 def encode_state_row(state: State) -> bytes:

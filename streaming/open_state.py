@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 from streaming.contracts.kinds import KIND_NAMES, Arm, Kind
 from streaming.contracts.rewards import Outcomes, Reward
 from streaming.contracts.strategies import PolicyRecord, StrategyRequest
+from streaming.migrations import OPEN_VERSION, migrated_open
 from streaming.reward import Formula
 
 HOUR_MS = 3600 * 1000
@@ -212,8 +213,8 @@ class OpenStrategy(Struct, frozen=True):
     reward: float = 0.0
 
 
-class OpenState(Struct, frozen=True):
-    """All that attribution knows of one customer; empty when nothing is open."""
+class OpenState(Struct, frozen=True, tag_field="schema_version", tag=OPEN_VERSION):
+    """All that attribution knows of one customer; empty when nothing is open. Its version is written first."""
 
     strategies: tuple[OpenStrategy, ...] = ()
     orders: tuple[Order, ...] = ()
@@ -224,6 +225,22 @@ class OpenState(Struct, frozen=True):
     def empty(self) -> bool:
         """True when the key can be deleted."""
         return not (self.strategies or self.orders or self.early or self.settled)
+
+
+_DECODER = msgspec.json.Decoder(OpenState)
+_CURRENT = b'{"schema_version":%d,' % OPEN_VERSION
+"""What an open state of this version begins with."""
+
+
+def decode_open(value: bytes) -> OpenState:
+    """An open state as stored by us, migrated where an older program wrote it.
+
+    Raises:
+        NewerRow: a newer program wrote it.
+    """
+    if value.startswith(_CURRENT):
+        return _DECODER.decode(value)
+    return _DECODER.decode(msgspec.json.encode(migrated_open(msgspec.json.decode(value))))
 
 
 class UnknownStrategy(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Rows of every version ever written are read; a row of a newer one is waited for, without loss."""
+"""Rows and open states of every version ever written are read; those of a newer one are waited for, without loss."""
 
 import asyncio
 import json
@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import SHOP_EVENTS
-from streaming.core import decode_state
+from streaming.core import State, decode_state, encode_open
 from streaming.identity import absorb, freeze
 from streaming.keys import BucketKeys
-from streaming.migrations import FIRST, STEPS, VERSION, NewerRow, migrated
+from streaming.migrations import FIRST, OPEN_STEPS, OPEN_VERSION, STEPS, VERSION, NewerRow, migrated
+from streaming.open_state import OpenState, decode_open
 from streaming.processor import Batch
 from streaming.row import Claim, Row, decode_row, encode_row, remembers
 from streaming.store import Store
@@ -23,6 +24,7 @@ from tests.streaming.customer_samples import NOON_MS, RULES
 from tests.streaming.test_merging import BUCKETS, PHONE, USER, Said, event, fixed, outcome, process
 
 ROWS = Path(__file__).parent / "rows"
+OPEN_STATES = Path(__file__).parent / "open_states"
 LIMIT_S = 60.0
 
 
@@ -78,6 +80,39 @@ def test_a_row_of_a_newer_program_is_refused_in_words() -> None:
         decode_state(newer, None)
     assert isinstance(refused.value, Unavailable)
     assert "u1" not in str(refused.value)
+
+
+def test_there_is_a_step_and_an_old_open_state_for_every_version() -> None:
+    """Open states keep to the same rule; the first version did not say its number."""
+    assert sorted(OPEN_STEPS) == list(range(FIRST, OPEN_VERSION))
+    assert {int(path.stem.split("_")[1]) for path in OPEN_STATES.glob("*.json")} == {FIRST, *OPEN_STEPS}
+
+
+@pytest.mark.parametrize("path", sorted(OPEN_STATES.glob("*.json")), ids=lambda path: path.stem)
+def test_an_old_open_state_is_read_and_written_in_the_current_version(path: Path) -> None:
+    """Strategies and ghosts of every stage, orders, early echoes, settled orders: nothing is lost, and the version added."""
+    old = path.read_bytes().strip()
+    assert not old.startswith(b'{"schema_version"')
+    state = decode_open(old)
+    written = encode_open(State(Row("u1", "fused"), state)) or b""
+    assert written.startswith(b'{"schema_version":%d,' % OPEN_VERSION)
+    assert decode_open(written) == state
+    assert json.loads(written) == {"schema_version": OPEN_VERSION} | json.loads(old)
+
+
+def test_an_open_state_of_a_newer_program_is_refused_in_words() -> None:
+    """As a row is."""
+    newer = b'{"schema_version":%d,"strategies":7}' % (OPEN_VERSION + 1)
+    wanted = rf"an open state of schema_version {OPEN_VERSION + 1} and this program reads up to {OPEN_VERSION}"
+    with pytest.raises(NewerRow, match=wanted):
+        decode_state(encode_row(Row("u1", "fused")), newer)
+
+
+def test_an_open_state_of_the_current_version_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hot path looks at the first bytes and never at the steps."""
+    value = msgspec.json.encode(OpenState())
+    monkeypatch.setattr("streaming.open_state.migrated_open", lambda _: pytest.fail("migrated"))
+    assert decode_open(value) == OpenState()
 
 
 def test_a_row_of_the_current_version_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
