@@ -21,6 +21,7 @@ from streaming.catalog_reader import CatalogReader
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import INPUTS, SHOP_EVENTS
 from streaming.core import Context
+from streaming.ends import EndOffsets
 from streaming.facts import Facts
 from streaming.forgetting import Forgetting
 from streaming.keeper import Keeper
@@ -105,7 +106,8 @@ class Agents:
         self.processor.rewind = self._rewind
         self.timers = Timers(self.processor)
         self.processor.after_batch = self.timers.after_batch
-        self.keeper = Keeper(self.processor, self.timers, self.catalog, settings.prefix, self._consumer)
+        self.ends = EndOffsets(_aiokafka_options(settings), settings.prefix)
+        self.keeper = Keeper(self.processor, self.timers, self.catalog, settings.prefix, self._consumer, self.ends)
         self.processor.before_batch = self.keeper.sure
         self.reaching = Reaching(self.processor, self.timers, self.catalog)
         self.keeper.turns = [
@@ -196,6 +198,7 @@ class Agents:
         if refusal := await self.store.evicts():
             raise ValueError(refusal)
         await self.store.fix_buckets()
+        await self.ends.start()
         await self.catalog.start()
         await self.app.start()
         for run in (self.keeper.run, self.catalog.follow):
@@ -221,6 +224,7 @@ class Agents:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.catalog.stop()
+        await self.ends.stop()
         await self.store.close()
 
 

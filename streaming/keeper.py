@@ -5,6 +5,7 @@ One turn every second, and at once after an assignment; always inside the proces
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from streaming.batches import Gap
 from streaming.catalog_reader import CatalogReader
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import INPUTS, STRATEGIES
+from streaming.ends import LIMIT_S, Place
 from streaming.keys import seal_field
 from streaming.processor import Processor
 from streaming.reading import Fate
@@ -22,15 +24,11 @@ from streaming.timers import CLOCKED, Timers
 from streaming.writes import Writes
 
 TURN_S = 1.0
-ENDS_LIMIT_S = 10.0
+_READ = (*CLOCKED, STRATEGIES.name)
 
 
-class Ends(Protocol):
+class Consumer(Protocol):
     """Faust's consumer, as far as it is asked here."""
-
-    async def highwaters(self, *partitions: TP) -> Any:
-        """The end offsets now."""
-        ...
 
     async def committed(self, *partitions: TP) -> dict[TP, int]:
         """The committed offsets now, of those that have one."""
@@ -50,11 +48,25 @@ class Ends(Protocol):
         ...
 
 
+class Ends(Protocol):
+    """Where partitions end."""
+
+    async def now(self, places: Iterable[Place]) -> dict[Place, int]:
+        """The end offsets of these partitions now."""
+        ...
+
+
 class Keeper:
     """Keeps what its partitions owe."""
 
     def __init__(
-        self, processor: Processor, timers: Timers, catalog: CatalogReader, prefix: str, consumer: Callable[[], Ends]
+        self,
+        processor: Processor,
+        timers: Timers,
+        catalog: CatalogReader,
+        prefix: str,
+        consumer: Callable[[], Consumer],
+        ends: Ends,
     ) -> None:
         """Own nothing yet."""
         self._processor = processor
@@ -62,6 +74,7 @@ class Keeper:
         self._catalog = catalog
         self._prefix = prefix
         self._consumer = consumer
+        self._ends = ends
         self._woken = asyncio.Event()
         self.owned: set[int] = set()
         self.joined = False
@@ -106,13 +119,13 @@ class Keeper:
         numbers = [number for partition in owned for number in self._timers.buckets(partition)]
         await self._processor.sweep(numbers)
         await self._dead_letter_catalog(owned)
-        await self._skip_gaps(owned)
-        if unasked := self._timers.backlog.unasked:
-            self._timers.backlog.ask(
-                {place.partition: end for place, end in await self._ends(STRATEGIES.name, unasked)}
-            )
+        unasked = self._timers.backlog.unasked
+        wall_ms = self._processor.wall_ms()  # before the ends: what is published after them is not older
+        ends = await self._ends.now({*itertools.product(_READ, owned), *itertools.product([STRATEGIES.name], unasked)})
+        await self._skip_gaps(owned, ends)
+        self._timers.backlog.ask({partition: ends[STRATEGIES.name, partition] for partition in unasked})
         if self._processor.layout.clock.mode == "live":
-            await self._follow_wall(owned)
+            await self._follow_wall(ends, owned, wall_ms)
         for act in self.turns:
             await act(owned)
         await self._timers.catch_up(owned)
@@ -143,11 +156,11 @@ class Keeper:
     async def _committed(self, topic: str, partitions: Iterable[int]) -> dict[TP, int]:
         places = [TP(self._prefix + topic, partition) for partition in partitions]
         try:
-            return await asyncio.wait_for(self._consumer().committed(*places), ENDS_LIMIT_S)
+            return await asyncio.wait_for(self._consumer().committed(*places), LIMIT_S)
         except (KafkaError, OSError, TimeoutError) as error:
             raise Unavailable(f"Kafka: {error!r}") from error
 
-    async def _skip_gaps(self, owned: set[int]) -> None:
+    async def _skip_gaps(self, owned: set[int], ends: Mapping[Place, int]) -> None:
         """Seal what no record fills up to a partition's end: markers of transactions, records that expired unread.
 
         Without it such a partition would count as not read for ever, and no horizon would close on it. The consumer answers
@@ -160,10 +173,9 @@ class Keeper:
                 await self._skip(place, gap)
         if self._gaps is None:
             behind = [
-                place
-                for topic in (*CLOCKED, STRATEGIES.name)
-                for place, end in await self._ends(topic, owned)
-                if self._timers.sealed(topic, place.partition) < end
+                TP(self._prefix + topic, partition)
+                for topic, partition in itertools.product(_READ, owned)
+                if self._timers.sealed(topic, partition) < ends[topic, partition]
             ]
             if behind:
                 self._gaps = asyncio.ensure_future(self._consumer().gaps(*behind))
@@ -180,25 +192,10 @@ class Keeper:
             await self._processor.commit({place.partition: writes})
             await self._consumer().skip(place, gap.upto)
 
-    async def _follow_wall(self, owned: set[int]) -> None:
-        wall_ms = self._processor.wall_ms()
+    async def _follow_wall(self, ends: Mapping[Place, int], owned: set[int], wall_ms: int) -> None:
         await self._processor.load(owned)
-        idle = []
-        for topic in CLOCKED:
-            ends = await self._ends(topic, owned)
-            idle += [
-                (topic, place.partition) for place, end in ends if self._timers.sealed(topic, place.partition) >= end
-            ]
+        idle = [place for place in itertools.product(CLOCKED, owned) if self._timers.sealed(*place) >= ends[place]]
         await self._timers.follow_wall(idle, wall_ms)
-
-    async def _ends(self, topic: str, partitions: Iterable[int]) -> list[tuple[TP, int]]:
-        """The end offsets of a topic's partitions now."""
-        places = [TP(self._prefix + topic, partition) for partition in partitions]
-        try:
-            ends = await asyncio.wait_for(self._consumer().highwaters(*places), ENDS_LIMIT_S)
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise Unavailable(f"Kafka: {error!r}") from error
-        return list(ends.items())
 
     async def _dead_letter_catalog(self, owned: set[int]) -> None:
         """Bad reference records, each once: the seal of their partition guards them."""

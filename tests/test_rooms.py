@@ -19,6 +19,7 @@ EDGE_MODULES = {
     "streaming.batches",
     "streaming.app",
     "streaming.catalog_reader",
+    "streaming.ends",
     "streaming.forgetting",
     "streaming.installation",
     "streaming.keeper",

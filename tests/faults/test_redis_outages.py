@@ -13,6 +13,7 @@ from services.clients import admin
 from services.local.stack import LocalStack
 from streaming.contracts.topics import INPUTS
 from streaming.control import pause, resume
+from tests.faults import traps
 from tests.faults.bench import FaultWorld
 from tests.faults.canonical import Outcome, both_ways, broken, differences, twofold
 from tests.faults.conftest import DAILY_CAP, MakeBench
@@ -24,27 +25,6 @@ AWAY_S = 60.0 if os.environ.get("STRATAGEM_SOAK") else 15.0
 NAMES = {topic.name for topic in INPUTS}
 NO_MORE = 1
 """A maxmemory that is full whatever it holds, bytes."""
-
-FORGETS_FAILURES = """
-from pathlib import Path
-from streaming.contracts.errors import Unavailable
-from streaming.processor import Processor
-_apply = Processor._apply
-
-class _Everything(set):
-    def __contains__(self, _):
-        return True
-
-async def _once(self, batch):
-    self._rewound = _Everything()
-    try:
-        await _apply(self, batch)
-    except Unavailable:
-        Path({forgotten!r}).touch()
-
-Processor._apply = _once
-"""
-"""A batch is tried once, and the second net is gone too: a gap between what was applied and what comes is not read again."""
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +91,7 @@ def test_a_failure_that_is_not_tried_again_loses_records(
     world = make_bench(endpoints=own_stack.endpoints)
     moment = Moment(world.log.parent, "streaming.store", "Store", "read", 12)
     forgotten = world.log.parent / "forgotten"
-    world.fork(FORGETS_FAILURES.format(forgotten=str(forgotten)) + moment.trap, MAX_POLL_RECORDS=SMALL)
+    world.fork(traps.FORGETS_FAILURES.format(forgotten=str(forgotten)) + moment.trap, MAX_POLL_RECORDS=SMALL)
     world.wait(moment.reached, "the moment to kill Redis at")
     own_stack.database.process.kill()
     moment.go_on()

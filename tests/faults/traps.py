@@ -217,3 +217,24 @@ def _in_order_of_arrival(profile, event, reference):
 _core.fold = _in_order_of_arrival
 """
 """What is read later of a customer counts as no earlier than what was read before."""
+
+FORGETS_FAILURES = """
+from pathlib import Path
+from streaming.contracts.errors import Unavailable
+from streaming.processor import Processor
+_apply = Processor._apply
+
+class _Everything(set):
+    def __contains__(self, _):
+        return True
+
+async def _once(self, batch):
+    self._rewound = _Everything()
+    try:
+        await _apply(self, batch)
+    except Unavailable:
+        Path({forgotten!r}).touch()
+
+Processor._apply = _once
+"""
+"""A batch is tried once, and the second net is gone too: a gap between what was applied and what comes is not read again."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import redis
-from faust.types import TP
 from msgspec import Struct
 
 from streaming import control
@@ -145,7 +144,7 @@ def claimed_ms() -> dict[str, int]:
     return {each["anonymousId"]: to_ms(datetime.fromisoformat(each["timestamp"])) for each in known}
 
 
-async def nothing_to_read(*places: TP) -> dict[TP, int]:
+async def nothing_to_read(places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """The end offsets of topics without records."""
     return dict.fromkeys(places, 0)
 
@@ -156,8 +155,8 @@ def process(store: Store) -> tuple[Processor, Keeper]:
     outbox, recall = Outbox(Taking(), "", Silent()), Recall(dict, "")
     processor = Processor(store, outbox, layout, lambda: CONTEXT, Silent(), lambda: AT_MS, recall)
     catalog: Any = SimpleNamespace(bad=[])
-    consumer: Any = SimpleNamespace(highwaters=nothing_to_read)
-    keeper = Keeper(processor, Timers(processor), catalog, "", lambda: consumer)
+    consumer: Any = None
+    keeper = Keeper(processor, Timers(processor), catalog, "", lambda: consumer, SimpleNamespace(now=nothing_to_read))
     keeper.owned = set(range(PARTITIONS))
     return processor, keeper
 
