@@ -5,6 +5,7 @@ and late negatives would teach optimism. Every call recomputes from the facts, s
 order; what arrives after its window was published becomes a correction.
 """
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from streaming.attribution_credit import View
@@ -91,7 +92,8 @@ def on_time(state: OpenState, watermark_ms: int, windows: Windows) -> Step:
     view = View(state, windows)
     rewards: list[Reward] = []
     kept = tuple(_advanced(s, state, view, watermark_ms, windows, rewards) for s in state.strategies)
-    return pruned(replace(state, strategies=kept), view, tuple(rewards), watermark_ms, windows)
+    step = pruned(replace(state, strategies=kept), view, tuple(rewards), watermark_ms, windows)
+    return replace(step, subjects=_subjects(state, rewards))
 
 
 def on_merge(state: OpenState, other: OpenState, cause: str, windows: Windows) -> Step:
@@ -161,7 +163,12 @@ def _corrected(state: OpenState, cause: str, windows: Windows, since_ms: int | N
         _recomputed(s, state, view, s.cutoff_ms, cause, windows, rewards) if s.strategy_id in touched else s
         for s in state.strategies
     )
-    return Step(replace(state, strategies=kept), tuple(rewards))
+    return Step(replace(state, strategies=kept), tuple(rewards), subjects=_subjects(state, rewards))
+
+
+def _subjects(state: OpenState, rewards: list[Reward]) -> dict[str, Raw]:
+    told = {reward.strategy_id for reward in rewards}
+    return {s.strategy_id: s.subject for s in state.strategies if s.strategy_id in told}
 
 
 def _recomputed(

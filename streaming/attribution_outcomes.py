@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from streaming.attribution_books import HORIZON, MONEY, books, by_currency, changes, parts
 from streaming.attribution_credit import Credited, Meaning, Timeline, meaning
+from streaming.contracts.carrying import SaidStrategy, with_parts
 from streaming.contracts.codec import instant
 from streaming.contracts.ids import reward_id, strategy_id
 from streaming.contracts.rewards import CurrencyMoney, Outcomes, Reward, Stage
@@ -16,6 +17,14 @@ from streaming.open_state import Echo, OpenStrategy, Order, Subject
 from streaming.reward import Formula, summed
 
 _SUBJECT = msgspec.json.Decoder(Subject)
+
+
+class _Repeated(Struct, frozen=True):
+    request: msgspec.Raw
+    policy: msgspec.Raw
+
+
+_REPEATED = msgspec.json.Decoder(_Repeated)
 
 
 class Scope(Struct, frozen=True):
@@ -45,11 +54,24 @@ def opened(strategy: Strategy, issued_ms: int, valid_until_ms: int) -> OpenStrat
         currency=strategy.request.currency,
         issued_ms=issued_ms,
         valid_until_ms=valid_until_ms,
-        subject=msgspec.Raw(msgspec.json.encode(subject)),
+        subject=msgspec.Raw(_encoded(subject, strategy)),
         products=scope.products,
         categories=scope.categories,
         campaigns=scope.campaigns,
     )
+
+
+def _encoded(subject: Subject, strategy: Strategy) -> bytes:
+    """With request and policy as they came, so that what a newer writer said in them is repeated by rewards."""
+    if isinstance(strategy, SaidStrategy):
+        return with_parts(subject, {"request": strategy.said_request, "policy": strategy.said_policy})
+    return msgspec.json.encode(subject)
+
+
+def repeating(reward: Reward, subject: msgspec.Raw) -> bytes:
+    """The reward as canonical JSON, with the request and the policy of its strategy as they came."""
+    repeated = _REPEATED.decode(subject)
+    return with_parts(reward, {"request": bytes(repeated.request), "policy": bytes(repeated.policy)})
 
 
 def ghost(request: StrategyRequest, issued_ms: int) -> OpenStrategy:

@@ -1,12 +1,14 @@
 """What a step of attribution says to the outside: rewards, and letters about outcomes that no reward can hold. Pure."""
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from streaming.attribution_outcomes import repeating
 from streaming.contracts.codec import instant
+from streaming.contracts.rewards import Reward
 from streaming.contracts.topics import REWARDS
 from streaming.dead_letters import without_record
-from streaming.effects import Fact, Publish, publish
+from streaming.effects import Fact, Publish
 from streaming.open_state import DAY_MS, HOUR_MS, Step, Unbooked, UnknownStrategy, Windows
 
 UNKNOWN = "unknown_strategy"
@@ -30,7 +32,7 @@ def told(step: Step | None, user_id: str, windows: Windows, *, mixed_arms: bool 
     if step is None:
         return Told()
     closed = [replace(reward, mixed_arms=True) for reward in step.rewards] if mixed_arms else step.rewards
-    rewards = [publish(REWARDS, reward.strategy_id, reward, reward.reward_id) for reward in closed]
+    rewards = [_published(reward, step.subjects[reward.strategy_id]) for reward in closed]
     letters = [_letter(each, user_id, windows) for each in step.unknown]
     facts = [Fact("unknown_strategies"), Fact("dead_letters", {"reason": UNKNOWN})] * len(letters)
     for each in step.unbooked:
@@ -39,6 +41,11 @@ def told(step: Step | None, user_id: str, windows: Windows, *, mixed_arms: bool 
     if step.unmatched:
         facts.append(Fact("unmatched_reversals", value=float(step.unmatched)))
     return Told((*rewards, *letters), tuple(facts))
+
+
+def _published(reward: Reward, subject: Raw) -> Publish:
+    key = reward.strategy_id.encode("utf-8", "surrogatepass")
+    return Publish(REWARDS.name, key, repeating(reward, subject), reward.reward_id)
 
 
 def _letter(unknown: UnknownStrategy, user_id: str, windows: Windows) -> Publish:

@@ -193,7 +193,8 @@ class OpenStrategy(Struct, frozen=True):
         stage: the last stage published, `open` for none.
         cutoff_ms: facts before it are in what was published last (exclusive).
         published: outcomes of the last final or correction.
-        subject: a `Subject`, kept encoded: it is large and read only when something is published.
+        subject: a `Subject`, kept encoded: it is large and read only when something is published; what a newer writer
+            said in its request and policy is in it.
     """
 
     strategy_id: str
@@ -274,6 +275,7 @@ class Step(Struct, frozen=True):
 
     Args:
         unmatched: reversals given up because no order came that they belong to, or nobody is credited with it.
+        subjects: strategy id → what its rewards repeat, of the strategies of `rewards`.
     """
 
     state: OpenState
@@ -281,3 +283,4 @@ class Step(Struct, frozen=True):
     unknown: tuple[UnknownStrategy, ...] = ()
     unbooked: tuple[Unbooked, ...] = ()
     unmatched: int = 0
+    subjects: dict[str, msgspec.Raw] = {}

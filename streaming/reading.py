@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from streaming.clock import CLOCK_EVENT, ClockRules, advanced, reader_clock_ms
+from streaming.contracts.carrying import as_said
 from streaming.contracts.codec import Ignored, decode, decode_event
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.events import Event
@@ -128,7 +129,7 @@ class Reader:
 
     def _decoded(self, record: Incoming) -> Message | Ignored:
         if self.topic == STRATEGIES.name:
-            return decode(record.value, Strategy) if record.value else Ignored("empty")
+            return as_said(decode(record.value, Strategy), record.value) if record.value else Ignored("empty")
         now_ms = reader_clock_ms(self._layout.clock, self.watermark_ms, record.timestamp, self._wall_ms)
         try:
             return decode_event(record.value, now_ms)
