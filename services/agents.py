@@ -72,6 +72,7 @@ _METRICS: dict[str, Counter | Gauge | Histogram] = {
     "refused_writes": metrics.REFUSED_WRITES,
     "replays_skipped": metrics.REPLAYS_SKIPPED,
     "mispartitioned": metrics.MISPARTITIONED,
+    "partitions_mixed": metrics.PARTITIONS_MIXED,
     "bugs": metrics.BUGS,
     "last_loop_timestamp_seconds": metrics.LAST_LOOP,
     "unknown_strategies": metrics.UNKNOWN_STRATEGIES,

@@ -81,6 +81,9 @@ REWINDS = _counter("rewinds", "Partitions read again from where Redis, which cam
 UNKNOWN_STRATEGIES = _counter("unknown_strategies", "Outcomes that named a strategy which never came.")
 IDENTITY_CONFLICTS = _counter("identity_conflicts", "Ids that two customers claimed, each pair once.")
 MISPARTITIONED = _counter("mispartitioned", "Records whose partition is not murmur2's.", "topic")
+PARTITIONS_MIXED = _gauge(
+    "partitions_mixed", "1 while windows wait for every partition: a record was in a wrong one within a horizon."
+)
 BUGS = _counter("bugs", "Records that tripped our own bug; alert on any.", "service")
 REDIS_ERRORS = _counter("redis_errors", "Failed Redis calls, each retried.", "service")
 KAFKA_ERRORS = _counter("kafka_errors", "Failed Kafka calls, each retried.", "service")

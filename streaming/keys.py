@@ -15,7 +15,7 @@ def namespace(topic_prefix: str) -> str:
 
 
 def control_key(topic_prefix: str) -> str:
-    """Hash: `buckets` (fixed at first start), `paused`, `mixed` (customers' records were in several partitions)."""
+    """Hash: `buckets` (fixed at first start), `paused`, `mixed` (event time, ms: customers' records were in several partitions)."""
     return f"{namespace(topic_prefix)}control"
 
 

@@ -22,12 +22,15 @@ from streaming.folding import Folding, count_without_customer, fold_item
 from streaming.keys import offset_field, seal_field, watermark_field
 from streaming.merging import Owned, merge_rows, owners
 from streaming.outbox import Outbox
-from streaming.reading import Incoming, Item, Layout, Reader
+from streaming.reading import Incoming, Item, Layout, Reader, mispartitioned_ms
 from streaming.recall import Recall
 from streaming.row import applied_key, is_replay, with_applied
 from streaming.store import Store
 from streaming.turns import Turns
 from streaming.writes import Writes
+
+MARK_AGAIN_MS = 60_000
+"""Event time after which a record in a wrong partition is marked again: not with every batch."""
 
 _log = logging.getLogger(__name__)
 
@@ -214,9 +217,11 @@ class Processor:
             pairs[:] = [pair for pair in pairs if pair[0].offset >= applied]
         await self.store.read({n: [item.user_id for item, _ in pairs] for n, pairs in by_bucket.items()})
         context = replace(self.context(), paused=await self.store.paused())
-        if not self.store.mixed and any(item.mispartitioned for item in items):
-            _log.warning("%s was not partitioned by murmur2: windows wait for every partition from now on", batch.topic)
-            await self.store.mark_mixed()
+        astray_ms = mispartitioned_ms(items)
+        if astray_ms is not None and astray_ms >= (self.store.mixed_ms or 0) + MARK_AGAIN_MS:
+            if not self.store.mixed:
+                _log.warning("%s was not partitioned by murmur2: windows wait for every partition", batch.topic)
+            await self.store.mark_mixed(astray_ms)
         owned = await self._redirect(batch, by_bucket, context)
         foldings = {}
         for number, pairs in by_bucket.items():

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from streaming.clock import CLOCK_EVENT, ClockRules, advanced, reader_clock_ms
 from streaming.contracts.carrying import as_said
-from streaming.contracts.codec import Ignored, decode, decode_event
+from streaming.contracts.codec import Ignored, decode, decode_event, to_ms
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.events import Event
 from streaming.contracts.partition import murmur2
@@ -67,6 +67,18 @@ class Item(Struct):
     letter: Publish | None = None
     reason: str = ""
     mispartitioned: bool = False
+
+
+def mispartitioned_ms(items: Iterable[Item]) -> int | None:
+    """When, event time, the last of the records was read that lie in partitions not theirs; None for no such record."""
+    return max((_read_ms(item) for item in items if item.mispartitioned), default=None)
+
+
+def _read_ms(item: Item) -> int:
+    """The partition's time where it has one: what is late was read late."""
+    message = item.message
+    said_ms = message.at_ms if isinstance(message, Event) else to_ms(message.issued_at) if message else 0
+    return max(said_ms, item.watermark_ms or 0)
 
 
 class Reader:

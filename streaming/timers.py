@@ -5,6 +5,7 @@ customers' records into partitions that are not theirs, the lowest of all partit
 customer's row; the index only finds it, and the call that writes what firing changed moves the index too.
 """
 
+import logging
 from collections.abc import Iterable
 
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from streaming.acting import fire
 from streaming.backlog import Backlog
 from streaming.bucket import Bucket
 from streaming.clock import idle_watermark_ms, lowest
-from streaming.contracts.codec import encode, instant
+from streaming.contracts.codec import EARLIEST_MS, encode, instant
 from streaming.contracts.progress import Progress
 from streaming.contracts.topics import ADS_EVENTS, PROGRESS, SHOP_EVENTS, STRATEGIES
 from streaming.core import Context
@@ -29,6 +30,8 @@ AT_ONCE = 200
 """Customers fired per bucket and call."""
 LIVE_STEP_MS = 1000
 """In live mode horizons move with every event; timers and progress follow at most this often."""
+
+_log = logging.getLogger(__name__)
 
 
 class Timers:
@@ -64,9 +67,10 @@ class Timers:
         """Fire and tell whatever is owed of these partitions."""
         await self._store.paused()  # and whether records were mixed, of which another process may have told
         await self._look()
+        partitions = list(partitions)
+        await self._unmix(partitions)
         for partition, home in self._homes.items():
             self.backlog.turn(partition, home.sealed(STRATEGIES.name, partition))
-        partitions = list(partitions)
         for partition in partitions:
             await self._processor.load([partition])
             if not self._homes:
@@ -112,10 +116,33 @@ class Timers:
 
     async def _look(self) -> None:
         """Where customers' records lie in several partitions, see how far all of them have been read."""
+        self._homes = {}
         if self._store.mixed:
             everywhere = range(self._processor.layout.partitions)
             self._homes = await self._store.peek(everywhere)
             self.backlog.hold_also(everywhere)
+
+    async def _unmix(self, partitions: Iterable[int]) -> None:
+        """Windows stop waiting for every partition once all have passed the last record astray by a whole horizon.
+
+        What lay in wrong partitions until then has been read. A record that goes astray later is marked again.
+        """
+        if self._store.mixed_ms is not None:
+            times = []
+            for partition in partitions:
+                await self._processor.load([partition])
+                times.append(self.horizon_ms(partition))
+            now_ms = lowest(times)
+            if now_ms is not None and self._store.mixed_ms < EARLIEST_MS:
+                await self._store.mark_mixed(now_ms)  # an older program did not say since when
+            elif now_ms is not None and now_ms >= self._store.mixed_ms + self._longest_ms and await self._store.unmix():
+                _log.warning("no record has been in a wrong partition for a horizon: windows close by partition again")
+                self._homes = {}
+        self._processor.facts.gauge("partitions_mixed", float(self._store.mixed))
+
+    @property
+    def _longest_ms(self) -> int:
+        return max(each.horizon_ms for each in self._processor.context().windows.by_kind.values())
 
     def _held(self, partition: int) -> bool:
         owed = self._processor.floors.newly_owed(STRATEGIES.name, partition)

@@ -23,6 +23,7 @@ from streaming.contracts.topics import (
     STRATEGIES,
     SUPPRESSIONS,
 )
+from streaming.keys import MIXED_FIELD, control_key
 from tests.streaming import attribution_samples
 from tests.streaming.conftest import MakeWorld
 from tests.streaming.edge_world import START, World
@@ -119,6 +120,20 @@ def test_another_partitioner_is_counted_and_still_exact(world: World) -> None:
     world.flush()
     world.wait(world.applied)
     assert len(world.rows()["astray"]["profile"]["views"]) == 4
+
+
+def test_another_partitioner_is_forgotten_a_horizon_later(make_world: MakeWorld) -> None:
+    """Windows wait for every partition while it was seen lately, and log and store say when that is over."""
+    made = make_world()
+    made.start()
+    made.clock(START)
+    made.send(SHOP_EVENTS, b"astray", json.dumps(made.event("astray")).encode(), partition=0)
+    made.send(SHOP_EVENTS, b"astray", json.dumps(made.event("astray")).encode(), partition=1)
+    made.wait(lambda: made.client.hexists(control_key(made.settings.topic_prefix), MIXED_FIELD), "the mark")
+    made.clock(START + 73 * 60 * MINUTE)
+    made.wait(lambda: not made.client.hexists(control_key(made.settings.topic_prefix), MIXED_FIELD), "its end")
+    assert made.stop() == [0]
+    assert made.log.read_text().count("windows close by partition again") == 1
 
 
 def test_pause_suppresses_and_resume_lifts(world: World) -> None:
