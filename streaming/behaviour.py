@@ -18,7 +18,9 @@ def cart_changed_ms(profile: Profile) -> int | None:
     """When something was last put into the cart that is in it now; None where it is empty."""
     if not profile.cart:
         return None
-    return max((line.stamp.at_ms for line in live_cart(profile).values()), default=None)
+    emptied = profile.emptied
+    stamps = [line.stamp for line in profile.cart.values() if line.quantity > 0]
+    return max((stamp.at_ms for stamp in stamps if stamp > emptied), default=None)
 
 
 def open_checkout_ms(profile: Profile) -> int | None:

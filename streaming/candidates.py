@@ -8,6 +8,7 @@ stays unknown; they are ordered by a stable hash, so that a place in the list sa
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from random import Random
 
 from msgspec import Struct
@@ -16,11 +17,11 @@ from streaming.behaviour import currency_of
 from streaming.candidate_texts import campaign_candidate, category_candidate, product_candidate
 from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.codec import to_ms
-from streaming.contracts.ids import stable_seed, stable_unit
+from streaming.contracts.ids import stable_seed, stable_units
 from streaming.contracts.strategies import Candidate, Exclusion, Removed, Slot, SuppressionReason
 from streaming.features import Relations, language_of
 from streaming.offers import Terms, offer, sellable
-from streaming.reference import Reference, category_of
+from streaming.reference import Reference, Told, category_of
 from streaming.row import Row
 from streaming.rules import Rules
 from streaming.sources import sources
@@ -78,15 +79,16 @@ def propose(row: Row, moment: Moment, reference: Reference, now_ms: int, rules: 
     return Proposal(chosen, said.slots, said.exclusions, (*removed, *said.removed), said.blocked)
 
 
-def why_not(product: Product, now_ms: int, currency: str) -> str | None:
+def why_not(told: Told, now_ms: int, currency: str) -> str | None:
     """Why a product may not be proposed, or None."""
+    product = told.product
     if product.stock == 0:
         return "out_of_stock"
     if product.currency != currency:
         return "other_currency"
     if product.price_minor == 0 or product.unit_cost_minor > product.price_minor:
         return "margin_below_zero"
-    return "not_launched" if to_ms(product.launched_at) > now_ms else None
+    return "not_launched" if told.launched_ms > now_ms else None
 
 
 def _chosen(scene: Scene, terms: Terms) -> tuple[tuple[Candidate, ...], tuple[Removed, ...]]:
@@ -146,13 +148,14 @@ def _fills_ranking(scene: Scene, found: dict[str, Product]) -> bool:
 
 
 def _take(scene: Scene, ids: Iterable[str], found: dict[str, Product], told: dict[str, str], limit: int) -> None:
+    reference, now_ms, currency = scene.reference, scene.now_ms, scene.currency
     for product_id in ids:
         if len(found) >= limit:
             return
-        product = scene.reference.product(product_id)
+        product = reference.product(product_id)
         if product is None or product_id in found:
             continue
-        why = why_not(product, scene.now_ms, scene.currency)
+        why = why_not(reference.told(product), now_ms, currency)
         if why is None:
             found[product_id] = product
         else:
@@ -230,8 +233,10 @@ def _cap_pct(scene: Scene) -> int:
 
 
 def _shuffled(scene: Scene, candidates: list[Candidate]) -> tuple[Candidate, ...]:
-    cause = scene.moment.cause
-    return tuple(sorted(candidates, key=lambda c: (stable_unit("order", scene.row.user_id, cause, c.id), c.id)))
+    ids = [candidate.id for candidate in candidates]
+    places = stable_units(("order", scene.row.user_id, scene.moment.cause), ids)
+    ordered = sorted(zip(places, ids, candidates, strict=True), key=itemgetter(0, 1))
+    return tuple(candidate for _, _, candidate in ordered)
 
 
 def _running(campaign: Campaign, now_ms: int) -> bool:

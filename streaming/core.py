@@ -28,7 +28,7 @@ _ENCODER = msgspec.json.Encoder(order="deterministic")
 _NOTHING = OpenState()
 
 
-class State(Struct, frozen=True):
+class State(Struct, frozen=True, gc=False):
     """Everything kept of one customer."""
 
     row: Row
@@ -58,7 +58,7 @@ class Context(Struct, frozen=True):
         return max(at_ms, self.wall_ms or self.watermark_ms or 0)
 
 
-class Result(Struct, frozen=True):
+class Result(Struct, frozen=True, gc=False):
     """The new state, what became of the record, messages in order, facts to count.
 
     Args:
@@ -210,12 +210,10 @@ def _on_strategy(state: State, strategy: Strategy, context: Context) -> Result:
 def _on_event(state: State, event: Event, context: Context) -> Result:
     if remembers(state.row, event.message_id):
         return Result(state, "duplicate")
-    row = remember(state.row, event.message_id, context.rules)
-    if row.erased:
-        return Result(State(row, state.open), "folded")
-    profile = fold(row.profile, event, context.reference)
-    if profile is not row.profile:
-        row = replace(row, profile=profile)
+    if state.row.erased:
+        return Result(State(remember(state.row, event.message_id, context.rules), state.open), "folded")
+    profile = fold(state.row.profile, event, context.reference)
+    row = remember(state.row, event.message_id, context.rules, profile)
     row, moments = triggers.on_event(state.row, row, event, context.now_ms(event.at_ms), context.rules)
     step = None
     if attribution.concerns(event):

@@ -7,7 +7,7 @@ from streaming.contracts.codec import encode
 from streaming.contracts.topics import TopicSpec
 
 
-class Publish(Struct, frozen=True):
+class Publish(Struct, frozen=True, gc=False):
     """A message to be published through the outbox. `topic` is without prefix; `id` is derived from inputs."""
 
     topic: str
@@ -17,7 +17,7 @@ class Publish(Struct, frozen=True):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-class Fact(Struct, frozen=True):
+class Fact(Struct, frozen=True, gc=False):
     """Something to count, e.g. `requests` with the labels of its metric; `value` is 1 where things are counted."""
 
     name: str

@@ -11,9 +11,8 @@ from streaming.contracts.features import NEVER_DAYS, NUMBERS
 from streaming.contracts.kinds import CHANNELS
 from streaming.contracts.strategies import Features
 from streaming.local_time import local
-from streaming.profile_changes import level_of
 from streaming.profile_parts import Profile, Tally
-from streaming.reference import Reference, category_of, major, words_of
+from streaming.reference import Reference, major, words_of
 from streaming.row import Asked
 from streaming.rules import DAY_MS, HOUR_MS
 from streaming.sessions import current
@@ -45,7 +44,7 @@ def features(profile: Profile, asked: Asked, now_ms: int, currency: str = "USD")
         currency: of the amounts where the customer has no order yet.
     """
     numbers = _activity(profile, asked, now_ms) | _buying(profile, now_ms, read.currency_of(profile, currency))
-    numbers = {name: round(numbers[name], 4) for name in NUMBERS}
+    numbers = {name: _rounded_number(numbers[name]) for name in NUMBERS}
     return Features(
         numbers=numbers,
         categories=_categories(profile, numbers, now_ms),
@@ -55,12 +54,18 @@ def features(profile: Profile, asked: Asked, now_ms: int, currency: str = "USD")
     )
 
 
+def _rounded_number(value: float) -> float:
+    """Most numbers are whole, and rounding is slow."""
+    return value if value.is_integer() else round(value, 4)
+
+
 def strongest(sums: dict[str, float]) -> dict[str, float]:
     """The strongest few as shares of all; decay cancels out of shares."""
-    total = sum(sums[key] for key in sorted(sums))
+    by_name = sorted(sums)
+    total = sum([sums[key] for key in by_name])
     if total <= 0:
         return {}
-    top = sorted(sums, key=lambda key: (-sums[key], key))[:STRONGEST]
+    top = sorted(by_name, key=sums.__getitem__, reverse=True)[:STRONGEST]  # of equals the first by name
     return {key: round(sums[key] / total, 4) for key in top if sums[key] / total >= MIN_SHARE}
 
 
@@ -79,32 +84,25 @@ class Relations:
         if not query and latest is not None and 0 <= now_ms - latest.stamp.at_ms < DAY_MS:
             query = latest.query
         self._words = words_of(query)
-        self._known: dict[str, dict[str, float]] = {}
 
     def of(self, product: Product) -> dict[str, float]:
         """Relation → value in [0, 1]; what is 0 is left out."""
-        return _rounded(self._of(product))
+        return _rounded(self._found(product))
 
     def of_any(self, products: Iterable[Product]) -> dict[str, float]:
         """The strongest relation that any of the products has, by name."""
         strongest: dict[str, float] = {}
         for product in products:
-            for name, value in self._of(product).items():
+            for name, value in self._found(product).items():
                 if value > strongest.get(name, 0.0):
                     strongest[name] = value
         return _rounded(strongest)
 
-    def _of(self, product: Product) -> dict[str, float]:
-        """The same, not rounded; products of one request are asked for several times."""
-        known = self._known.get(product.product_id)
-        if known is None:
-            known = self._known[product.product_id] = self._found(product)
-        return known
-
     def _found(self, product: Product) -> dict[str, float]:
-        key, profile = product.product_id, self._profile
+        """The same, not rounded."""
+        key, profile, told = product.product_id, self._profile, self.reference.told(product)
         found: dict[str, float] = {}
-        if liked := profile.categories.get(category_of(product)):
+        if liked := profile.categories.get(told.category):
             found["category_affinity"] = liked / (self._of_categories or 1.0)
         if liked := profile.brands.get(product.brand):
             found["brand_affinity"] = liked / (self._of_brands or 1.0)
@@ -119,18 +117,14 @@ class Relations:
         if self._words:
             found["searched"] = self._searched(key)
         if self._level is not None:
-            found["price_fit"] = self._price_fit(product, self._level)
-        if popularity := self.reference.popularity(key):
-            found["popularity"] = popularity
+            found["price_fit"] = 0.0 if told.level is None else float(2.0 ** (-abs(told.level - self._level)))
+        if told.popularity:
+            found["popularity"] = told.popularity
         return found
 
     def _searched(self, product_id: str) -> float:
         text = self.reference.index.text_of.get(product_id, frozenset())
         return len(self._words & text) / len(self._words)
-
-    def _price_fit(self, product: Product, wanted: float) -> float:
-        level = level_of(product, self.reference)
-        return 0.0 if level is None else float(2.0 ** (-abs(level - wanted)))
 
 
 def _rounded(found: dict[str, float]) -> dict[str, float]:

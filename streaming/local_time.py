@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from streaming.contracts.kinds import SEND_HOUR
 from streaming.profile_parts import Profile
-from streaming.rules import HOUR_MS, Rules
+from streaming.rules import DAY_MS, HOUR_MS, Rules
 
 
 @lru_cache(maxsize=1024)
@@ -23,6 +23,20 @@ def local(profile: Profile, at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, zone(profile.timezone.value) if profile.timezone else UTC)
 
 
+@lru_cache(maxsize=4096)
+def _offset_ms(name: str, day: int) -> int | None:
+    """A zone's offset from UTC through all of a day of UTC and the next; None where it changes meanwhile.
+
+    Every event asks for it, and the tables answer more slowly than all else takes that an event does to its timers.
+    """
+    if not name:
+        return 0
+    moments = (datetime.fromtimestamp(at * DAY_MS / 1000, zone(name)) for at in (day, day + 1, day + 2))
+    offsets = {moment.utcoffset() for moment in moments}
+    offset = offsets.pop()
+    return None if offsets or offset is None else offset // timedelta(milliseconds=1)
+
+
 def is_quiet(hour: int, rules: Rules) -> bool:
     """Whether a local hour lies within the quiet hours."""
     start, end = rules.quiet_start_hour, rules.quiet_end_hour
@@ -33,6 +47,9 @@ def is_quiet(hour: int, rules: Rules) -> bool:
 
 def after_quiet(profile: Profile, at_ms: int, rules: Rules) -> int:
     """The time itself, or the end of the quiet hours it lies in, milliseconds."""
+    offset_ms = _offset_ms(profile.timezone.value if profile.timezone else "", at_ms // DAY_MS)
+    if offset_ms is not None:
+        return _after_quiet(at_ms + offset_ms, rules) - offset_ms
     then = local(profile, at_ms)
     if not is_quiet(then.hour, rules):
         return at_ms
@@ -40,6 +57,15 @@ def after_quiet(profile: Profile, at_ms: int, rules: Rules) -> int:
     if ends <= then:
         ends += timedelta(days=1)
     return round(ends.timestamp() * 1000)
+
+
+def _after_quiet(local_ms: int, rules: Rules) -> int:
+    """The same where no offset changes, in local milliseconds."""
+    of_day_ms = local_ms % DAY_MS
+    if not is_quiet(of_day_ms // HOUR_MS, rules):
+        return local_ms
+    wait_ms = rules.quiet_end_hour * HOUR_MS - of_day_ms
+    return local_ms + (wait_ms if wait_ms > 0 else wait_ms + DAY_MS)
 
 
 def quiet_send_times(rules: Rules) -> tuple[str, ...]:

@@ -68,10 +68,11 @@ def looked_at(profile: Profile, event: Event, stamp: Stamp, reference: Reference
     assert isinstance(said, ProductProperties)
     product = reference.product(said.product_id)
     view = View(stamp, said.product_id, category_of(product) if product else "")
-    changes: Changes = {"views": newest(profile.views, view, MAX_VIEWS)}
+    changes = attention(profile, event, product, reference)
+    changes["views"] = newest(profile.views, view, MAX_VIEWS)
     if event.name == "Product Clicked" and said.strategy_id:
         changes |= touched(profile, said.strategy_id, Touch(stamp, clicked=True))
-    return changes | attention(profile, event, product, reference)
+    return changes
 
 
 def added(profile: Profile, event: Event, stamp: Stamp, reference: Reference) -> Changes:
@@ -212,11 +213,11 @@ class Tastes(NamedTuple):
 
     def with_product(self, product: Product, amount: float, reference: Reference) -> "Tastes":
         """Add an amount of attention to the product's category, brand and price level."""
-        ratio, level = level_of(product, reference), self.price_level
+        told, level = reference.told(product), self.price_level
         return Tastes(
-            add(self.categories, category_of(product), amount, MAX_CATEGORIES),
+            add(self.categories, told.category, amount, MAX_CATEGORIES),
             add(self.brands, product.brand, amount, MAX_BRANDS) if product.brand else self.brands,
-            level if ratio is None else Tally(level.total + ratio * amount, level.weight + amount),
+            level if told.level is None else Tally(level.total + told.level * amount, level.weight + amount),
         )
 
 
@@ -232,11 +233,6 @@ def line_minor(line: Line, currency: str) -> int:
     if line.price is None:
         return 0
     return to_minor(line.price, currency, "properties.products.price") * line.quantity
-
-
-def level_of(product: Product, reference: Reference) -> float | None:
-    """log2(price / median of its category) within [-3, 3]; None where either is unknown."""
-    return reference.told(product).level
 
 
 def _tastes(profile: Profile, event: Event, stamp: Stamp, reference: Reference) -> Changes:

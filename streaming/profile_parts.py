@@ -1,11 +1,15 @@
-"""What is known of a customer: the profile's structs. Each part says how it folds and who reads it."""
+"""What is known of a customer: the profile's structs. Each part says how it folds and who reads it.
+
+`gc=False`, here and wherever structs are made for every event: plain data has no cycles, so Python's cycle collector
+need not walk it. Walking a cache of states took a tenth of the time of folding.
+"""
 
 from msgspec import Struct
 
 from streaming.stamps import BEGINNING, Stamp
 
 
-class View(Struct, frozen=True, array_like=True):
+class View(Struct, frozen=True, gc=False, array_like=True):
     """A product looked at."""
 
     stamp: Stamp
@@ -13,14 +17,14 @@ class View(Struct, frozen=True, array_like=True):
     category: str = ""
 
 
-class Search(Struct, frozen=True, array_like=True):
+class Search(Struct, frozen=True, gc=False, array_like=True):
     """A search, by its words (cut)."""
 
     stamp: Stamp
     query: str
 
 
-class CartLine(Struct, frozen=True, array_like=True):
+class CartLine(Struct, frozen=True, gc=False, array_like=True):
     """The last thing said about a product in the cart; quantity 0: it was taken out.
 
     `price_minor` is the price of one unit the customer saw, 0 where unknown.
@@ -32,7 +36,7 @@ class CartLine(Struct, frozen=True, array_like=True):
     currency: str = ""
 
 
-class Wish(Struct, frozen=True, array_like=True):
+class Wish(Struct, frozen=True, gc=False, array_like=True):
     """A product on the wishlist, with the price the customer saw."""
 
     stamp: Stamp
@@ -40,13 +44,13 @@ class Wish(Struct, frozen=True, array_like=True):
     currency: str = ""
 
 
-class Bought(Struct, frozen=True, array_like=True):
+class Bought(Struct, frozen=True, gc=False, array_like=True):
     """When a product was last bought."""
 
     stamp: Stamp
 
 
-class Order(Struct, frozen=True, array_like=True):
+class Order(Struct, frozen=True, gc=False, array_like=True):
     """One order, minor units paid."""
 
     stamp: Stamp
@@ -55,7 +59,7 @@ class Order(Struct, frozen=True, array_like=True):
     total_minor: int
 
 
-class Reversal(Struct, frozen=True, array_like=True):
+class Reversal(Struct, frozen=True, gc=False, array_like=True):
     """A refund or cancellation of an order; None: of all of it."""
 
     stamp: Stamp
@@ -63,21 +67,21 @@ class Reversal(Struct, frozen=True, array_like=True):
     minor: int | None = None
 
 
-class Money(Struct, frozen=True, array_like=True):
+class Money(Struct, frozen=True, gc=False, array_like=True):
     """Orders ever, per currency: count and minor units paid."""
 
     orders: int = 0
     spent_minor: int = 0
 
 
-class Session(Struct, frozen=True, array_like=True):
+class Session(Struct, frozen=True, gc=False, array_like=True):
     """An interval of activity without a gap of half an hour."""
 
     start_ms: int
     end_ms: int
 
 
-class Touch(Struct, frozen=True, array_like=True):
+class Touch(Struct, frozen=True, gc=False, array_like=True):
     """What is known of one message to the customer; counted in `channels` once its channel is known."""
 
     stamp: Stamp
@@ -86,35 +90,35 @@ class Touch(Struct, frozen=True, array_like=True):
     clicked: bool = False
 
 
-class Counts(Struct, frozen=True, array_like=True):
+class Counts(Struct, frozen=True, gc=False, array_like=True):
     """Messages of a channel that were shown and clicked."""
 
     shown: int = 0
     clicked: int = 0
 
 
-class Grant(Struct, frozen=True, array_like=True):
+class Grant(Struct, frozen=True, gc=False, array_like=True):
     """The last word on a purpose of consent."""
 
     stamp: Stamp
     granted: bool
 
 
-class Said(Struct, frozen=True, array_like=True):
+class Said(Struct, frozen=True, gc=False, array_like=True):
     """The last word on a plain value."""
 
     stamp: Stamp
     value: str
 
 
-class Tally(Struct, frozen=True, array_like=True):
+class Tally(Struct, frozen=True, gc=False, array_like=True):
     """A decayed mean: a sum of values and of their weights (see `stamps.weight`)."""
 
     total: float = 0.0
     weight: float = 0.0
 
 
-class Profile(Struct, frozen=True, omit_defaults=True):
+class Profile(Struct, frozen=True, gc=False, omit_defaults=True):
     """Everything remembered of a customer's behaviour; the same for any order of the same events.
 
     Args:

@@ -45,7 +45,7 @@ class Layout(Struct, frozen=True):
     clock: ClockRules
 
 
-class Item(Struct):
+class Item(Struct, gc=False):
     """One record, read.
 
     Args:

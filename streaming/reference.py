@@ -75,13 +75,17 @@ class Told(NamedTuple):
     """What follows from one product and its snapshot, worked out once: thousands of requests ask for it.
 
     Args:
+        category: `category_of` it.
+        popularity: rank in [0, 1] by orders; 0 where unknown.
         level: log2(price / median of its category) within `MAX_LEVEL`; None where either is unknown.
         texts: a language → what a candidate is told by; filled by who words it.
     """
 
     product: Product
+    category: str
     launched_ms: int
     level: float | None
+    popularity: float
     texts: dict[str, str]
 
 
@@ -158,6 +162,11 @@ class Reference:
         """Rank in [0, 1] by orders; 0 where unknown."""
         return self._popularity.rank.get(product_id, 0.0)
 
+    def by_popularity(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Product ids, the more popular first; equally popular ones stay in their order."""
+        rank = self._popularity.rank
+        return tuple(sorted(ids, key=lambda product_id: rank.get(product_id, 0.0), reverse=True)) if rank else ids
+
     def active_campaigns(self, at_ms: int, kind: str) -> tuple[Campaign, ...]:
         """Campaigns of a kind that run at a time, by id."""
         running = (c for c in self.campaigns.values() if c.kind == kind and _runs(c, at_ms))
@@ -179,9 +188,18 @@ class Reference:
         """What follows from a product of this snapshot."""
         found = self._told.get(product.product_id)
         if found is None or found.product is not product:
-            found = Told(product, to_ms(product.launched_at), self._level(product), {})
-            self._told[product.product_id] = found
+            found = self._told[product.product_id] = self._made(product)
         return found
+
+    def _made(self, product: Product) -> Told:
+        return Told(
+            product=product,
+            category=category_of(product),
+            launched_ms=to_ms(product.launched_at),
+            level=self._level(product),
+            popularity=self.popularity(product.product_id),
+            texts={},
+        )
 
     def shelf(self, category: str, currency: str, make: "Callable[[Reference, str, str], Shelf]") -> Shelf:
         """What is told of a category, made once per snapshot by who words it."""

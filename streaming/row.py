@@ -18,7 +18,7 @@ MAX_ISSUED = 32
 _DIGEST_BYTES = 8
 
 
-class Due(Struct, frozen=True, order=True):
+class Due(Struct, frozen=True, gc=False, order=True):
     """A timer of this customer. The timer index only finds it; what fires is what the row says.
 
     Args:
@@ -32,7 +32,7 @@ class Due(Struct, frozen=True, order=True):
     context: dict[str, str] = {}
 
 
-class Asked(Struct, frozen=True, omit_defaults=True):
+class Asked(Struct, frozen=True, gc=False, omit_defaults=True):
     """What was asked of this customer. It follows the order between topics; the profile does not.
 
     Args:
@@ -57,7 +57,7 @@ class Claim(Struct, frozen=True, array_like=True, order=True):
     message_id: str = ""
 
 
-class Row(Struct, frozen=True, omit_defaults=True, tag_field="schema_version", tag=VERSION):
+class Row(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="schema_version", tag=VERSION):
     """One customer. Its version is written first, as `schema_version` (see `migrations.py`).
 
     Args:
@@ -137,9 +137,14 @@ def remembers(row: Row, message_id: str) -> bool:
     return _find(row.message_ids, digest(message_id)) >= 0
 
 
-def remember(row: Row, message_id: str, rules: Rules) -> Row:
-    """The row that remembers this message id; the one first remembered of more than `max_message_ids` is forgotten."""
-    return replace(row, message_ids=join_ids(row.message_ids, digest(message_id), rules))
+def remember(row: Row, message_id: str, rules: Rules, profile: Profile | None = None) -> Row:
+    """The row that remembers this message id; the one first remembered of more than `max_message_ids` is forgotten.
+
+    Args:
+        profile: what the message made of the customer's; as it was where left out.
+    """
+    message_ids = join_ids(row.message_ids, digest(message_id), rules)
+    return replace(row, message_ids=message_ids, profile=row.profile if profile is None else profile)
 
 
 def join_ids(one: bytes, other: bytes, rules: Rules) -> bytes:

@@ -51,7 +51,7 @@ def of_category(category: str, reference: Reference, seed: str, limit: int) -> t
     ids = reference.in_category(category)
     if len(ids) > SAMPLED:
         ids = tuple(Random(stable_seed("category", category, seed)).sample(ids, SAMPLED))
-    return tuple(sorted(ids, key=lambda product_id: -reference.popularity(product_id)))[:limit]
+    return reference.by_popularity(ids)[:limit]
 
 
 def of_campaign(campaign: Campaign, reference: Reference, seed: str) -> tuple[str, ...]:

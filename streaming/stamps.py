@@ -19,7 +19,7 @@ HALF_LIFE_MS = 30 * 24 * 3_600_000
 """Of every decayed sum. A double holds 2**1023: with 30 days this is good until the year 2104."""
 
 
-class Stamp(Struct, frozen=True, array_like=True, order=True):
+class Stamp(Struct, frozen=True, gc=False, array_like=True, order=True):
     """When a fact was said: event time, then a hash of its message id."""
 
     at_ms: int = 0
@@ -74,7 +74,8 @@ def put(kept: dict[str, T], key: str, value: T, limit: int) -> dict[str, T]:
     old = kept.get(key)
     if old is not None and value.stamp <= old.stamp:
         return kept
-    grown = kept | {key: value}
+    grown = kept.copy()
+    grown[key] = value
     if len(grown) > limit:
         del grown[min(grown, key=lambda name: grown[name].stamp)]
     return grown
@@ -109,7 +110,8 @@ def add(sums: dict[str, float], key: str, amount: float, limit: int) -> dict[str
 
     Exact in any order up to `limit` keys; the limits lie above what a customer of a shop touches within its memory.
     """
-    grown = sums | {key: sums.get(key, 0.0) + amount}
+    grown = sums.copy()
+    grown[key] = sums.get(key, 0.0) + amount
     if len(grown) > limit:
         del grown[min(grown, key=lambda name: (grown[name], name))]
     return grown

@@ -3,6 +3,8 @@
 Timers of silence are a function of the profile and of what has fired, so that any order of events sets the same ones.
 """
 
+from operator import attrgetter
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -16,12 +18,14 @@ from streaming.contracts.strategies import Trigger
 from streaming.features import features
 from streaming.local_time import after_quiet
 from streaming.profile import ACTIVE
+from streaming.profile_parts import Session
 from streaming.row import Due, Row
 from streaming.rules import Rules
 from streaming.sessions import current
 
 SILENCES: frozenset[str] = frozenset({"cart_abandoned", "search_without_click", "dormant_customer"})
 """Timers that follow from the profile; the others are kept in the row until they fire."""
+_order = attrgetter("at_ms", "trigger", "cause")
 MAX_CAMPAIGNS = 32
 """Campaign starts remembered per customer."""
 SESSION_KINDS: tuple[tuple[float, Kind], ...] = (
@@ -33,7 +37,7 @@ SESSION_KINDS: tuple[tuple[float, Kind], ...] = (
 """Upper end of a stable hash → what a session starts with: every kind is often asked for."""
 
 
-class Moment(Struct, frozen=True):
+class Moment(Struct, frozen=True, gc=False):
     """A time at which a strategy may be worth asking for.
 
     Args:
@@ -60,8 +64,8 @@ def on_event(before: Row, after: Row, event: Event, now_ms: int, rules: Rules) -
         now_ms: event time the agents are at; moments themselves carry the event's.
     """
     del now_ms  # whether a moment is stale is decided where it is asked, once for all triggers
-    moments = [*_session_start(before, after, event), *_interest(before, after, event, rules), *_requested(event)]
-    return with_timers(after, rules), tuple(moments)
+    moments = (*_session_start(before, after, event), *_interest(before, after, event, rules), *_requested(event))
+    return with_timers(after, rules), moments
 
 
 def on_due(row: Row, due: Due, now_ms: int, rules: Rules) -> tuple[Row, tuple[Moment, ...]]:
@@ -142,31 +146,28 @@ def with_timers(row: Row, rules: Rules) -> Row:
 
 def _silences(row: Row, rules: Rules) -> list[Due]:
     profile, fired, timers = row.profile, row.asked.fired, []
+    known = {due.trigger: due for due in row.due}
     cart_ms = read.cart_changed_ms(profile)
     if cart_ms is not None:
         at_ms = max(cart_ms, read.open_checkout_ms(profile) or 0) + rules.cart_abandoned_after_ms
-        timers.append(_silence(row, "cart_abandoned", at_ms, {}))
+        timers.append(_silence(known, "cart_abandoned", at_ms, {}))
     if profile.searches and not read.clicked_after(profile, profile.searches[-1]):
         search = profile.searches[-1]
         at_ms = search.stamp.at_ms + rules.search_wait_ms
-        timers.append(_silence(row, "search_without_click", at_ms, {"query": search.query}))
+        timers.append(_silence(known, "search_without_click", at_ms, {"query": search.query}))
     last_ms = read.last_activity_ms(profile) or 0
     if last_ms:
         at_ms = after_quiet(profile, last_ms + rules.dormant_after_ms, rules)
-        timers.append(_silence(row, "dormant_customer", at_ms, {}))
+        timers.append(_silence(known, "dormant_customer", at_ms, {}))
     return [due for due in timers if due.at_ms > fired.get(due.trigger, 0)] if fired else timers
 
 
-def _silence(row: Row, trigger: Trigger, at_ms: int, context: dict[str, str]) -> Due:
+def _silence(known: dict[Trigger, Due], trigger: Trigger, at_ms: int, context: dict[str, str]) -> Due:
     """The timer that the row has already, or another one: most events change none but the last."""
-    for due in row.due:
-        if due.at_ms == at_ms and due.trigger == trigger and due.context == context:
-            return due
+    due = known.get(trigger)
+    if due is not None and due.at_ms == at_ms and due.context == context:
+        return due
     return Due(at_ms, trigger, instant(at_ms).isoformat(), context)
-
-
-def _order(due: Due) -> tuple[int, str, str]:
-    return (due.at_ms, due.trigger, due.cause)
 
 
 def _kind_of(due: Due) -> tuple[Kind, Kind | None]:
@@ -200,18 +201,21 @@ def _interest(before: Row, after: Row, event: Event, rules: Rules) -> list[Momen
     category = next((view.category for view in reversed(after.profile.views) if view.product_id == product_id), "")
     if session is None or not category:
         return []
-    wanted, span = rules.interest_views, (session.start_ms, session.end_ms)
-    if _looked_at(after, category, *span) < wanted or _looked_at(before, category, *span) >= wanted:
+    wanted = rules.interest_views
+    if _looked_at(after, category, session) != wanted:  # one event adds at most one: with more, it was told before
+        return []
+    if _looked_at(before, category, session) == wanted:
         return []
     return [
         Moment("category_interest", "ranking", event.message_id, event.at_ms, {"category": category}, "recommendation")
     ]
 
 
-def _looked_at(row: Row, category: str, start_ms: int, end_ms: int) -> int:
-    """Products of a category looked at within a time."""
-    seen = [v.product_id for v in row.profile.views if v.category == category and start_ms <= v.stamp.at_ms <= end_ms]
-    return len(set(seen))
+def _looked_at(row: Row, category: str, session: Session) -> int:
+    """Products of a category looked at within a session."""
+    start_ms, end_ms = session.start_ms, session.end_ms
+    views = [view for view in row.profile.views if view.category == category]
+    return len({view.product_id for view in views if start_ms <= view.stamp.at_ms <= end_ms})
 
 
 def _requested(event: Event) -> list[Moment]:

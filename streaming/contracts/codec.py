@@ -21,7 +21,7 @@ EARLIEST_MS = 946_684_800_000
 """2000-01-01: an older event is a unit error (seconds for milliseconds), not a late one."""
 
 
-class _Envelope(Struct, frozen=True, rename="camel"):
+class _Envelope(Struct, frozen=True, gc=False, rename="camel"):
     message_id: Id
     type: Literal["track", "identify"]
     timestamp: datetime

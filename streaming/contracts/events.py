@@ -19,13 +19,13 @@ Quantity = Annotated[int, Meta(ge=1, le=100_000)]
 StrategyId = Annotated[str, Meta(max_length=200)]
 
 
-class Consent(Struct, frozen=True, rename="camel"):
+class Consent(Struct, frozen=True, gc=False, rename="camel"):
     """`context.consent`: purpose → granted; purposes read are `email`, `push`, `sms`, `personalization`."""
 
     category_preferences: dict[str, bool] = {}
 
 
-class Context(Struct, frozen=True):
+class Context(Struct, frozen=True, gc=False):
     """The parts of Segment's context that are used."""
 
     locale: Annotated[str, Meta(max_length=35)] | None = None
@@ -33,7 +33,7 @@ class Context(Struct, frozen=True):
     consent: Consent | None = None
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """One line of an order, a list or a cart."""
 
     product_id: Id
@@ -44,7 +44,7 @@ class Line(Struct, frozen=True):
     """What one unit was reduced by."""
 
 
-class ProductProperties(Struct, frozen=True):
+class ProductProperties(Struct, frozen=True, gc=False):
     """Viewed, clicked, added, removed, wished. `strategy_id` is echoed when a strategy led here."""
 
     product_id: Id
@@ -54,13 +54,13 @@ class ProductProperties(Struct, frozen=True):
     strategy_id: StrategyId | None = None
 
 
-class SearchProperties(Struct, frozen=True):
+class SearchProperties(Struct, frozen=True, gc=False):
     """Products Searched."""
 
     query: Annotated[str, Meta(max_length=1000)]
 
 
-class ListProperties(Struct, frozen=True):
+class ListProperties(Struct, frozen=True, gc=False):
     """Product List Viewed: the shown event of a `ranking` strategy."""
 
     list_id: str = ""
@@ -69,7 +69,7 @@ class ListProperties(Struct, frozen=True):
     strategy_id: StrategyId | None = None
 
 
-class CheckoutProperties(Struct, frozen=True):
+class CheckoutProperties(Struct, frozen=True, gc=False):
     """Checkout Started, Payment Info Entered."""
 
     order_id: Id | None = None
@@ -77,7 +77,7 @@ class CheckoutProperties(Struct, frozen=True):
     products: tuple[Line, ...] = ()
 
 
-class OrderProperties(Struct, frozen=True):
+class OrderProperties(Struct, frozen=True, gc=False):
     """Order Completed. Every line needs a price."""
 
     order_id: Id
@@ -88,7 +88,7 @@ class OrderProperties(Struct, frozen=True):
     strategy_id: StrategyId | None = None
 
 
-class ReversalProperties(Struct, frozen=True):
+class ReversalProperties(Struct, frozen=True, gc=False):
     """Order Refunded, Order Cancelled. No products and no total means the whole order."""
 
     order_id: Id
@@ -97,7 +97,7 @@ class ReversalProperties(Struct, frozen=True):
     total: Amount | None = None
 
 
-class PromotionProperties(Struct, frozen=True):
+class PromotionProperties(Struct, frozen=True, gc=False):
     """Promotion Viewed, Promotion Clicked: shown and clicked of the other kinds."""
 
     promotion_id: str = ""
@@ -106,7 +106,7 @@ class PromotionProperties(Struct, frozen=True):
     strategy_id: StrategyId | None = None
 
 
-class EmailProperties(Struct, frozen=True):
+class EmailProperties(Struct, frozen=True, gc=False):
     """Email Delivered, Opened, Link Clicked, Marked as Spam; Unsubscribed."""
 
     email_id: str = ""
@@ -195,7 +195,7 @@ EVENTS: dict[str, type[Properties]] = {**SHOP_EVENTS, **ADS_EVENTS}
 MONEY_FIELDS = ("price", "discount", "total", "cost")
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """A decoded, validated event.
 
     Args:

@@ -1,15 +1,14 @@
 """Ids derived from inputs: a replay repeats ids instead of inventing new ones."""
 
+from collections.abc import Iterable
 from hashlib import blake2b
+
+_BYTES = 12
 
 
 def derive(prefix: str, *parts: str) -> str:
     """A stable id: prefix and 96 bits over length-prefixed parts (so that `a|b` and `ab|` differ)."""
-    said: list[bytes] = []
-    for part in parts:
-        raw = part.encode("utf-8", "surrogatepass")
-        said += (len(raw).to_bytes(4, "big"), raw)
-    return f"{prefix}_{blake2b(b''.join(said), digest_size=12).hexdigest()}"
+    return f"{prefix}_{blake2b(_joined(parts), digest_size=_BYTES).hexdigest()}"
 
 
 def request_id(user_id: str, trigger: str, kind: str, cause: str) -> str:
@@ -29,9 +28,31 @@ def reward_id(strategy: str, stage: str, cause: str = "") -> str:
 
 def stable_unit(*parts: str) -> float:
     """A stable hash in [0, 1): arms, canaries and quiet sampling hash with a salt as first part."""
-    return int(derive("u", *parts)[2:18], 16) / 2.0**64
+    return _number(blake2b(_joined(parts), digest_size=_BYTES).digest()) / 2.0**64
+
+
+def stable_units(parts: tuple[str, ...], last: Iterable[str]) -> list[float]:
+    """`stable_unit(*parts, each)` of each of `last`; the parts that all have are hashed once."""
+    begun = blake2b(_joined(parts), digest_size=_BYTES)
+    found = []
+    for each in last:
+        hashed = begun.copy()
+        hashed.update(_joined((each,)))
+        found.append(_number(hashed.digest()) / 2.0**64)
+    return found
 
 
 def stable_seed(*parts: str) -> int:
     """A stable 63-bit seed for a random generator."""
-    return int(derive("s", *parts)[2:18], 16) >> 1
+    return _number(blake2b(_joined(parts), digest_size=_BYTES).digest()) >> 1
+
+
+def _joined(parts: Iterable[str]) -> bytes:
+    """Each part with its length in front."""
+    raws = [part.encode("utf-8", "surrogatepass") for part in parts]
+    return b"".join([piece for raw in raws for piece in (len(raw).to_bytes(4, "big"), raw)])
+
+
+def _number(digest: bytes) -> int:
+    """The first 64 bits."""
+    return int.from_bytes(digest[:8], "big")

@@ -34,7 +34,7 @@ SuppressionReason = Literal[
 ]
 
 
-class Features(Struct, frozen=True):
+class Features(Struct, frozen=True, gc=False):
     """The customer as the model sees them: pseudonymous numbers and categories, no personal data.
 
     Args:
@@ -52,7 +52,7 @@ class Features(Struct, frozen=True):
     channel_response: dict[str, Probability] = {}
 
 
-class Candidate(Struct, frozen=True):
+class Candidate(Struct, frozen=True, gc=False):
     """One product, campaign or category that may be proposed, with its text and its relation to the customer.
 
     Args:
@@ -76,14 +76,14 @@ class Candidate(Struct, frozen=True):
     relation: dict[str, Probability] = {}
 
 
-class Slot(Struct, frozen=True):
+class Slot(Struct, frozen=True, gc=False):
     """Allowed values of one slot after the rules; order is the decoding order of the request's slots."""
 
     name: str
     values: Annotated[tuple[str, ...], Meta(min_length=1)]
 
 
-class Exclusion(Struct, frozen=True):
+class Exclusion(Struct, frozen=True, gc=False):
     """Rules between slots: when `slot` is `value`, `other_slot` may not be any of `other_values`."""
 
     slot: str
@@ -92,7 +92,7 @@ class Exclusion(Struct, frozen=True):
     other_values: tuple[str, ...]
 
 
-class Removed(Struct, frozen=True):
+class Removed(Struct, frozen=True, gc=False):
     """A value that rules took away before sampling, and why. It has probability zero."""
 
     slot: str
@@ -100,7 +100,7 @@ class Removed(Struct, frozen=True):
     reason: str
 
 
-class StrategyRequest(Struct, frozen=True):
+class StrategyRequest(Struct, frozen=True, gc=False):
     """Everything the model may use, frozen.
 
     `issued_at` is event time; `deadline_s` counts on the wall clock from the record's Kafka timestamp. `mixed_arms`:

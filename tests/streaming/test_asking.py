@@ -161,7 +161,7 @@ def test_what_may_not_be_sold_is_no_candidate() -> None:
         "not_launched": shop.product(1, launched_at=datetime(2027, 1, 1, tzinfo=UTC)),
     }
     for why, product in bad.items():
-        assert why_not(product, NOON_MS, "USD") == why
+        assert why_not(snapshot([product]).told(product), NOON_MS, "USD") == why
         answer = asked(CUSTOMER, moment(product="p1"), reference=SHOP.with_product("p1", product))
         assert answer.request is not None
         assert "p1" not in {candidate.id for candidate in answer.request.candidates}

@@ -1,8 +1,11 @@
 """The customer's own clock."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import available_timezones
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from streaming.contracts.codec import to_ms
 from streaming.contracts.events import Context
@@ -60,3 +63,23 @@ def test_days_are_local() -> None:
     assert same_day(EMPTY, one, other)
     assert not same_day(living_in("Asia/Shanghai"), one, other)
     assert not same_day(EMPTY, one, one + 7 * 24 * HOUR_MS)
+
+
+@given(
+    st.sampled_from(sorted(available_timezones())),
+    st.integers(utc(2000, 1, 1), utc(2037, 1, 1)),
+    st.integers(0, 23),
+    st.integers(0, 23),
+)
+@example("America/St_Johns", utc(2006, 4, 2, 3, 30), 21, 8)  # its clocks went forward at 00:01
+@example("Australia/Lord_Howe", utc(2026, 4, 4, 14, 50), 21, 8)  # by half an hour
+def test_the_wait_is_what_the_tables_say(name: str, at_ms: int, start: int, end: int) -> None:
+    """In every time zone and on every day, also when clocks change, the wait ends at the end hour of the local clock."""
+    rules, profile = Rules(quiet_start_hour=start, quiet_end_hour=end), living_in(name)
+    until_ms = after_quiet(profile, at_ms, rules)
+    then = local(profile, at_ms)
+    if not is_quiet(then.hour, rules):
+        assert until_ms == at_ms
+        return
+    morning = then.replace(hour=end, minute=0, second=0, microsecond=0)
+    assert until_ms == to_ms(morning if morning > then else morning + timedelta(days=1))
