@@ -106,6 +106,7 @@ def rules_of(settings: AgentsSettings) -> Rules:
         max_message_ids=settings.max_message_ids,
         campaign_rate_per_s=settings.campaign_rate_per_s,
         profile_retention_days=settings.profile_retention_days,
+        campaign_mark_days=settings.campaign_mark_days,
     )
 
 

@@ -140,6 +140,9 @@ class AgentsSettings(Common, frozen=True, kw_only=True):
     profile_retention_days: Annotated[
         int, Meta(ge=0, description="a customer not heard of for so long is forgotten; 0: nobody is; else at least 60")
     ] = 0
+    campaign_mark_days: Annotated[
+        int, Meta(ge=0, description="that a campaign was started is remembered so long at least, days; 0: for ever")
+    ] = 0
 
 
 class WorkerSettings(Common, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Removes, now and then, the rows of customers who have been forgotten (`retention.py`): the owner of their bucket does.
+"""Removes, now and then, what need not be remembered (`retention.py`), customers and marks: the owner of the bucket does.
 
 One page of one bucket a turn, so that it holds up nobody; a pass over all begins at most once per day of event time.
 What a bucket has applied is kept in its meta, so that a replay does not bring a row back.
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from streaming.folding import Folding
 from streaming.processor import Processor
+from streaming.retention import old_marks
 from streaming.rules import DAY_MS
 from streaming.timers import Timers
 
@@ -31,7 +32,8 @@ class Forgetting:
 
     async def turn(self, owned: Iterable[int]) -> None:
         """A page of each partition that has one left, or begins a new pass."""
-        if not self._processor.context().rules.profile_retention_days:
+        rules = self._processor.context().rules
+        if not (rules.profile_retention_days or rules.campaign_mark_days):
             return
         for partition in sorted(owned):
             await self._processor.load([partition])
@@ -48,12 +50,16 @@ class Forgetting:
     async def _page(self, partition: int, horizon_ms: int) -> None:
         number, cursor = self._places[partition][-1]
         await self._processor.load([number])
-        cursor, users = await self._store.customers(number, cursor, PAGE)
-        await self._store.read({number: users})
-        folding = Folding(self._store.bucket(number).states)
-        context = self._processor.context()
+        context, users = self._processor.context(), list[str]()
+        if context.rules.profile_retention_days:
+            cursor, users = await self._store.customers(number, cursor, PAGE)
+            await self._store.read({number: users})
+        bucket = self._store.bucket(number)
+        folding = Folding(bucket.states)
         removed = sum([folding.forget(user, horizon_ms, context.rules) for user in users])
-        if removed:
+        folding.writes.void = old_marks(bucket.meta, horizon_ms, context.reference.campaigns, context.rules)
+        if removed or folding.writes.void:
             await self._processor.finish({number: folding}, context)
+        if removed:
             _log.info("forgot %d customers of bucket %d without activity for long", removed, number)
         self._places[partition][-1:] = [(number, cursor)] if cursor else []

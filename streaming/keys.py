@@ -5,6 +5,7 @@ from msgspec import Struct
 BUCKETS_FIELD = "buckets"
 PAUSED_FIELD = "paused"
 MIXED_FIELD = "mixed"
+CAMPAIGN_PREFIX = "c|"
 STAMP_FIELD = "t"
 """Of the home bucket's meta: the wall clock at its owner's last sign of life, milliseconds."""
 
@@ -69,7 +70,7 @@ def incarnation_field(topic: str) -> str:
 
 def campaign_field(campaign_id: str, start_ms: int) -> str:
     """Of meta: how far the start of a campaign was spread, `CURSOR:SEEN`, or `done`."""
-    return f"c|{campaign_id}|{start_ms}"
+    return f"{CAMPAIGN_PREFIX}{campaign_id}|{start_ms}"
 
 
 def want_prefix(product_id: str) -> bytes:

@@ -1,10 +1,15 @@
-"""How long a customer is remembered (law 8): rows without activity for `profile_retention_days` are forgotten. Pure.
+"""How long anything is remembered (law 8): rows without activity for `profile_retention_days` are forgotten. Pure.
 
 Whether a row is forgotten follows from event time alone: a record that comes after the time is folded as if nothing
 had been known (`known`), whether or not the row has been removed yet; and removal (`removable`) comes a day later, so
 that the order of the two cannot matter.
 """
 
+from collections.abc import Iterable, Mapping
+
+from streaming.contracts.catalog import Campaign
+from streaming.contracts.codec import to_ms
+from streaming.keys import CAMPAIGN_PREFIX
 from streaming.profile_parts import Profile
 from streaming.row import Row
 from streaming.rules import DAY_MS, Rules
@@ -58,3 +63,22 @@ def known(row: Row, at_ms: int | None, rules: Rules) -> Row | None:
     if at_ms is None or not expired(row, at_ms, rules):
         return row
     return forgotten(row)
+
+
+def old_marks(meta: Iterable[str], horizon_ms: int, campaigns: Mapping[str, Campaign], rules: Rules) -> tuple[str, ...]:
+    """Of a bucket's fields the marks of campaign starts that nobody looks at any more, once their time is over."""
+    if not rules.campaign_mark_days:
+        return ()
+    since_ms = horizon_ms - rules.campaign_mark_days * DAY_MS
+    found = []
+    for field in meta:
+        if field.startswith(CAMPAIGN_PREFIX):
+            campaign_id, _, start = field.removeprefix(CAMPAIGN_PREFIX).rpartition("|")
+            campaign = campaigns.get(campaign_id)
+            if int(start) <= since_ms and (campaign is None or not _runs(campaign, int(start), horizon_ms)):
+                found.append(field)
+    return tuple(found)
+
+
+def _runs(campaign: Campaign, start_ms: int, now_ms: int) -> bool:
+    return to_ms(campaign.starts_at) == start_ms and now_ms < to_ms(campaign.ends_at)

@@ -42,6 +42,7 @@ class Rules(Struct, frozen=True, kw_only=True):
         arm_salt: changes who is in which arm.
         max_message_ids: message ids remembered per customer.
         profile_retention_days: a customer of whom nothing was heard for so long (event time) is forgotten; 0: nobody is.
+        campaign_mark_days: so long after its start the mark of a campaign that is over goes (event time); 0: it stays.
         cart_abandoned_after_ms: silence of a filled cart or a begun checkout.
         search_wait_ms: a search without a click for so long found nothing.
         interest_views: products of one category looked at in one session that mean interest.
@@ -64,6 +65,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     arm_salt: str = "stratagem"
     max_message_ids: int = 256
     profile_retention_days: int = 0
+    campaign_mark_days: int = 0
     cart_abandoned_after_ms: int = HOUR_MS
     search_wait_ms: int = 10 * 60_000
     interest_views: int = 3

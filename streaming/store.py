@@ -186,7 +186,7 @@ class Store(Queries):
             for number, writes in all_writes.items():
                 for topic in {field.split("|")[1] for field in writes.meta if field.startswith(("o|", "s|", "w|"))}:
                     writes.meta[incarnation_field(topic)] = self._incarnations.get(topic, "")
-                writes.void = self._cache[number].void
+                writes.void = (*writes.void, *self._cache[number].void)
                 arguments = writes.arguments(self._cache[number].version, versions[number])
                 await self._script(keys=self._keys[number].all, args=arguments, client=calls)
             answers = await calls.execute()
@@ -199,6 +199,8 @@ class Store(Queries):
                 continue
             bucket = self._cache[number]
             bucket.version, bucket.void = versions[number], ()
+            for field in writes.void:
+                bucket.meta.pop(field, None)
             bucket.meta |= writes.meta
             added[number] = writes.entries(versions[number])
         if refused is not None:

@@ -10,6 +10,7 @@ import redis
 from streaming.clock import ClockRules
 from streaming.contracts.codec import encode, instant
 from streaming.contracts.topics import ADS_EVENTS, SHOP_EVENTS
+from streaming.core import Context
 from streaming.facts import Silent
 from streaming.keys import MIXED_FIELD, control_key
 from streaming.outbox import Outbox
@@ -39,12 +40,12 @@ class Facts(Silent):
 class Process:
     """A process on the real Redis that owns every partition."""
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, context: Context = CONTEXT) -> None:
         """Nothing is read yet."""
         self.store, self.facts = Store(url, prefix, BUCKETS, {}), Facts()
         outbox = Outbox(Taking(), "", Silent())
         self.processor = Processor(
-            self.store, outbox, LAYOUT, lambda: CONTEXT, self.facts, lambda: AT_MS, Recall(dict, "")
+            self.store, outbox, LAYOUT, lambda: context, self.facts, lambda: AT_MS, Recall(dict, "")
         )
         self.timers = Timers(self.processor)
         self.processor.after_batch = self.timers.after_batch

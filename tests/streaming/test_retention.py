@@ -1,20 +1,29 @@
 """Who is forgotten, when, and what stays: by event time alone, whether or not the row has been removed yet."""
 
+import asyncio
+
 import pytest
+import redis
 from msgspec.structs import replace
 
+from streaming.contracts.codec import to_ms
 from streaming.core import Context, State, on_record
 from streaming.folding import Folding
+from streaming.forgetting import Forgetting
+from streaming.keys import BucketKeys, campaign_field
 from streaming.open_state import OpenState, Windows
 from streaming.profile_parts import EMPTY, Grant, Profile
-from streaming.retention import GRACE_MS, expired, forgotten, known, newest_ms, removable
+from streaming.retention import GRACE_MS, expired, forgotten, known, newest_ms, old_marks, removable
 from streaming.row import Asked, Row, decode_row, encode_row, erase
 from streaming.rules import DAY_MS, MIN_RETENTION_DAYS, Rules
 from streaming.stamps import Stamp
+from streaming.store import Store
 from tests.streaming import attribution_samples
 from tests.streaming import customer_samples as shop
 from tests.streaming.customer_samples import NOON_MS, SHOP
 from tests.streaming.profile_pairs import BASE
+from tests.streaming.test_merging import AT_MS, BUCKETS, PARTITIONS, fixed
+from tests.streaming.test_mixed import HOUR_MS, Process
 
 RULES = Rules(profile_retention_days=100)
 VIEWED = replace(shop.row_of(shop.viewed(1)), due=())
@@ -113,3 +122,59 @@ def test_a_retention_shorter_than_what_is_to_come_is_refused() -> None:
     with pytest.raises(ValueError, match="profile_retention_days 30: 0 or at least 60"):
         Rules(profile_retention_days=30)
     assert Rules(profile_retention_days=MIN_RETENTION_DAYS)
+
+
+def test_the_mark_of_a_campaign_goes_when_it_is_over_and_its_time_has_passed() -> None:
+    """Of one that ended, that is unknown, or that begins at another time since; never while it runs, or by default."""
+    campaign = attribution_samples.TEA_WEEKS
+    start_ms, end_ms = to_ms(campaign.starts_at), to_ms(campaign.ends_at)
+    ten = Rules(campaign_mark_days=10)
+    known_, gone = campaign_field(campaign.campaign_id, start_ms), campaign_field("a|b", start_ms)
+    meta = [known_, gone, "v", f"o|c|{start_ms}"]
+    known_campaigns = {campaign.campaign_id: campaign}
+    due_ms = start_ms + 10 * DAY_MS
+    assert old_marks(meta, due_ms - 1, known_campaigns, ten) == ()
+    assert old_marks(meta, due_ms, known_campaigns, ten) == (gone,)
+    assert old_marks(meta, end_ms, known_campaigns, ten) == (known_, gone)
+    again = {campaign.campaign_id: replace(campaign, starts_at=campaign.ends_at)}
+    assert old_marks(meta, due_ms, again, ten) == (known_, gone)
+    assert old_marks(meta, end_ms * 2, {}, Rules()) == ()
+
+
+async def _marks_removed(url: str) -> None:
+    process = Process(url, "marks.", Context(SHOP, Rules(campaign_mark_days=10), Windows()))
+    forgetting = Forgetting(process.processor, process.timers)
+    try:
+        for days, left in ((9, True), (11, False)):
+            await process.clock(days * DAY_MS / HOUR_MS)
+            for _ in range(BUCKETS):
+                await process.processor.persistently(lambda: forgetting.turn(range(PARTITIONS)))
+            assert [_has_mark(url, number) for number in range(BUCKETS)] == [left] * BUCKETS
+        assert campaign_field("gone", AT_MS) not in process.store.bucket(0).meta
+        version = process.store.bucket(0).version
+        await process.clock(30 * DAY_MS / HOUR_MS)  # the cache is as Redis has it, and nothing is refused
+        assert process.store.bucket(0).version > version
+    finally:
+        await process.store.close()
+
+
+def _has_mark(url: str, number: int) -> bool:
+    with redis.Redis.from_url(url) as client:
+        return bool(client.hexists(BucketKeys.of("marks.", number).meta, campaign_field("gone", AT_MS)))
+
+
+async def _marked(url: str) -> None:
+    store = Store(url, "marks.", BUCKETS, {})
+    await store.load(range(BUCKETS))
+    foldings = {number: Folding({}) for number in range(BUCKETS)}
+    for folding in foldings.values():
+        folding.writes.meta[campaign_field("gone", AT_MS)] = "done"
+    await store.write({number: folding.writes for number, folding in foldings.items()})
+    await store.close()
+
+
+def test_old_marks_are_removed_by_whoever_owns_the_bucket(redis_url: str) -> None:
+    """From every bucket, on the real Redis, by event time."""
+    asyncio.run(fixed(redis_url, "marks."))
+    asyncio.run(_marked(redis_url))
+    asyncio.run(_marks_removed(redis_url))
