@@ -57,12 +57,12 @@ def test_killed_at_each_step_of_a_batch(make_bench: MakeBench, recorded: Recordi
 UNPROTECTED = {
     "no guard against replays": (
         traps.NO_REPLAY_GUARD + traps.NO_MEMORY_OF_IDS,
-        "between the clearing and the acknowledgement",
+        traps.STEPS["between the clearing and the acknowledgement"],
         ("customers",),
     ),
     "an outbox cleared before it is published": (
         traps.CLEARED_FIRST,
-        "between the script and the publication",
+        traps.WITH_WHAT_IS_COMPARED,
         ("letters", "rewards"),
     ),
 }
@@ -73,7 +73,7 @@ def test_without_its_protection_a_kill_shows(make_bench: MakeBench, undisturbed:
     """The same kills show in profiles, or in what is published, as soon as what protects it is switched off."""
     unprotected, step, parts = UNPROTECTED[without]
     world = make_bench()
-    for calls in (3, 8, 13, 18):
-        killed(world, unprotected + traps.dies_before(traps.STEPS[step], calls))
+    for calls in (3, 8, 13):
+        killed(world, unprotected + traps.dies_before(step, calls))
     world.fork(unprotected)
     assert differences(undisturbed, world.finish(), parts) != []

@@ -174,18 +174,28 @@ _core.remembers = lambda *_: False
 """A message id is forgotten at once."""
 
 CLEARED_FIRST = """
+from streaming.contracts.topics import DEAD_LETTERS, REWARDS
 from streaming.effects import MERGE
+from streaming.outbox import Outbox
 from streaming.processor import Processor
 
 _release = Processor.release
 
+async def _risk(self):
+    pass
+
 async def _careless(self, entries):
     await self.store.clear({n: [id_ for id_, each in listed if each.topic != MERGE] for n, listed in entries.items()})
+    if any(each.topic in (DEAD_LETTERS.name, REWARDS.name) for listed in entries.values() for _, each in listed):
+        await self.outbox.risk()
     await _release(self, entries)
 
+Outbox.risk = _risk
 Processor.release = _careless
 """
 """Outboxes are cleared before their messages are published."""
+WITH_WHAT_IS_COMPARED = ("streaming.outbox", "Outbox", "risk")
+"""A step of `CLEARED_FIRST`: cleared, and not published yet, is a letter or a reward."""
 
 NO_VERSION_CHECK = """
 from streaming import store as _store
