@@ -37,7 +37,8 @@ from streaming.store import Store
 from streaming.timers import Timers
 
 MAX_RECORD_BYTES = 6 * 1024 * 1024
-MAX_BATCHES_WAITING = 16
+MAX_BATCHES_WAITING = 1
+"""Per input: what waits in Kafka's own buffers instead comes as one larger batch, which costs hardly more than a small one."""
 
 _log = logging.getLogger(__name__)
 

@@ -181,8 +181,8 @@ def test_a_slow_redis_stops_the_fetching(
     for _ in range(16):
         most = max(most, world.metrics(process).get("batches_in_flight", 0.0))
         time.sleep(0.5)
-    assert most >= 16  # the channels filled up
-    assert most <= 3 * (16 + 2 * 2)  # of three inputs: a full channel, and a fetch of two partitions on either side
+    assert most >= 2  # the channels filled up
+    assert most <= 3 * (1 + 2 * 2)  # of three inputs: a full channel, and a fetch of two partitions on either side
     assert not applied_share(world, 0.9)()
     found = world.finish(bad_reference=recorded.bad_reference)
     assert differences(undisturbed, found) == []
