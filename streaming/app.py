@@ -40,6 +40,9 @@ MAX_RECORD_BYTES = 6 * 1024 * 1024
 MAX_BATCHES_WAITING = 1
 """Per input: what waits in Kafka's own buffers instead comes as one larger batch, which costs hardly more than a small one."""
 
+TURN_LIMIT_S = 2.0
+"""A stop waits so long for the keeper's turn, which may be waiting for Redis or Kafka itself."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -218,12 +221,13 @@ class Agents:
 
     async def stop(self) -> None:
         """Finish what is in flight, commit it, leave the group, close the connections."""
+        self.keeper.end()  # its turn may ask the consumer, which goes with the app
+        if self._tasks:  # else it was stopped before it had started
+            await asyncio.wait(self._tasks[:1], timeout=TURN_LIMIT_S)
         await self.app.stop()
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # a task that failed has told so when it ended
         await self.catalog.stop()
         await self.ends.stop()
         await self.store.close()

@@ -76,6 +76,7 @@ class Keeper:
         self._consumer = consumer
         self._ends = ends
         self._woken = asyncio.Event()
+        self._ending = False
         self.owned: set[int] = set()
         self.joined = False
         self._unsure: set[int] = set()
@@ -101,16 +102,21 @@ class Keeper:
         self._processor.drop_caches()
         self._timers.forget()
 
+    def end(self) -> None:
+        """No turn follows the one that is under way."""
+        self._ending = True
+        self._woken.set()
+
     async def run(self) -> None:
-        """Turn for ever."""
-        while True:
+        """Turn until the end."""
+        while not self._ending:
             with contextlib.suppress(TimeoutError):  # the ordinary turn
                 await asyncio.wait_for(self._woken.wait(), TURN_S)
             self._woken.clear()
             self._processor.facts.gauge(
                 "last_loop_timestamp_seconds", self._processor.wall_ms() / 1000, service="agents"
             )
-            if self.owned:
+            if self.owned and not self._ending:
                 await self._processor.persistently(self._turn)
 
     async def _turn(self) -> None:
