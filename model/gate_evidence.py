@@ -76,7 +76,7 @@ def parity_gaps(
             continue
         try:
             slot = slot_of(record.adapter) if record.lm_weight else None
-        except KeyError:
+        except KeyError:  # its adapter is no longer at hand: judged by those that are
             continue
         by_slot.setdefault(slot, []).append(item)
     gaps: list[float] = []

@@ -92,7 +92,7 @@ def newest(folder: Path) -> Path | None:
     for path in reversed(snapshots(folder)):
         try:
             verify(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=dict[str, FileFact]))
-        except (BadEvent, msgspec.MsgspecError):
+        except (BadEvent, msgspec.MsgspecError):  # cut off by a crash: the one before it is whole
             continue
         return path
     return None

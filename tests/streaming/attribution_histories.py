@@ -1,5 +1,6 @@
 """Hypothesis strategies of what one customer does, and its reading in any order. For the laws of attribution."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -8,8 +9,9 @@ import msgspec
 from hypothesis import strategies as st
 
 from streaming.attribution import next_due_ms, on_event, on_ghost, on_strategy, on_time
+from streaming.attribution_books import MONEY, by_currency
 from streaming.contracts.events import Event
-from streaming.contracts.rewards import Reward
+from streaming.contracts.rewards import CurrencyMoney, Outcomes, Reward
 from streaming.contracts.strategies import Strategy, StrategyRequest
 from streaming.open_state import OpenState, Step, Unbooked, Windows
 from tests.streaming.attribution_samples import SHELF, at, echo, order, refund, request, strategy
@@ -137,3 +139,23 @@ def by_id(rewards: list[Reward]) -> dict[str, Reward]:
     found = {reward.reward_id: reward for reward in rewards}
     assert len(found) == len(rewards)
     return found
+
+
+def told_reward(rewards: list[Reward]) -> float:
+    """The reward of one strategy: the final's plus every correction's difference."""
+    return rewards[0].reward + sum(r.difference for r in rewards[1:])
+
+
+def told_money(rewards: list[Reward]) -> dict[tuple[str, str], int]:
+    """(currency, field) → the final's money plus every correction's difference, of one strategy."""
+    sums = Counter(money_of(rewards[0].outcomes))
+    for reward in rewards[1:]:
+        for change in reward.money_difference:
+            sums.update({(change.currency, name): getattr(change, name) for name in MONEY})
+    return {key: amount for key, amount in sums.items() if amount}
+
+
+def money_of(outcomes: Outcomes) -> dict[tuple[str, str], int]:
+    """(currency, field) → amount, where there is one."""
+    each: list[CurrencyMoney] = list(by_currency(outcomes))
+    return {(m.currency, name): amount for m in each for name in MONEY if (amount := getattr(m, name))}

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.attribution import on_time
-from streaming.attribution_books import MONEY, by_currency, parts
+from streaming.attribution_books import by_currency, parts
 from streaming.attribution_credit import View
 from streaming.attribution_models import split
 from streaming.attribution_orders import Money, discounted, order_of, sold, taken_back
 from streaming.attribution_outcomes import same_apart_from_horizon
 from streaming.contracts.events import Event, OrderProperties
-from streaming.contracts.rewards import CurrencyMoney, Outcomes, Reward
+from streaming.contracts.rewards import Outcomes
 from streaming.open_state import DAY_MS, Model, Unbooked, Windows
 from tests.streaming.attribution_histories import (
     END_MS,
@@ -25,8 +25,11 @@ from tests.streaming.attribution_histories import (
     by_id,
     histories,
     moment,
+    money_of,
     read,
     replay,
+    told_money,
+    told_reward,
 )
 from tests.streaming.attribution_samples import SHELF, WINDOWS
 
@@ -149,22 +152,8 @@ def test_corrections_telescope(model: Model, history: list[Record], ahead_ms: in
     for s in STRATEGIES:
         wanted, found = in_time.of(s.strategy_id), late.of(s.strategy_id)
         assert same_apart_from_horizon(found[-1].outcomes, wanted[-1].outcomes)
-        assert abs(found[0].reward + sum(r.difference for r in found[1:]) - wanted[-1].reward) < 1e-9
-        assert _telescoped(found) == _money(wanted[-1].outcomes)
-
-
-def _telescoped(rewards: list[Reward]) -> dict[tuple[str, str], int]:
-    """(currency, field) → the final's money plus every correction's difference."""
-    sums = Counter(_money(rewards[0].outcomes))
-    for reward in rewards[1:]:
-        for change in reward.money_difference:
-            sums.update({(change.currency, name): getattr(change, name) for name in MONEY})
-    return {key: amount for key, amount in sums.items() if amount}
-
-
-def _money(outcomes: Outcomes) -> dict[tuple[str, str], int]:
-    each: list[CurrencyMoney] = list(by_currency(outcomes))
-    return {(m.currency, name): amount for m in each for name in MONEY if (amount := getattr(m, name))}
+        assert abs(told_reward(found) - wanted[-1].reward) < 1e-9
+        assert told_money(found) == money_of(wanted[-1].outcomes)
 
 
 @EVERY_MODEL

@@ -1,6 +1,5 @@
 """Lateness between topics (docs/attribution.md): what no order of reading can change, over any history and model."""
 
-from collections import Counter
 from typing import get_args
 
 import msgspec
@@ -10,12 +9,18 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from streaming.attribution import on_event, on_time
-from streaming.attribution_books import MONEY, by_currency
 from streaming.attribution_outcomes import same_apart_from_horizon
 from streaming.contracts.events import AdCostProperties, Event, OrderProperties, ReversalProperties
-from streaming.contracts.rewards import Outcomes, Reward
 from streaming.open_state import Model, Windows
-from tests.streaming.attribution_histories import STRATEGIES, Reading, Record, by_id, histories
+from tests.streaming.attribution_histories import (
+    STRATEGIES,
+    Reading,
+    Record,
+    by_id,
+    histories,
+    told_money,
+    told_reward,
+)
 from tests.streaming.attribution_samples import SHELF, WINDOWS, at, echo, order, strategy
 
 HOUR_MS = 3_600_000
@@ -99,8 +104,8 @@ def test_what_is_late_in_its_topic_comes_to_the_same(
     for s in STRATEGIES:
         left, right = first.of(s.strategy_id), second.of(s.strategy_id)
         assert same_apart_from_horizon(left[-1].outcomes, right[-1].outcomes)
-        assert _telescoped(left) == _telescoped(right)
-        assert abs(_value(left) - _value(right)) < 1e-9
+        assert told_money(left) == told_money(right)
+        assert abs(told_reward(left) - told_reward(right)) < 1e-9
 
 
 def test_what_is_late_may_lie_in_the_final_or_in_a_correction() -> None:
@@ -112,21 +117,4 @@ def test_what_is_late_may_lie_in_the_final_or_in_a_correction() -> None:
     ads_behind, ads_ahead = (told(history, "last_touch", turns, late_ms) for turns in ([False, True], [False, False]))
     assert [r.stage for r in ads_behind.of(made.strategy_id)] == ["final"]
     assert [r.stage for r in ads_ahead.of(made.strategy_id)] == ["final", "correction"]
-    assert _telescoped(ads_behind.of(made.strategy_id)) == _telescoped(ads_ahead.of(made.strategy_id))
-
-
-def _value(rewards: list[Reward]) -> float:
-    return rewards[0].reward + sum(r.difference for r in rewards[1:])
-
-
-def _telescoped(rewards: list[Reward]) -> dict[tuple[str, str], int]:
-    """(currency, field) → the final's money plus every correction's difference."""
-    sums = Counter(_money(rewards[0].outcomes))
-    for reward in rewards[1:]:
-        for change in reward.money_difference:
-            sums.update({(change.currency, name): getattr(change, name) for name in MONEY})
-    return {key: amount for key, amount in sums.items() if amount}
-
-
-def _money(outcomes: Outcomes) -> dict[tuple[str, str], int]:
-    return {(m.currency, name): amount for m in by_currency(outcomes) for name in MONEY if (amount := getattr(m, name))}
+    assert told_money(ads_behind.of(made.strategy_id)) == told_money(ads_ahead.of(made.strategy_id))
