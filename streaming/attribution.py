@@ -28,10 +28,12 @@ from streaming.contracts.rewards import Reward
 from streaming.contracts.strategies import Strategy, StrategyRequest
 from streaming.open_state import OpenState, OpenStrategy, Step, Windows
 
+_OUTCOMES = frozenset({OrderProperties, ReversalProperties})
+
 
 def concerns(event: Event) -> bool:
     """Whether attribution has any use for the event: an order, a reversal, or one that names a strategy."""
-    return isinstance(event.properties, OrderProperties | ReversalProperties) or bool(named(event))
+    return type(event.properties) in _OUTCOMES or bool(named(event))
 
 
 def on_strategy(state: OpenState, strategy: Strategy, watermark_ms: int, windows: Windows) -> Step:

@@ -118,6 +118,12 @@ def may_want_otherwise(before: State, after: State) -> bool:
     return not same or before.row.state != after.row.state
 
 
+def timed(state: State, rules: Rules) -> State:
+    """The customer with the timers that profile and memory imply: once after any number of records."""
+    row = triggers.with_timers(state.row, rules)
+    return state if row is state.row else State(row, state.open)
+
+
 def next_due_ms(state: State, context: Context) -> int | None:
     """When something is due next by itself, event time; None when nothing is, or no more in this row."""
     if state.row.alias_of is not None:
@@ -130,7 +136,7 @@ def next_due_ms(state: State, context: Context) -> int | None:
 
 
 def on_record(state: State | None, user_id: str, message: Message, context: Context) -> Result:
-    """One record of one customer.
+    """One record of one customer. Timers stay as they were: they follow from the profile alone, and are set by `timed`.
 
     Raises:
         BadEvent: the record can never be folded.
@@ -208,30 +214,30 @@ def _on_strategy(state: State, strategy: Strategy, context: Context) -> Result:
 
 
 def _on_event(state: State, event: Event, context: Context) -> Result:
-    if remembers(state.row, event.message_id):
+    before, rules = state.row, context.rules
+    if remembers(before, event.message_id):
         return Result(state, "duplicate")
-    if state.row.erased:
-        return Result(State(remember(state.row, event.message_id, context.rules), state.open), "folded")
-    profile = fold(state.row.profile, event, context.reference)
-    row = remember(state.row, event.message_id, context.rules, profile)
-    row, moments = triggers.on_event(state.row, row, event, context.now_ms(event.at_ms), context.rules)
-    step = None
-    if attribution.concerns(event):
+    if before.erased:
+        return Result(State(remember(before, event.message_id, rules), state.open), "folded")
+    profile = fold(before.profile, event, context.reference)
+    row = remember(before, event.message_id, rules, profile)
+    moments = triggers.on_event(before, row, event, rules)
+    if not attribution.concerns(event):
+        result = _done(State(row, state.open), "folded", context, None, moments)
+    else:
         step = attribution.on_event(state.open, event, context.reference, context.watermark_ms or 0, context.windows)
-    after = State(row, state.open if step is None else step.state)
-    result = _done(after, "folded", context, step, moments)
-    ordered = _ordered(event)
+        result = _done(State(row, step.state), "folded", context, step, moments)
+        if isinstance(event.properties, OrderProperties):
+            return replace(result, ordered=_units(event.properties))
     if event.name == "identify" and event.anonymous_id:
         intent = merge_intent(row.user_id, event.anonymous_id, event.message_id, event.at_ms)
         return replace(result, effects=(*result.effects, intent))
-    return replace(result, ordered=ordered) if ordered else result
+    return result
 
 
-def _ordered(event: Event) -> tuple[tuple[str, int], ...]:
-    if not isinstance(event.properties, OrderProperties):
-        return ()
+def _units(order: OrderProperties) -> tuple[tuple[str, int], ...]:
     units: Counter[str] = Counter()
-    for line in event.properties.products:
+    for line in order.products:
         units[line.product_id] += line.quantity
     return tuple(units.items())
 

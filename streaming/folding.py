@@ -14,6 +14,7 @@ from streaming.core import (
     may_want_otherwise,
     next_due_ms,
     on_record,
+    timed,
     wanted,
 )
 from streaming.dead_letters import Deed, bug_letter, dead_letter
@@ -109,8 +110,9 @@ class Folding:
 
     def settle(self, context: Context) -> None:
         """Turn the changed states into writes; a part that did not change is not written."""
-        for user_id, after in self.changed.items():
+        for user_id in self.changed:
             before = self._before.get(user_id)
+            after = self._timed(user_id, before, context)
             if before is None or after.row is not before.row:
                 self.writes.rows[user_id] = encode_state_row(after)
                 if before is None or may_want_otherwise(before, after):
@@ -119,6 +121,17 @@ class Folding:
                 self.writes.open[user_id] = encode_open(after)
             if user_id not in self.writes.due_ms:
                 self._set_due(user_id, before, after, context)
+
+    def _timed(self, user_id: str, before: State | None, context: Context) -> State:
+        """The customer's new state, with other timers where records have changed the profile that they follow from."""
+        after = self.changed[user_id]
+        if before is not None and after.row.profile is before.row.profile:
+            return after
+        try:
+            after = self.changed[user_id] = timed(after, context.rules)
+        except Exception as error:  # noqa: BLE001 -- a bug with one customer must not stop the stream (law 7)
+            self.own_bug(user_id, Deed("timers", "", context.watermark_ms or 0), error)
+        return after
 
     def _set_due(self, user_id: str, before: State | None, after: State, context: Context) -> None:
         """Move the customer in the index of due times, if anything is due at another time than before."""

@@ -1,8 +1,7 @@
 """What each event changes in a profile: one function per family of events, each giving the changed fields. Pure."""
 
-from typing import NamedTuple
+from msgspec.structs import replace
 
-from streaming.contracts.catalog import Product
 from streaming.contracts.events import (
     CheckoutProperties,
     EmailProperties,
@@ -31,7 +30,7 @@ from streaming.profile_parts import (
     View,
     Wish,
 )
-from streaming.reference import Reference, category_of
+from streaming.reference import Reference, Told
 from streaming.stamps import Stamp, add, newest, put, weight
 
 MAX_VIEWS = 32
@@ -66,9 +65,9 @@ def looked_at(profile: Profile, event: Event, stamp: Stamp, reference: Reference
     """Product Viewed, Product Clicked."""
     said = event.properties
     assert isinstance(said, ProductProperties)
-    product = reference.product(said.product_id)
-    view = View(stamp, said.product_id, category_of(product) if product else "")
-    changes = attention(profile, event, product, reference)
+    told = reference.about(said.product_id)
+    view = View(stamp, said.product_id, told.category if told else "")
+    changes = attention(profile, event, told)
     changes["views"] = newest(profile.views, view, MAX_VIEWS)
     if event.name == "Product Clicked" and said.strategy_id:
         changes |= touched(profile, said.strategy_id, Touch(stamp, clicked=True))
@@ -79,9 +78,9 @@ def added(profile: Profile, event: Event, stamp: Stamp, reference: Reference) ->
     """Product Added: its last word wins; what an order has emptied since stays out."""
     said = event.properties
     assert isinstance(said, ProductProperties)
-    product = reference.product(said.product_id)
-    price, currency = _price(said, product)
-    changes = attention(profile, event, product, reference)
+    told = reference.about(said.product_id)
+    price, currency = _price(said, told)
+    changes = attention(profile, event, told)
     if stamp > profile.emptied:
         line = CartLine(stamp, said.quantity, price, currency)
         changes["cart"] = put(profile.cart, said.product_id, line, MAX_CART)
@@ -101,9 +100,9 @@ def wished(profile: Profile, event: Event, stamp: Stamp, reference: Reference) -
     """Product Added to Wishlist, with the price it had; a later purchase has fulfilled it."""
     said = event.properties
     assert isinstance(said, ProductProperties)
-    product = reference.product(said.product_id)
-    price, currency = _price(said, product)
-    changes = attention(profile, event, product, reference)
+    told = reference.about(said.product_id)
+    price, currency = _price(said, told)
+    changes = attention(profile, event, told)
     bought = profile.bought.get(said.product_id)
     if bought is None or bought.stamp < stamp:
         changes["wishlist"] = put(profile.wishlist, said.product_id, Wish(stamp, price, currency), MAX_WISHES)
@@ -162,7 +161,7 @@ def reversed_order(profile: Profile, event: Event, stamp: Stamp, _: Reference) -
 def exposed(profile: Profile, event: Event, stamp: Stamp, _: Reference) -> Changes:
     """What was shown or clicked: Promotion and Product List events with a strategy, e-mail events with or without."""
     said, name = event.properties, event.name
-    if isinstance(said, PromotionProperties | ListProperties):
+    if isinstance(said, (PromotionProperties, ListProperties)):
         clicked = name == "Promotion Clicked"
         return touched(profile, said.strategy_id, Touch(stamp, shown=True, clicked=clicked)) if said.strategy_id else {}
     assert isinstance(said, EmailProperties)
@@ -195,30 +194,18 @@ def touched(profile: Profile, key: str, said: Touch) -> Changes:
     return {"touches": touches, "channels": channels}
 
 
-def attention(profile: Profile, event: Event, product: Product | None, reference: Reference) -> Changes:
+def attention(profile: Profile, event: Event, told: Told | None) -> Changes:
     """Affinities and price level after attention to a product; one that the catalog lacks tells nothing."""
-    if product is None:
+    if told is None:
         return {}
-    tastes = Tastes(profile.categories, profile.brands, profile.price_level)
-    tastes = tastes.with_product(product, ATTENTION[event.name] * weight(event.at_ms), reference)
-    return {"categories": tastes.categories, "brands": tastes.brands, "price_level": tastes.price_level}
-
-
-class Tastes(NamedTuple):
-    """What attention to products adds to."""
-
-    categories: dict[str, float]
-    brands: dict[str, float]
-    price_level: Tally
-
-    def with_product(self, product: Product, amount: float, reference: Reference) -> "Tastes":
-        """Add an amount of attention to the product's category, brand and price level."""
-        told, level = reference.told(product), self.price_level
-        return Tastes(
-            add(self.categories, told.category, amount, MAX_CATEGORIES),
-            add(self.brands, product.brand, amount, MAX_BRANDS) if product.brand else self.brands,
-            level if told.level is None else Tally(level.total + told.level * amount, level.weight + amount),
-        )
+    amount = ATTENTION[event.name] * weight(event.at_ms)
+    changes: Changes = {"categories": add(profile.categories, told.category, amount, MAX_CATEGORIES)}
+    if brand := told.product.brand:
+        changes["brands"] = add(profile.brands, brand, amount, MAX_BRANDS)
+    if told.level is not None:
+        level = profile.price_level
+        changes["price_level"] = Tally(level.total + told.level * amount, level.weight + amount)
+    return changes
 
 
 def order_total(said: OrderProperties) -> int:
@@ -238,28 +225,27 @@ def line_minor(line: Line, currency: str) -> int:
 def _tastes(profile: Profile, event: Event, stamp: Stamp, reference: Reference) -> Changes:
     said = event.properties
     assert isinstance(said, OrderProperties)
-    tastes = Tastes(profile.categories, profile.brands, profile.price_level)
     cheap = units = 0.0
     now = weight(stamp.at_ms)
+    liked = profile
     for line in said.products:
         units += min(line.quantity, MAX_UNITS)
         cheap += min(line.quantity, MAX_UNITS) if line.discount else 0.0
-        product = reference.product(line.product_id)
-        if product is not None:
-            tastes = tastes.with_product(product, ATTENTION[event.name] * now, reference)
+        if changes := attention(liked, event, reference.about(line.product_id)):
+            liked = replace(liked, **changes)
     old = profile.discounted
     return {
-        "categories": tastes.categories,
-        "brands": tastes.brands,
-        "price_level": tastes.price_level,
+        "categories": liked.categories,
+        "brands": liked.brands,
+        "price_level": liked.price_level,
         "discounted": Tally(old.total + cheap * now, old.weight + units * now),
     }
 
 
-def _price(said: ProductProperties, product: Product | None) -> tuple[int, str]:
+def _price(said: ProductProperties, told: Told | None) -> tuple[int, str]:
     if said.price is not None and said.currency is not None:
         return to_minor(said.price, said.currency, "properties.price"), said.currency
-    return (product.price_minor, product.currency) if product else (0, "")
+    return (told.product.price_minor, told.product.currency) if told else (0, "")
 
 
 def counted(channels: dict[str, Counts], touch: Touch | None, sign: int) -> dict[str, Counts]:

@@ -184,12 +184,17 @@ class Reference:
             self._medians[key] = int(statistics.median_low(prices)) if prices else None
         return self._medians[key]
 
-    def told(self, product: Product) -> Told:
-        """What follows from a product of this snapshot."""
-        found = self._told.get(product.product_id)
-        if found is None or found.product is not product:
-            found = self._told[product.product_id] = self._made(product)
+    def about(self, product_id: str) -> Told | None:
+        """What follows from a product of this snapshot; None where it is unknown."""
+        found = self._told.get(product_id)
+        if found is None and (product := self.products.get(product_id)) is not None:
+            found = self._told[product_id] = self._made(product)
         return found
+
+    def told(self, product: Product) -> Told:
+        """The same of a product at hand, which need not be the snapshot's."""
+        found = self.about(product.product_id)
+        return found if found is not None and found.product is product else self._made(product)
 
     def _made(self, product: Product) -> Told:
         return Told(

@@ -55,8 +55,7 @@ def stamp_of(event: Event) -> Stamp:
 def newest(kept: tuple[T, ...], item: T, limit: int) -> tuple[T, ...]:
     """The `limit` newest of `kept` (oldest first) and `item`: the common case appends."""
     if not kept or kept[-1].stamp < item.stamp:
-        grown = (*kept, item)
-        return grown[-limit:]
+        return (*kept[1 - limit :], item)
     return union(kept, (item,), limit)
 
 

@@ -25,6 +25,8 @@ from streaming.sessions import current
 
 SILENCES: frozenset[str] = frozenset({"cart_abandoned", "search_without_click", "dormant_customer"})
 """Timers that follow from the profile; the others are kept in the row until they fire."""
+LOOKS = frozenset({"Product Viewed", "Product Clicked"})
+"""Events that are a look at one product."""
 _order = attrgetter("at_ms", "trigger", "cause")
 MAX_CAMPAIGNS = 32
 """Campaign starts remembered per customer."""
@@ -55,17 +57,20 @@ class Moment(Struct, frozen=True, gc=False):
     instead: Kind | None = None
 
 
-def on_event(before: Row, after: Row, event: Event, now_ms: int, rules: Rules) -> tuple[Row, tuple[Moment, ...]]:
-    """The row with its timers set anew, and the moments an event makes.
+def on_event(before: Row, after: Row, event: Event, rules: Rules) -> list[Moment]:
+    """The moments an event makes; whether one is stale is decided where it is asked, once for all triggers.
 
     Args:
         before: the row before the event's fold.
         after: the row after it.
-        now_ms: event time the agents are at; moments themselves carry the event's.
     """
-    del now_ms  # whether a moment is stale is decided where it is asked, once for all triggers
-    moments = (*_session_start(before, after, event), *_interest(before, after, event, rules), *_requested(event))
-    return with_timers(after, rules), moments
+    name = event.name
+    if name == "Decision Requested":
+        return _requested(event)
+    moments = _session_start(before, after, event) if name in ACTIVE else []
+    if name in LOOKS:
+        moments += _interest(before, after, event, rules)
+    return moments
 
 
 def on_due(row: Row, due: Due, now_ms: int, rules: Rules) -> tuple[Row, tuple[Moment, ...]]:
@@ -180,11 +185,8 @@ def _kind_of(due: Due) -> tuple[Kind, Kind | None]:
 
 def _session_start(before: Row, after: Row, event: Event) -> list[Moment]:
     """The first event of a session later than all others: a late event starts nothing."""
-    if event.name not in ACTIVE:
-        return []
-    session = current(after.profile.sessions, event.at_ms)
-    last_ms = read.last_activity_ms(before.profile)
-    if session is None or session.start_ms != event.at_ms or (last_ms is not None and last_ms >= event.at_ms):
+    sessions = before.profile.sessions
+    if after.profile.sessions[-1].start_ms != event.at_ms or (sessions and sessions[-1].end_ms >= event.at_ms):
         return []
     draw = stable_unit("session kind", after.user_id, event.message_id)
     kind = next(kind for upper, kind in SESSION_KINDS if draw < upper)
@@ -193,8 +195,6 @@ def _session_start(before: Row, after: Row, event: Event) -> list[Moment]:
 
 def _interest(before: Row, after: Row, event: Event, rules: Rules) -> list[Moment]:
     """The n-th product of one category looked at in one session."""
-    if event.name not in {"Product Viewed", "Product Clicked"}:
-        return []
     assert isinstance(event.properties, ProductProperties)
     product_id = event.properties.product_id
     session = current(after.profile.sessions, event.at_ms)
@@ -214,13 +214,18 @@ def _interest(before: Row, after: Row, event: Event, rules: Rules) -> list[Momen
 def _looked_at(row: Row, category: str, session: Session) -> int:
     """Products of a category looked at within a session."""
     start_ms, end_ms = session.start_ms, session.end_ms
-    views = [view for view in row.profile.views if view.category == category]
-    return len({view.product_id for view in views if start_ms <= view.stamp.at_ms <= end_ms})
+    found = set()
+    for view in reversed(row.profile.views):  # newest first: those before the session need no look
+        at_ms = view.stamp.at_ms
+        if at_ms < start_ms:
+            break
+        if view.category == category and at_ms <= end_ms:
+            found.add(view.product_id)
+    return len(found)
 
 
 def _requested(event: Event) -> list[Moment]:
     said = event.properties
-    if not isinstance(said, DecisionProperties):
-        return []
+    assert isinstance(said, DecisionProperties)
     context = {key: value for key, value in (("category", said.category), ("query", said.query)) if value}
     return [Moment("decision_requested", said.kind, event.message_id, event.at_ms, context)]

@@ -30,7 +30,7 @@ from streaming.profile import EMPTY, Profile, fold
 from streaming.reference import Reference, snapshot
 from streaming.row import Row
 from streaming.rules import DAY_MS, HOUR_MS, Rules
-from streaming.triggers import Moment, on_event
+from streaming.triggers import Moment, on_event, with_timers
 
 NOON_MS = to_ms(datetime(2026, 3, 2, 12, 0, tzinfo=UTC))
 """A Monday."""
@@ -177,8 +177,8 @@ def run(*events: Event, arm: str = "fused", row: Row | None = None, rules: Rules
         after = Row(
             **{name: getattr(row, name) for name in row.__struct_fields__} | {"profile": fold(row.profile, one, SHOP)}
         )
-        row, found = on_event(row, after, one, one.at_ms, rules)
-        moments += found
+        moments += on_event(row, after, one, rules)
+        row = with_timers(after, rules)
     return row, moments
 
 

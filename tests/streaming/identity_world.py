@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from streaming.contracts.events import Event
 from streaming.contracts.strategies import Strategy
-from streaming.core import Context, Result, State, known_state, on_record, on_time
+from streaming.core import Context, Result, State, known_state, on_record, on_time, timed
 from streaming.effects import MERGE, Merge, Publish, merge_of
 from streaming.identity import freeze
 from streaming.joining import claim_of, joined, pointed, refused
@@ -37,7 +37,7 @@ class Customers(Struct):
             self._take(on_time(state, Context(self.context.reference, self.context.rules, self.context.windows, at_ms)))
 
     def _take(self, result: Result) -> None:
-        self.states[result.state.row.user_id] = result.state
+        self.states[result.state.row.user_id] = timed(result.state, self.context.rules)
         for effect in result.effects:
             if effect.topic == MERGE:
                 self._merge(merge_of(effect))

@@ -152,3 +152,19 @@ def test_a_due_time_that_cannot_be_told_does_not_stop_the_batch(monkeypatch: pyt
     assert "u1" in folded.writes.rows
     assert "u1" not in folded.writes.due_ms
     assert [headers["field"] for _, headers in letters(folded)] == [b"due_time"]
+
+
+def test_timers_that_cannot_be_set_do_not_stop_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row is written with the timers it had, those of others are set, and the bug is told."""
+    real = core.timed
+    monkeypatch.setattr(folding, "timed", failing(real, times=9, when=lambda state, _: state.row.user_id == "u1"))
+    folded = Folding({"u1": State(CARTED), "u2": None})
+    for user in ("u1", "u2"):
+        event = replace(shop.viewed(2, NOON_MS + HOUR_MS), user_id=user)
+        folded.put(user, on_record(folded.state(user), user, event, CONTEXT))
+    folded.settle(CONTEXT)
+    assert folded.changed["u1"].row.due == CARTED.due
+    assert len(folded.changed["u1"].row.profile.views) == 1
+    assert [due.trigger for due in folded.changed["u2"].row.due] == ["dormant_customer"]
+    assert folded.writes.rows.keys() == {"u1", "u2"}
+    assert [headers["field"] for _, headers in letters(folded)] == [b"timers"]

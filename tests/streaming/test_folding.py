@@ -3,6 +3,9 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streaming import core, folding
 from streaming.contracts.errors import BadEvent
@@ -14,6 +17,8 @@ from streaming.open_state import Windows
 from streaming.reading import Item
 from streaming.reference import Reference
 from streaming.rules import Rules
+from tests.streaming.customer_samples import NOON_MS, SHOP
+from tests.streaming.test_profile import histories
 
 CONTEXT = Context(Reference(), Rules(), Windows())
 AT_MS = 1_772_452_800_000
@@ -54,6 +59,29 @@ def test_a_message_is_folded_once() -> None:
     assert counts(folded) == {"folded": 1, "duplicate": 1}
     assert len(folded.changed["ann"].row.profile.searches) == 1
     assert folded.writes.due_ms["ann"] == folded.changed["ann"].row.due[0].at_ms
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(histories(), st.integers(1, 5))
+def test_a_batch_gives_what_its_records_give_one_by_one(events: list[Event], size: int) -> None:
+    """Row, timers, open state and messages do not depend on how records came together."""
+    said = []
+    for step in (1, size):
+        states: dict[str, State | None] = {"u1": None}
+        messages: list[bytes | None] = []
+        for at in range(0, len(events), step):
+            folded = Folding(states)
+            context = replace(CONTEXT, reference=SHOP, watermark_ms=NOON_MS)
+            for event in events[at : at + step]:
+                item = Item(5, AT_MS, NOON_MS, message=event, user_id="u1", bucket=1)
+                fold_item(folded, item, context, topic="shop.events", partition=0, record=Record())
+            folded.settle(context)
+            states |= folded.states
+            messages += [entry.value for entry in folded.writes.outbox]
+        after = states["u1"]
+        assert after is None or core.timed(after, CONTEXT.rules) is after
+        said.append((after and (core.encode_state_row(after), core.encode_open(after)), messages))
+    assert said[0] == said[1]
 
 
 def test_a_duplicate_writes_no_row() -> None:
