@@ -5,9 +5,9 @@ import logging
 
 from services import metrics
 from services.health import Health
-from services.liveness import CHECK_EVERY_S, Look, Topic, Watch, standing
+from services.liveness import CHECK_EVERY_S, Look, Watch, standing
 from services.settings import AgentsSettings
-from services.topics import Topics
+from services.topics import Topic, Topics
 from streaming.app import Agents
 from streaming.contracts.topics import INPUTS
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import redis
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.errors import (
     AuthorizationError,
@@ -101,7 +101,14 @@ def command_producer(settings: Common) -> KafkaProducer:
     )
 
 
-def group_consumer(settings: Common, group: str, topics: Iterable[TopicSpec], **options: Any) -> KafkaConsumer:
+def group_consumer(
+    settings: Common,
+    group: str,
+    topics: Iterable[TopicSpec],
+    *,
+    listener: ConsumerRebalanceListener | None = None,
+    **options: Any,
+) -> KafkaConsumer:
     """A consumer in a group; commits are explicit, after the work.
 
     Without topics it only looks at the group's offsets. With topics it joins once their partitions are known: kafka-python
@@ -129,7 +136,7 @@ def group_consumer(settings: Common, group: str, topics: Iterable[TopicSpec], **
         consumer.close()
         raise
     if names:
-        consumer.subscribe(names)
+        consumer.subscribe(names, listener=listener)
     return consumer
 
 

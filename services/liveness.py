@@ -20,7 +20,7 @@ from services.clients import admin, redis_client, topic_name
 from services.health import Health
 from services.lag import Lag, Place
 from services.settings import Common, kafka_options
-from services.topics import topic_id
+from services.topics import Topic, as_topic
 from streaming.answering import evicts
 from streaming.contracts.topics import TopicSpec
 from streaming.waiting import Wait
@@ -56,13 +56,6 @@ class Progress:
         """Begin again: there was a known reason to wait."""
         self._since_s.clear()
         self._applied.clear()
-
-
-class Topic(Struct, frozen=True):
-    """A topic as it is now; an empty id where there is none, or the broker gives none."""
-
-    id: str
-    partitions: int
 
 
 class Look(Struct, frozen=True):
@@ -187,12 +180,7 @@ class Watch:
 
     def _described(self) -> dict[str, Topic]:
         described = {each["name"]: each for each in self._admin.describe_topics(list(self._topics))}
-        found = {}
-        for name, topic in self._topics.items():
-            each = described.get(name, {})
-            there = not each.get("error_code") and each.get("partitions")
-            found[topic] = Topic(topic_id(each), len(each["partitions"])) if there else Topic("", 0)
-        return found
+        return {topic: as_topic(described.get(name, {})) for name, topic in self._topics.items()}
 
     def _all_applied(self, places: list[TopicPartition]) -> dict[Place, int]:
         committed: Mapping[Any, Any] = {}

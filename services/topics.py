@@ -17,6 +17,13 @@ from streaming.contracts.topics import INPUTS, TOPICS, TopicSpec
 CREATED, FITS = "created", "exists, fits"
 
 
+class Topic(Struct, frozen=True):
+    """A topic as it is now; an empty id where there is none, or the broker gives none."""
+
+    id: str
+    partitions: int
+
+
 class Topics(Struct, frozen=True):
     """What is known of the topics once they fit.
 
@@ -143,6 +150,29 @@ def _check(settings: Common, described: dict[str, dict[str, Any]]) -> None:
         raise SettingError(
             f"STRATAGEM_BUCKETS={settings.buckets}: wanted a multiple of the {partitions} partitions of {next(iter(inputs))}"
         )
+
+
+def topic_now(settings: Common, topic: TopicSpec) -> Topic:
+    """The topic as it is at this moment.
+
+    Raises:
+        Unavailable: Kafka does not answer.
+    """
+    try:
+        client = admin(settings)
+        try:
+            described = client.describe_topics([topic_name(settings, topic)])
+        finally:
+            client.close()
+    except KafkaError as error:
+        raise Unavailable(f"kafka: {error}") from error
+    return as_topic(described[0] if described else {})
+
+
+def as_topic(described: Mapping[str, Any]) -> Topic:
+    """From what the admin client says of one topic; nothing said, or an error, is a topic that is not there."""
+    there = not described.get("error_code") and described.get("partitions")
+    return Topic(topic_id(described), len(described["partitions"])) if there else Topic("", 0)
 
 
 def topic_id(described: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from services import metrics
 from services.clients import topic_name
 from services.health import Health
 from services.settings import UpdaterSettings, registry_address
+from services.topics import Topic
 from services.updater_announcing import SERVICE, Announcer
 from services.updater_counting import Counting
 from services.updater_critics import Owing, ServedCritics, next_critic, taken_up
@@ -71,8 +72,8 @@ class Updater:
         self.critic = named(self.learning.learner.snapshot(), 0)
         self._published_s = self._snapshot_s = self._inbox_s = time.monotonic()
         self.training: Training | None = None
+        self.reader = Reader(settings, stop)
         self._saved = self._progress()
-        self._reader = Reader(settings, stop)
         self._counting = Counting()
         self._loading: Future[Training] | None = None
         self._unfit: set[str] = set()
@@ -92,15 +93,16 @@ class Updater:
             self._save()
         finally:
             metrics.LIVE.labels(SERVICE).set(0)
-            self._reader.close()
+            self.reader.close()
             self.announcer.close()
 
     def _begin(self) -> None:
         """Know what was announced before learning anything new."""
-        self.learning.next_offset = self._reader.connect(self.learning.next_offset)
-        while not (self._reader.caught_up() or self._stop.is_set()):
+        topic_id = self._facts.topic_id if self._facts else ""
+        self.learning.next_offset = self.reader.connect(self.learning.next_offset, topic_id)
+        while not (self.reader.caught_up() or self._stop.is_set()):
             self._read(IDLE_POLL_MS)
-        self._reader.follow_rewards()
+        self.reader.follow_rewards()
         self.health.met("announced")
         if (serving := self.announcer.said.serving) is not None:
             self.critic = taken_up(self._served.find(serving.critic), self.critic)
@@ -128,7 +130,7 @@ class Updater:
             self._save()
 
     def _read(self, timeout_ms: int) -> None:
-        rewards, adapters = self._reader.poll(timeout_ms)
+        rewards, adapters = self.reader.poll(timeout_ms)
         for key, value in adapters:
             self.announcer.take(key, value)
         for record in rewards:
@@ -265,12 +267,13 @@ class Updater:
         if training is not None:
             trained, steps = training.trained, training.distiller.steps
         topic = topic_name(self.settings, REWARDS)
-        facts = UpdaterFacts(topic, self.learning.next_offset, self._number, trained, steps)
+        topic_id = self.reader.topic.id if self.reader.topic else before.topic_id if before else ""
+        facts = UpdaterFacts(topic, self.learning.next_offset, self._number, trained, steps, topic_id)
         save_learning(self.learning, facts, into)
 
-    def _progress(self) -> tuple[int, int]:
-        """Rewards read and steps taken: what a snapshot is worth writing for."""
-        return self.learning.next_offset, self.training.distiller.steps if self.training else 0
+    def _progress(self) -> tuple[Topic | None, int, int]:
+        """Rewards read, of which topic, and steps taken: what a snapshot is worth writing for."""
+        return self.reader.topic, self.learning.next_offset, self.training.distiller.steps if self.training else 0
 
     def _busy(self) -> bool:
         training = self.training
@@ -284,7 +287,7 @@ class Updater:
 
 
 def main(settings: UpdaterSettings) -> int:
-    """Run until SIGTERM or SIGINT. Returns 0 after a clean stop."""
+    """Run until SIGTERM or SIGINT. Returns 0 after a clean stop, 1 where it cannot go on, 2 where a topic does not fit."""
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel("WARNING")  # its INFO tells every connection
     stop = threading.Event()
@@ -293,4 +296,5 @@ def main(settings: UpdaterSettings) -> int:
     health = Health("kafka", "announced", patience_s=STANDS_AFTER_S)
     metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port, health)
     updater = Updater(settings, stop, health)
-    return guarded(updater.run, over_updater(settings, health, lambda: updater.learning.next_offset, stop))
+    watchdog = over_updater(settings, health, updater.reader, lambda: updater.learning.next_offset, stop)
+    return guarded(updater.run, watchdog)

@@ -9,7 +9,8 @@ from kafka.errors import KafkaError
 
 from services import metrics
 from services.clients import topic_name
-from services.settings import UpdaterSettings, kafka_options
+from services.settings import SettingError, UpdaterSettings, kafka_options
+from services.topics import Topic, topic_now
 from services.updater_announcing import SERVICE
 from services.updater_learning import RewardRecord
 from services.worker_sending import patiently
@@ -25,7 +26,12 @@ Pair = tuple[bytes | None, bytes | None]
 
 
 class Reader:
-    """One consumer on both topics; rewards are paused until what was announced is known."""
+    """One consumer on both topics; rewards are paused until what was announced is known.
+
+    Attributes:
+        topic: of the rewards, as it was when we began to read it; None before.
+        owned: its one partition.
+    """
 
     def __init__(self, settings: UpdaterSettings, stop: threading.Event) -> None:
         """Connect later."""
@@ -34,16 +40,29 @@ class Reader:
         self._adapters = TopicPartition(topic_name(settings, ADAPTERS), 0)
         self._consumer: Any = None
         self._announced_end = 0
+        self.topic: Topic | None = None
+        self.owned = {0}
 
-    def connect(self, next_offset: int) -> int:
+    def connect(self, next_offset: int, learned_from: str) -> int:
         """Wait for Kafka and both topics, and go to the first reward not learned yet.
 
+        Args:
+            learned_from: id of the topic that the offset belongs to; empty: not known.
+
         Returns:
-            That offset: 0 when the topic is not the one that was learned from, because it ends before.
+            That offset: 0 when the topic is not the one that was learned from, by its id or because it ends before.
+
+        Raises:
+            SettingError: a topic has more than one partition, in words.
+            Stopped: the service stops meanwhile.
         """
         self._consumer = patiently(self._assigned, "kafka", SERVICE, self._stop)
+        assert self.topic is not None
         end = self._consumer.end_offsets([self._rewards])[self._rewards]
-        if next_offset > end:
+        if learned_from and self.topic.id and learned_from != self.topic.id:
+            LOG.warning("%s was deleted and made again: it is read from its start", REWARDS.name)
+            next_offset = 0
+        elif next_offset > end:
             LOG.warning(
                 "%s ends at %d, %d was learned: a new topic, read from its start", REWARDS.name, end, next_offset
             )
@@ -83,12 +102,22 @@ class Reader:
             self._consumer.close()
 
     def _assigned(self) -> Any:
+        self.topic = topic_now(self._settings, REWARDS)  # first, so that a change meanwhile is seen as one
+        for name, topic in (
+            (self._rewards.topic, self.topic),
+            (self._adapters.topic, topic_now(self._settings, ADAPTERS)),
+        ):
+            if not topic.partitions:
+                raise Unavailable(f"kafka: topic {name} does not exist yet")
+            if topic.partitions != 1:
+                raise SettingError(
+                    f"topic {name}: has {topic.partitions} partitions, wanted 1: its order is the topic's"
+                )
         try:
-            consumer = KafkaConsumer(**kafka_options(self._settings), enable_auto_commit=False)
-            for place in (self._rewards, self._adapters):
-                if consumer.partitions_for_topic(place.topic) != {0}:
-                    consumer.close()
-                    raise Unavailable(f"kafka: topic {place.topic} with exactly one partition does not exist yet")
+            # What lies before the position was removed by retention, or is of another topic: go on with what is there.
+            consumer = KafkaConsumer(
+                **kafka_options(self._settings), enable_auto_commit=False, auto_offset_reset="earliest"
+            )
             consumer.assign([self._rewards, self._adapters])
         except KafkaError as error:
             raise Unavailable(f"kafka: {error}") from error

@@ -37,6 +37,7 @@ class UpdaterFacts(msgspec.Struct, frozen=True):
     Args:
         topic: name of the topic the offset belongs to.
         trained: decisions seen when the last LoRA step was taken.
+        topic_id: the broker's id of that topic; empty where it gave none.
     """
 
     topic: str
@@ -44,6 +45,7 @@ class UpdaterFacts(msgspec.Struct, frozen=True):
     number: int
     trained: int = 0
     steps: int = 0
+    topic_id: str = ""
 
 
 def folder_of(settings: UpdaterSettings) -> Path:
@@ -92,7 +94,8 @@ def newest(folder: Path) -> Path | None:
     for path in reversed(snapshots(folder)):
         try:
             verify(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=dict[str, FileFact]))
-        except (BadEvent, msgspec.MsgspecError):  # cut off by a crash: the one before it is whole
+        except (BadEvent, msgspec.MsgspecError) as error:
+            LOG.warning("snapshot %s is damaged, the one before it is taken: %s", path.name, error)
             continue
         return path
     return None

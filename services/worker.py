@@ -9,41 +9,30 @@ import gc
 import logging
 import signal
 import threading
-import time
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
-from kafka.structs import OffsetAndMetadata
 
 from model import adapter
 from model.critic import Critic
 from model.lm import LanguageModel
 from model.registry import Registry
 from services import metrics
-from services.clients import group_consumer
 from services.health import Health
 from services.settings import WorkerSettings, registry_address
 from services.valuing import formula_of
-from services.watchdog import STANDS_AFTER_S, WORKERS, over_worker
+from services.watchdog import STANDS_AFTER_S, over_worker
 from services.worker_answers import Answerer
 from services.worker_batch import Batch
 from services.worker_following import Follower, Loader
-from services.worker_intake import Record
+from services.worker_reading import RequestReader
 from services.worker_sending import Sender, Stopped, patiently
 from services.worker_serving import ServingTable
 from services.worker_store import AnswerStore
-from streaming.contracts.errors import Unavailable
-from streaming.contracts.topics import REQUESTS
 
 LOG = logging.getLogger(__name__)
 SERVICE = "worker"
-SESSION_MS = 6_000
-"""After a killed worker the others wait this long for its partitions."""
-POLL_MS = 200
 PRIOR_HEADS = 8
 """Of the critic that is served until one is announced."""
 
@@ -61,8 +50,8 @@ class Worker:
         registry = Registry(registry_address(settings), Path(settings.home) / "versions")
         loader = Loader(registry, adapter.expected(lm), lm.device, formula)
         self._settings, self._stop, self._health = settings, stop, health or Health()
-        self._owned: set[int] = set()
-        self._watchdog = over_worker(settings, self._health, lambda: self._owned, stop)
+        self._reader = RequestReader(settings, stop)
+        self._watchdog = over_worker(settings, self._health, self._reader, stop)
         self._table = table
         self._follower = Follower(settings, loader, stop)
         self._sender = Sender(settings)
@@ -81,11 +70,11 @@ class Worker:
             if refusal := patiently(self._store.evicts, "redis", SERVICE, self._stop):
                 LOG.critical("%s", refusal)
                 return 2
-            consumer = patiently(self._consumer, "kafka", SERVICE, self._stop)
+            self._reader.connect()
             metrics.LIVE.labels(SERVICE).set(1)
             while not self._stop.is_set() and self._follower.failed is None:
-                self._turn(consumer)
-            consumer.close()
+                self._turn()
+            self._reader.close()
         except Stopped as stopped:
             LOG.info("stopped while %s was unavailable", stopped)
         finally:
@@ -97,55 +86,23 @@ class Worker:
             self._store.close()
         return 1 if self._follower.failed or self._watchdog.stuck else 0
 
-    def _turn(self, consumer: KafkaConsumer) -> None:
+    def _turn(self) -> None:
         metrics.LAST_LOOP.labels(SERVICE).set_to_current_time()
         self._health.beat()
         self._swap()
-        records = self._read(consumer)
-        self._joined(consumer)
+        records = self._reader.read()
+        self._joined()
         if not records:
             return
         metrics.BATCH_SIZE.labels(SERVICE).observe(len(records))
         self._batch.handle(records)
-        self._commit(consumer, records)
+        self._reader.commit(records)
 
-    def _joined(self, consumer: KafkaConsumer) -> None:
-        self._owned = {place.partition for place in consumer.assignment()}
-        if self._owned:
+    def _joined(self) -> None:
+        if self._reader.owned:
             self._health.met("group")
         else:
             self._health.unmet("group", "no partition is assigned")
-
-    def _read(self, consumer: KafkaConsumer) -> list[Record]:
-        """What has come, filled up for at most `batch_wait_ms`."""
-        size = self._settings.batch_size
-        records = self._poll(consumer, POLL_MS, size)
-        if records and len(records) < size and self._settings.batch_wait_ms:
-            ends = time.monotonic() + self._settings.batch_wait_ms / 1000
-            while len(records) < size and (left_s := ends - time.monotonic()) > 0:
-                records += self._poll(consumer, max(1, round(left_s * 1000)), size - len(records))
-        return records
-
-    @staticmethod
-    def _poll(consumer: KafkaConsumer, timeout_ms: int, limit: int) -> list[Record]:
-        found = consumer.poll(timeout_ms=timeout_ms, max_records=limit)
-        return [
-            Record(REQUESTS.name, r.partition, r.offset, r.key, r.value, r.timestamp, tuple(r.headers or ()))
-            for records in found.values()
-            for r in records
-        ]
-
-    def _commit(self, consumer: KafkaConsumer, records: Sequence[Record]) -> None:
-        """After the acknowledgement. A commit lost to a rebalance or a broker only means that answers repeat."""
-        name = self._settings.topic_prefix + REQUESTS.name
-        offsets: dict[TopicPartition, OffsetAndMetadata] = {}
-        for record in records:
-            offsets[TopicPartition(name, record.partition)] = OffsetAndMetadata(record.offset + 1, "", -1)
-        try:
-            consumer.commit(offsets)
-        except KafkaError as error:
-            metrics.KAFKA_ERRORS.labels(SERVICE).inc()
-            LOG.warning("commit refused, the batch may come again: %s", error)
 
     def _swap(self) -> None:
         """Take in what was announced; here no request is under way."""
@@ -159,18 +116,6 @@ class Worker:
                 metrics.SWAPS.inc()
                 LOG.info("serving %s after %s, stalled %.2f ms", self._table.champion, before, swapped.stall_s * 1000)
             metrics.ADAPTER.info({"champion": self._table.champion, "critic": self._table.critic.version})
-
-    def _consumer(self) -> KafkaConsumer:
-        try:
-            return group_consumer(
-                self._settings,
-                WORKERS,
-                [REQUESTS],
-                session_timeout_ms=SESSION_MS,
-                heartbeat_interval_ms=SESSION_MS // 4,
-            )
-        except KafkaError as error:
-            raise Unavailable(f"kafka: {error}") from error
 
 
 def main(settings: WorkerSettings) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from services.local.stack import Endpoints, LocalStack
 from services.settings import AgentsSettings
@@ -16,10 +17,16 @@ from tests.faults.bench import FaultWorld
 from tests.faults.canonical import Outcome, broken
 from tests.faults.nursery import Nursery
 from tests.faults.recorded import Recording, Said, recording
+from tests.faults.updater_bench import UpdaterBench
+from tests.faults.worker_bench import WorkerBench
+from tests.installation import PARTITIONS, installation
+from tests.services.updater_samples import quick_settings, save_base
 
 MakeBench = Callable[..., FaultWorld]
+MakeWorkers = Callable[[], WorkerBench]
+MakeUpdater = Callable[..., UpdaterBench]
+NEVER = 1_000_000
 DAILY_CAP = 3
-PARTITIONS = 2
 
 soak = pytest.mark.skipif(not os.environ.get("STRATAGEM_SOAK"), reason="a longer form: `make soak` runs it")
 """Marks a test, or a parameter of one, that only `make soak` runs."""
@@ -52,18 +59,9 @@ def make_bench(stack: Endpoints, recorded: Recording, tmp_path_factory: pytest.T
     def make(said: Sequence[Said] | None = None, *, endpoints: Endpoints = stack, **settings: Any) -> FaultWorld:
         name = f"fault-{uuid.uuid4().hex[:8]}"
         home = tmp_path_factory.mktemp(name)
-        values: dict[str, Any] = {
-            "kafka_bootstrap": endpoints.kafka_bootstrap,
-            "redis_url": endpoints.redis_url,
-            "topic_prefix": f"{name}.",
-            "group_prefix": f"{name}-",
-            "partitions": PARTITIONS,
-            "buckets": 8,
-            "clock": "replay",
-            "daily_cap": DAILY_CAP,
-            "home": home,
-        }
-        world = FaultWorld(AgentsSettings(**values | settings), home / "agents.log", published_ms)
+        values = {"buckets": 8, "clock": "replay", "daily_cap": DAILY_CAP} | settings
+        made_settings = installation(AgentsSettings, endpoints, f"{name}.", home, **values)
+        world = FaultWorld(made_settings, home / "agents.log", published_ms)
         made.append(world)
         world.say(recorded.reference)
         world.say(recorded.said if said is None else said)
@@ -80,6 +78,43 @@ def nursery() -> Iterator[Nursery]:
     made = Nursery()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def make_workers(
+    make_bench: MakeBench, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeWorkers]:
+    """Make installations with a tiny base; closed at the end."""
+    base = save_base(tmp_path_factory.mktemp("base"))
+    made: list[WorkerBench] = []
+
+    def make() -> WorkerBench:
+        made.append(WorkerBench(make_bench(said=[]), nursery, base))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture(scope="session")
+def make_updater(stack: Endpoints, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeUpdater]:
+    """Make installations, by default without steps of the LoRA, which would only cost time; closed at the end."""
+    made: list[UpdaterBench] = []
+
+    def make(train_every: int = NEVER) -> UpdaterBench:
+        folder: Path = tmp_path_factory.mktemp("updater")
+        settings = quick_settings(stack, f"{folder.name}-{os.getpid()}-{time.time_ns()}.", folder)
+        bench = UpdaterBench(
+            structs.replace(settings, snapshot_every_s=0.1, publish_every_s=0.1, train_every=train_every)
+        )
+        bench.nursery, bench.log = nursery, folder / "updater.log"
+        made.append(bench)
+        return bench
+
+    yield make
+    for bench in made:
+        bench.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,6 @@ from tests.faults.conftest import DAILY_CAP, MakeBench
 from tests.faults.outages import SMALL, health, publication, words
 from tests.faults.recorded import Recording, recording
 
-# Clients of kafka-python leave a socket open wherever they fail to connect.
-pytestmark = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
 AWAY_S = 60.0 if os.environ.get("STRATAGEM_SOAK") else 15.0
 
 GIVES_UP = """

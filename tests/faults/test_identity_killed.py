@@ -15,8 +15,9 @@ from streaming.contracts.topics import ADS_EVENTS, SHOP_EVENTS, STRATEGIES
 from tests.faults import traps
 from tests.faults.bench import FaultWorld
 from tests.faults.canonical import Outcome, broken, differences
-from tests.faults.conftest import DAILY_CAP, PARTITIONS, MakeBench
+from tests.faults.conftest import DAILY_CAP, MakeBench
 from tests.faults.recorded import CLOCK_USER, HOUR_MS, MINUTE_MS, Recording, Said, event, instant
+from tests.installation import PARTITIONS
 from tests.streaming import attribution_samples
 
 CUSTOMERS = 6

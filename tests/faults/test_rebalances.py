@@ -8,10 +8,11 @@ import pytest
 from tests.faults import traps
 from tests.faults.bench import FaultWorld
 from tests.faults.canonical import Outcome, broken, by_topic, differences, letters_anywhere
-from tests.faults.conftest import DAILY_CAP, PARTITIONS, MakeBench
+from tests.faults.conftest import DAILY_CAP, MakeBench
 from tests.faults.orders import mispartitioned
 from tests.faults.processes import Agents
 from tests.faults.recorded import Recording
+from tests.installation import PARTITIONS
 
 SMALL = {"MAX_POLL_RECORDS": "10"}
 

@@ -2,10 +2,14 @@
 
 import signal
 
+from streaming.contracts.rewards import Reward
 from tests.faults.canonical import Outcome, broken, differences
-from tests.faults.conftest import DAILY_CAP, MakeBench
+from tests.faults.conftest import DAILY_CAP, MakeBench, MakeUpdater, MakeWorkers
 from tests.faults.outages import SMALL, applied_share
 from tests.faults.recorded import Recording
+from tests.faults.test_worker_killed import COUNT, check_answers
+from tests.faults.updater_bench import recorded_rewards
+from tests.faults.worker_bench import Hold, asked
 
 
 def test_a_stop_amid_the_work_loses_nothing_and_repeats_nothing(
@@ -24,3 +28,42 @@ def test_a_stop_amid_the_work_loses_nothing_and_repeats_nothing(
     found = world.finish(bad_reference=recorded.bad_reference)
     assert differences(undisturbed, found) == []
     assert broken(found, daily_cap=DAILY_CAP) == []
+
+
+def test_a_worker_stopped_amid_its_work_loses_nothing_and_repeats_nothing(make_workers: MakeWorkers) -> None:
+    """SIGTERM with a batch in hand: it is answered and committed, exit code 0; one that decides otherwise does the rest."""
+    workers = make_workers()
+    workers.ask(asked(COUNT))
+    batch = Hold(workers.settings.home, "services.worker_answers", "Answerer", "answer", 3)
+    first = workers.fork(batch.trap)
+    workers.wait(batch.reached, "the third batch")
+    before = workers.committed()
+    first.send_signal(signal.SIGTERM)
+    batch.go_on()
+    assert first.wait(120) == 0
+    assert before < workers.committed() < COUNT
+    assert len(workers.contents()) == workers.committed()
+    workers.fork(seed=1)
+    workers.wait(workers.answered, "the rest")
+    workers.stop()
+    check_answers(workers)
+    assert workers.repeats() == 0
+
+
+def test_an_updater_stopped_amid_its_work_loses_nothing_and_repeats_nothing(make_updater: MakeUpdater) -> None:
+    """SIGTERM while it learns: exit code 0 with a snapshot of it; in the end each record was taken once."""
+    bench, said = make_updater(), recorded_rewards()
+    reward = Hold(bench.log.parent, "services.updater_learning", "Learning", "_learn", len(said) // 3)
+    bench.say(said)
+    first = bench.fork(reward.trap)
+    bench.until(reward.reached, "a reward in hand", lambda: first.poll() is None)
+    first.send_signal(signal.SIGTERM)
+    reward.go_on()
+    assert first.wait(120) == 0
+    assert len(said) // 3 <= bench.offset() < len(said)
+    second = bench.fork()
+    bench.wait(second, len(said))
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(120) == 0
+    fates = bench.knows().learning.learner.fates
+    assert fates.total() == sum(1 for each in said if isinstance(each, Reward))

@@ -8,27 +8,21 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from random import Random
 
 import pytest
-from msgspec import structs
 
-from services.local.stack import Endpoints
 from streaming.contracts.rewards import Reward
 from streaming.contracts.topics import DEAD_LETTERS
-from tests.faults.nursery import Forked, Nursery
+from tests.faults.conftest import MakeUpdater
+from tests.faults.nursery import Forked
 from tests.faults.test_worker_killed import at
 from tests.faults.updater_bench import UpdaterBench, alike, recorded_rewards
-from tests.services.updater_samples import quick_settings
 
 pytestmark = pytest.mark.timeout(900)  # its fixtures included, on a machine that others load too
 KILLS = 40 if os.environ.get("STRATAGEM_SOAK") else 6
 REWARDS = recorded_rewards()
-NEVER = 1_000_000
-MakeUpdater = Callable[..., UpdaterBench]
 
 MOMENTS = {
     "before a snapshot is complete": """
@@ -74,26 +68,6 @@ def _forgetful(path, settings, formula):
 updater_state.load_learning = _forgetful
 """
 """Without the offset inside the snapshot and the ids: a reader that comes back a little earlier, as one that commits by itself would."""
-
-
-@pytest.fixture(scope="module")
-def make_updater(stack: Endpoints, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeUpdater]:
-    """Make installations, by default without steps of the LoRA, which would only cost time; closed at the end."""
-    made: list[UpdaterBench] = []
-
-    def make(train_every: int = NEVER) -> UpdaterBench:
-        folder: Path = tmp_path_factory.mktemp("updater")
-        settings = quick_settings(stack, f"{folder.name}-{os.getpid()}-{time.time_ns()}.", folder)
-        bench = UpdaterBench(
-            structs.replace(settings, snapshot_every_s=0.1, publish_every_s=0.1, train_every=train_every)
-        )
-        bench.nursery, bench.log = nursery, folder / "updater.log"
-        made.append(bench)
-        return bench
-
-    yield make
-    for bench in made:
-        bench.close()
 
 
 @pytest.fixture(scope="module")

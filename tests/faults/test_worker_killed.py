@@ -5,20 +5,16 @@ Each life has another seed, as it would have other adapters: what is decided a s
 
 import signal
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from services.watchdog import WORKERS
 from streaming.contracts.topics import STRATEGIES
-from tests.faults.conftest import MakeBench
-from tests.faults.nursery import Nursery
+from tests.faults.conftest import MakeWorkers
 from tests.faults.worker_bench import STALE_EVERY, WorkerBench, asked
-from tests.services.updater_samples import save_base
 
 pytestmark = pytest.mark.timeout(900)  # its fixtures included, on a machine that others load too
 COUNT = 36
-MakeWorkers = Callable[[], WorkerBench]
 
 _AT = """
 import os, signal
@@ -49,7 +45,7 @@ MOMENTS = {
     "amid storing": at("services.worker_store", "AnswerStore", "keep", 3, HALF),
     "between storing and publishing": at("services.worker_sending", "Sender", "send", 3),
     "amid publishing": at("services.worker_sending", "Sender", "send", 3, HALF),
-    "between publishing and committing": at("services.worker", "Worker", "_commit", 3),
+    "between publishing and committing": at("services.worker_reading", "RequestReader", "commit", 3),
 }
 UNGUARDED = """
 from services.worker_store import AnswerStore
@@ -59,23 +55,6 @@ AnswerStore.look = lambda self, ids: (_look(self, ids)[0], [None] * len(ids))
 AnswerStore.keep = lambda self, answers: [answer for _, answer in answers]
 """
 """Without the first-wins store: whoever decides last is published."""
-
-
-@pytest.fixture(scope="module")
-def make_workers(
-    make_bench: MakeBench, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MakeWorkers]:
-    """Make installations with a tiny base; closed at the end."""
-    base = save_base(tmp_path_factory.mktemp("base"))
-    made: list[WorkerBench] = []
-
-    def make() -> WorkerBench:
-        made.append(WorkerBench(make_bench(said=[]), nursery, base))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 def killed_and_followed(workers: WorkerBench, trap: str, guard: str = "") -> None:

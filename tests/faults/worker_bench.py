@@ -11,6 +11,7 @@ import msgspec
 from kafka import TopicPartition
 
 from services.clients import group_consumer, topic_name, whole_topic_consumer
+from services.local.broker import pick_free_ports
 from services.settings import WorkerSettings
 from services.watchdog import WORKERS
 from streaming.contracts.kinds import KIND_NAMES
@@ -36,6 +37,44 @@ def asked(count: int) -> list[StrategyRequest]:
         kind, arm = KIND_NAMES[number % len(KIND_NAMES)], ARMS[number // len(KIND_NAMES) % len(ARMS)]
         made.append(msgspec.structs.replace(request_of(number, kind, 3, arm), deadline_s=36_000.0))  # type: ignore[arg-type]
     return made
+
+
+_HELD = """
+import time
+from pathlib import Path
+from {module} import {owner}
+_real, _left = {owner}.{method}, {after}
+
+def _held(self, *args, **kwargs):
+    global _left
+    _left -= 1
+    if _left == 0:
+        Path({begun!r}).touch()
+        while not Path({go!r}).exists():
+            time.sleep(0.05)
+    return _real(self, *args, **kwargs)
+
+{owner}.{method} = _held
+"""
+
+
+class Hold:
+    """A call inside a worker or an updater that waits until the test has done something; `trap` makes it wait."""
+
+    def __init__(self, folder: Path, module: str, owner: str, method: str, after: int) -> None:
+        """Hold the `after`-th call of a method."""
+        self._begun, self._go = folder / f"{method}.begun", folder / f"{method}.go"
+        self.trap = _HELD.format(
+            module=module, owner=owner, method=method, after=after, begun=str(self._begun), go=str(self._go)
+        )
+
+    def reached(self) -> bool:
+        """Whether the call waits."""
+        return self._begun.exists()
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        self._go.touch()
 
 
 class WorkerBench:
@@ -75,7 +114,8 @@ class WorkerBench:
 
     def fork(self, trap: str = "", seed: int = 0) -> Forked:
         """Start a worker. Another `seed` decides otherwise, as other adapters would."""
-        settings = msgspec.structs.replace(self.settings, seed=seed)
+        port = pick_free_ports()[0]
+        settings = msgspec.structs.replace(self.settings, seed=seed, metrics_port=port)
         default = WorkerSettings()
         environ = {
             f"STRATAGEM_{name.upper()}": str(value)
@@ -84,6 +124,7 @@ class WorkerBench:
         }
         made = self._nursery.fork("worker", trap, environ, self.log)
         self.running.append(made)
+        self.world.ports[made.pid] = port
         return made
 
     def wait(self, met: Callable[[], Any], what: str) -> None:
@@ -106,6 +147,10 @@ class WorkerBench:
         found = sum(consumer.committed(place) or 0 for place in places)
         consumer.close()
         return found
+
+    def reconnect(self) -> None:
+        """Publish to a topic that was made anew, or has other partitions."""
+        self._bench.reconnect()
 
     def stop(self) -> None:
         """End politely whoever runs."""

@@ -2,6 +2,7 @@
 
 import gc
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
@@ -9,16 +10,17 @@ import pytest
 from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from services.clients import group_consumer, producer, topic_name
+from services.clients import admin, group_consumer, producer, topic_name
 from services.health import Health
 from services.liveness import Look, Watch
 from services.local.broker import pick_free_ports
 from services.local.stack import Endpoints
 from services.metrics import REGISTRY
 from services.settings import WorkerSettings
-from services.topics import check_topics
+from services.topics import Topic, check_topics, topic_now
 from services.watchdog import Watchdog, guarded
-from streaming.contracts.topics import REQUESTS, TopicSpec
+from streaming.contracts.topics import REQUESTS, REWARDS, TopicSpec
+from tests.installation import installation
 
 GROUP = "watched"
 AGE_S = 500.0
@@ -27,14 +29,7 @@ AGE_S = 500.0
 @pytest.fixture
 def settings(stack: Endpoints, redis_url: str, topic_prefix: str, tmp_path: Path) -> WorkerSettings:
     """An installation whose topics exist, with three requests of some age in partition 0."""
-    made = WorkerSettings(
-        home=tmp_path,
-        kafka_bootstrap=stack.kafka_bootstrap,
-        redis_url=redis_url,
-        topic_prefix=topic_prefix,
-        group_prefix=topic_prefix,
-        partitions=2,
-    )
+    made = installation(WorkerSettings, stack, topic_prefix, tmp_path, redis_url=redis_url)
     check_topics(made)
     sender = producer(made)
     for index in range(3):
@@ -67,6 +62,27 @@ def commit(settings: WorkerSettings, offset: int) -> None:
     consumer.assign([place])
     consumer.commit({place: OffsetAndMetadata(offset, "", -1)})
     consumer.close()
+
+
+class Reader:
+    """Who reads, as far as the watchdog asks."""
+
+    def __init__(self, topic: Topic | None) -> None:
+        """It began with this topic."""
+        self.topic, self.owned = topic, {0}
+
+
+def over(watch: Watch, health: Health, stop: Event, began: Topic | None = None, spec: TopicSpec = REQUESTS) -> Watchdog:
+    """A watchdog that asks the loop to end by an event."""
+    return Watchdog(watch, health, spec, Reader(began), waiting=lambda: False, end=stop.set)
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something."""
+    give_up_s = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < give_up_s
+        time.sleep(0.1)
 
 
 def lag_s() -> float:
@@ -110,7 +126,6 @@ def test_a_group_that_does_not_move_is_stuck_unless_something_is_waited_for(sett
     watch.close()
 
 
-@pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")  # kafka-python's
 def test_where_kafka_is_away_the_lag_grows_and_readiness_says_so(settings: WorkerSettings) -> None:
     """The same watch, whose broker is gone from one look to the next."""
     health = Health("kafka")
@@ -145,9 +160,7 @@ def test_a_redis_that_is_away_or_evicts_is_not_ready(settings: WorkerSettings, t
 def test_a_loop_whose_work_stands_still_is_ended(settings: WorkerSettings, caplog: pytest.LogCaptureFixture) -> None:
     """It is asked to end, and the process's code says that it was no clean stop."""
     health, stop = Health(), Event()
-    watchdog = Watchdog(
-        watching(settings, health, patience_s=-1.0), health, waiting=lambda: False, owned=lambda: {0}, end=stop.set
-    )
+    watchdog = over(watching(settings, health, patience_s=-1.0), health, stop)
     assert guarded(lambda: assert_ended(stop), watchdog) == 1
     assert health.illness().startswith(f"nothing was applied of {REQUESTS.name} 0")
     assert "ending, to be started again" in caplog.text
@@ -161,5 +174,40 @@ def assert_ended(stop: Event) -> None:
 def test_a_clean_stop_is_no_failure(settings: WorkerSettings) -> None:
     """Code 0 while the work moves."""
     health = Health()
-    watchdog = Watchdog(watching(settings, health), health, waiting=lambda: False, owned=set, end=lambda: None)
-    assert guarded(lambda: None, watchdog) == 0
+    assert guarded(lambda: None, over(watching(settings, health), health, Event())) == 0
+
+
+def test_a_topic_that_is_gone_is_waited_for_and_one_made_anew_ends_the_loop(
+    settings: WorkerSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not ready, in words, as long as it is gone; then another id, and an end that a supervisor answers by a start."""
+    health, stop = Health(), Event()
+    watchdog = over(watching(settings, health), health, stop, topic_now(settings, REQUESTS))
+    client = admin(settings)
+    client.delete_topics([topic_name(settings, REQUESTS)])
+    gone = f"topics: {REQUESTS.name} is gone: made anew it is read from its start"
+    watchdog.start()
+    until(lambda: gone in health.missing())
+    assert not stop.is_set()
+    until(lambda: topic_name(settings, REQUESTS) not in client.list_topics())
+    client.close()
+    check_topics(settings)
+    assert stop.wait(60)
+    watchdog.close()
+    assert watchdog.stuck
+    assert f"{REQUESTS.name} was deleted and made again: ending, to be started again" in caplog.text
+
+
+def test_partitions_that_must_not_be_are_said(settings: WorkerSettings) -> None:
+    """Two where the order is the topic's: not ready, in words, and the loop goes on."""
+    health, stop = Health(), Event()
+    watch = watching(settings, health, REWARDS)
+    watchdog = over(watch, health, stop, topic_now(settings, REWARDS), REWARDS)
+    client = admin(settings)
+    client.create_partitions({topic_name(settings, REWARDS): 2})
+    client.close()
+    watchdog.start()
+    until(lambda: bool(health.missing()))
+    watchdog.close()
+    assert health.missing() == [f"topics: {REWARDS.name} has 2 partitions, wanted 1: nothing is read of the others"]
+    assert not stop.is_set()

@@ -30,6 +30,7 @@ from streaming.contracts.strategies import Strategy, StrategyRequest, Suppressio
 from streaming.contracts.topics import DEAD_LETTERS, REQUESTS, STRATEGIES, SUPPRESSIONS
 from streaming.control import pause
 from streaming.reward import Formula
+from tests.installation import installation
 from tests.model.sample import request_of
 from tests.services.schema_checks import assert_valid
 from tests.services.worker_samples import Bench, patient, tiny_lm
@@ -38,17 +39,8 @@ from tests.services.worker_samples import Bench, patient, tiny_lm
 @pytest.fixture
 def bench(stack: Endpoints, redis_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[Bench]:
     """An installation of the test's own."""
-    settings = WorkerSettings(
-        home=tmp_path,
-        kafka_bootstrap=stack.kafka_bootstrap,
-        redis_url=redis_url,
-        topic_prefix=topic_prefix,
-        group_prefix=topic_prefix,
-        partitions=2,
-        device="cpu",
-        batch_size=8,
-    )
-    made = Bench(settings)
+    more = {"redis_url": redis_url, "device": "cpu", "batch_size": 8}
+    made = Bench(installation(WorkerSettings, stack, topic_prefix, tmp_path, **more))
     yield made
     made.close()
 

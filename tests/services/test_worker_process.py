@@ -21,6 +21,7 @@ from services.watchdog import WORKERS
 from streaming.contracts import codec
 from streaming.contracts.strategies import Strategy
 from streaming.contracts.topics import REQUESTS, STRATEGIES
+from tests.installation import installation
 from tests.model.sample import request_of
 from tests.services.worker_samples import PATIENCE_S, Bench, tiny_lm
 
@@ -34,17 +35,8 @@ def bench(stack: Endpoints, redis_url: str, topic_prefix: str, tmp_path: Path) -
     lm.causal.save_pretrained(tmp_path / "base")
     lm.spelling.tokenizer.save_pretrained(tmp_path / "base")
     lm.pointer.save(tmp_path / "base")
-    settings = WorkerSettings(
-        home=tmp_path,
-        kafka_bootstrap=stack.kafka_bootstrap,
-        redis_url=redis_url,
-        topic_prefix=topic_prefix,
-        group_prefix=topic_prefix,
-        partitions=2,
-        base_model=str(tmp_path / "base"),
-        batch_size=4,
-    )
-    made = Bench(settings)
+    more = {"redis_url": redis_url, "base_model": str(tmp_path / "base"), "batch_size": 4}
+    made = Bench(installation(WorkerSettings, stack, topic_prefix, tmp_path, **more))
     yield made
     made.close()
 

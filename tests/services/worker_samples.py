@@ -155,6 +155,11 @@ class Bench:
         """The installation's registry."""
         return Registry(registry_address(self.settings), self.settings.home / "versions")
 
+    def reconnect(self) -> None:
+        """Publish with another producer: an idempotent one goes on numbering its records as in a topic that is gone."""
+        self._producer.close()
+        self._producer = producer(self.settings, linger_ms=0)
+
     def close(self) -> None:
         """Stop publishing."""
         self._producer.close()

@@ -8,6 +8,7 @@ import pytest
 
 from services.local.stack import Endpoints
 from services.settings import AgentsSettings
+from tests.installation import installation
 from tests.streaming.edge_world import World
 
 MakeWorld = Callable[..., World]
@@ -21,18 +22,8 @@ def make_world(stack: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> It
     def make(**overrides: Any) -> World:
         name = f"edge-{uuid.uuid4().hex[:8]}"
         home = tmp_path_factory.mktemp(name)
-        values: dict[str, Any] = {
-            "kafka_bootstrap": stack.kafka_bootstrap,
-            "redis_url": stack.redis_url,
-            "topic_prefix": f"{name}.",
-            "group_prefix": f"{name}-",
-            "partitions": 2,
-            "buckets": 8,
-            "clock": "replay",
-            "daily_cap": 50,
-            "home": home,
-        }
-        made.append(World(AgentsSettings(**{**values, **overrides}), home / "agents.log"))
+        values = {"buckets": 8, "clock": "replay", "daily_cap": 50} | overrides
+        made.append(World(installation(AgentsSettings, stack, f"{name}.", home, **values), home / "agents.log"))
         return made[-1]
 
     yield make
