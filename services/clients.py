@@ -112,7 +112,7 @@ def group_consumer(
     """A consumer in a group; commits are explicit, after the work.
 
     Without topics it only looks at the group's offsets. With topics it joins once their partitions are known: kafka-python
-    lets a leader who knows none assign none, and then waits for the next refresh of its metadata.
+    lets a leader who knew none when it subscribed assign none, or join once more at the next refresh of its metadata.
 
     Raises:
         KafkaError: Kafka cannot be reached, or a topic is not there yet.
@@ -129,14 +129,15 @@ def group_consumer(
     names = [topic_name(settings, topic) for topic in topics]
     consumer = _connected(settings, lambda: KafkaConsumer(**{**kafka_options(settings), **defaults, **options}))
     try:
+        if names:
+            consumer.subscribe(names, listener=listener)
+            consumer.topics()  # asks the broker, whatever is known by now
         for name in names:
             if not consumer.partitions_for_topic(name):
                 raise UnknownTopicOrPartitionError(name)
     except KafkaError:
         consumer.close()
         raise
-    if names:
-        consumer.subscribe(names, listener=listener)
     return consumer
 
 

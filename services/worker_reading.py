@@ -17,6 +17,7 @@ from kafka.structs import OffsetAndMetadata
 
 from services import metrics
 from services.clients import group_consumer, topic_name
+from services.group_joining import Joining
 from services.settings import WorkerSettings
 from services.topics import Topic, topic_now
 from services.watchdog import STANDS_AFTER_S, WORKERS
@@ -47,7 +48,9 @@ class RequestReader:
         """Connect later."""
         self._settings, self._stop = settings, stop
         self._consumer: Any = None
+        self._joining: Joining
         self._checked: set[TopicPartition] = set()
+        self._forgetting = _Forgetting(self._checked)
         self.topic: Topic | None = None
         self.owned: set[int] = set()
 
@@ -58,6 +61,7 @@ class RequestReader:
             Stopped: the service stops meanwhile.
         """
         self._consumer = patiently(self._subscribed, "kafka", SERVICE, self._stop)
+        self._joining = Joining(self._consumer, self._forgetting)
 
     def read(self) -> list[Record]:
         """What has come, filled up for at most `batch_wait_ms`.
@@ -92,6 +96,8 @@ class RequestReader:
 
     def _poll(self, timeout_ms: int, limit: int) -> list[Record]:
         found = self._consumer.poll(timeout_ms=timeout_ms, max_records=limit)
+        if self._joining.polled():
+            self._checked.clear()
         void = self._begun_anew()
         self.owned = {place.partition for place in self._consumer.assignment()}
         return [
@@ -134,7 +140,7 @@ class RequestReader:
                 self._settings,
                 WORKERS,
                 [REQUESTS],
-                listener=_Forgetting(self._checked),
+                listener=self._forgetting,
                 session_timeout_ms=SESSION_MS,
                 heartbeat_interval_ms=SESSION_MS // 4,
                 max_poll_interval_ms=SLOWEST_BATCH_MS,
