@@ -23,7 +23,7 @@ from tests.installation import PARTITIONS, installation
 from tests.services.updater_samples import quick_settings, save_base
 
 MakeBench = Callable[..., FaultWorld]
-MakeWorkers = Callable[[], WorkerBench]
+MakeWorkers = Callable[..., WorkerBench]
 MakeUpdater = Callable[..., UpdaterBench]
 NEVER = 1_000_000
 DAILY_CAP = 3
@@ -84,12 +84,15 @@ def nursery() -> Iterator[Nursery]:
 def make_workers(
     make_bench: MakeBench, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MakeWorkers]:
-    """Make installations with a tiny base; closed at the end."""
+    """Make installations with a tiny base, with nothing said in them unless `said` is given; closed at the end.
+
+    Keyword arguments are settings of the agents.
+    """
     base = save_base(tmp_path_factory.mktemp("base"))
     made: list[WorkerBench] = []
 
-    def make() -> WorkerBench:
-        made.append(WorkerBench(make_bench(said=[]), nursery, base))
+    def make(said: Sequence[Said] = (), **settings: Any) -> WorkerBench:
+        made.append(WorkerBench(make_bench(said=said, **settings), nursery, base))
         return made[-1]
 
     yield make
