@@ -10,8 +10,8 @@ from streaming.behaviour import currency_of
 from streaming.candidates import Proposal, propose
 from streaming.contracts.codec import instant
 from streaming.contracts.ids import derive, request_id
-from streaming.contracts.strategies import StrategyRequest, Suppression, SuppressionReason
-from streaming.features import features, language_of
+from streaming.contracts.strategies import Features, StrategyRequest, Suppression, SuppressionReason
+from streaming.features import Relations, features, language_of
 from streaming.local_time import same_day
 from streaming.reference import Reference
 from streaming.row import MAX_ISSUED, Asked, Row
@@ -58,14 +58,16 @@ def ask(
     refused = _refused(row, moment, at_ms, rules, paused=paused)
     if refused is not None:
         return Answer(row, None, _suppression(row, moment, at_ms, *refused))
-    proposal = propose(row, moment, reference, at_ms, rules)
+    relations = Relations(row.profile, at_ms, reference, moment.context.get("query", ""))
+    proposal = propose(row, moment, relations, at_ms, rules)
     if proposal.blocked == "no_candidates" and moment.instead is not None and moment.instead != moment.kind:
         moment = replace(moment, kind=moment.instead, instead=None)
-        proposal = propose(row, moment, reference, at_ms, rules)
+        proposal = propose(row, moment, relations, at_ms, rules)
     if proposal.blocked is not None:
         detail = ", ".join(f"{gone.slot} {gone.value}: {gone.reason}" for gone in proposal.removed)[:500]
         return Answer(row, None, _suppression(row, moment, at_ms, proposal.blocked, detail))
-    request = _request(row, moment, proposal, at_ms, rules)
+    told = features(row.profile, row.asked, at_ms, rules.currency, relations.affinities)
+    request = _request(row, moment, proposal, told, at_ms, rules)
     asked = replace(row, asked=_noted(row.asked, moment, at_ms))
     if row.arm == "holdout":
         return Answer(asked, request, _suppression(row, moment, at_ms, "holdout", "control arm without contact"))
@@ -93,7 +95,7 @@ def _refused(
     return ("daily_cap", f"{today} of {rules.daily_cap} today") if today >= rules.daily_cap else None
 
 
-def _request(row: Row, moment: Moment, proposal: Proposal, at_ms: int, rules: Rules) -> StrategyRequest:
+def _request(row: Row, moment: Moment, proposal: Proposal, told: Features, at_ms: int, rules: Rules) -> StrategyRequest:
     return StrategyRequest(
         request_id=request_id(row.user_id, moment.trigger, moment.kind, moment.cause),
         user_id=row.user_id,
@@ -104,7 +106,7 @@ def _request(row: Row, moment: Moment, proposal: Proposal, at_ms: int, rules: Ru
         deadline_s=rules.deadline_s,
         language="zh" if language_of(row.profile) == "zh" else "en",
         currency=currency_of(row.profile, rules.currency),
-        features=features(row.profile, row.asked, at_ms, rules.currency),
+        features=told,
         candidates=proposal.candidates,
         slots=proposal.slots,
         exclusions=proposal.exclusions,

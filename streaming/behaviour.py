@@ -10,6 +10,8 @@ from streaming.sessions import current
 
 def live_cart(profile: Profile) -> dict[str, CartLine]:
     """Product → line of what is in the cart now."""
+    if not profile.cart:
+        return {}
     emptied = profile.emptied
     return {key: line for key, line in profile.cart.items() if line.quantity > 0 and line.stamp > emptied}
 
@@ -76,6 +78,8 @@ def previous_end_ms(profile: Profile, at_ms: int) -> int | None:
 
 def net_orders(profile: Profile) -> list[tuple[int, int, float]]:
     """Of the last orders: time, net minor units paid, share given back in [0, 1]."""
+    if not profile.orders:
+        return []
     whole = {r.order_id for r in profile.reversals if r.minor is None}
     back: dict[str, int] = {}
     for reversal in profile.reversals:

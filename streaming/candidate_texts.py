@@ -3,12 +3,17 @@
 Texts stay short, because eight candidates share a prompt with the customer.
 """
 
+from functools import partial
+
+from msgspec.structs import replace
+
 from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.codec import to_ms
 from streaming.contracts.strategies import Candidate
 from streaming.features import Relations
-from streaming.reference import Reference, Shelf
+from streaming.reference import Reference
 from streaming.rules import DAY_MS
+from streaming.told import Shelf, Told, group_of
 
 TEXT_CHARS = 80
 MAX_ATTRIBUTES = 3
@@ -16,40 +21,43 @@ CATEGORY_SAMPLE = 12
 """Products of a campaign or category whose mean it is told by."""
 
 
-def product_candidate(relations: Relations, product: Product, now_ms: int, cap_pct: int, language: str) -> Candidate:
+def product_candidate(relations: Relations, told: Told, now_ms: int, cap_pct: int, language: str) -> Candidate:
     """A product as a candidate; `cap_pct` is the largest discount rules and campaign allow, the margin may allow less."""
+    plain = told.candidates.get(language)
+    if plain is None:
+        plain = told.candidates[language] = _plain(told.product, language)
+    return replace(
+        plain,
+        max_discount_pct=min(cap_pct, plain.max_discount_pct),
+        age_days=_age_days(told.launched_ms, now_ms),
+        relation=relations.of(told),
+    )
+
+
+def _plain(product: Product, language: str) -> Candidate:
+    """What does not depend on the customer and the moment; `max_discount_pct` is what the margin allows."""
     margin = product.price_minor - product.unit_cost_minor
-    told = relations.reference.told(product)
-    text = told.texts.get(language)
-    if text is None:
-        facts = (product.category[-1], product.brand, *_attributes(product, language))
-        text = told.texts[language] = ", ".join(dict.fromkeys(filter(None, facts)))[:TEXT_CHARS]
+    facts = (product.category[-1], product.brand, *_attributes(product, language))
     return Candidate(
         id=product.product_id,
         what="product",
         name=product.name,
         category=product.category,
         brand=product.brand,
-        text=text,
+        text=", ".join(dict.fromkeys(filter(None, facts)))[:TEXT_CHARS],
         price_minor=product.price_minor,
         margin_minor=margin,
-        max_discount_pct=max(0, min(cap_pct, 100 * margin // product.price_minor)),
-        age_days=_age_days(told.launched_ms, now_ms),
-        relation=relations.of(product),
+        max_discount_pct=max(0, 100 * margin // product.price_minor),
+        age_days=0.0,
     )
 
 
-def campaign_candidate(
-    relations: Relations,
-    campaign: Campaign,
-    reference: Reference,
-    now_ms: int,
-    language: str,
-) -> Candidate:
+def campaign_candidate(relations: Relations, campaign: Campaign, now_ms: int, language: str) -> Candidate:
     """A campaign as a candidate: the mean of what it offers, the text of its creative in the customer's language."""
     creative = next((c for c in campaign.creatives if c.language == language), campaign.creatives[0])
-    ids = campaign.product_ids or tuple(p for name in campaign.categories for p in reference.in_category(name))
-    products = _known(ids, reference, campaign.currency)
+    shelf = relations.reference.shelf(
+        "campaign", campaign.campaign_id, campaign.currency, partial(_campaign_shelf, relations.reference, campaign)
+    )
     return Candidate(
         id=campaign.campaign_id,
         what="campaign",
@@ -57,27 +65,21 @@ def campaign_candidate(
         category=campaign.categories,
         brand="",
         text=creative.title[:TEXT_CHARS],
-        price_minor=_mean([p.price_minor for p in products]),
-        margin_minor=_mean([p.price_minor - p.unit_cost_minor for p in products]),
+        price_minor=shelf.price_minor,
+        margin_minor=shelf.margin_minor,
         max_discount_pct=0,
-        age_days=round(max(0, now_ms - to_ms(campaign.starts_at)) / DAY_MS, 2),
-        relation=relations.of_any(products),
+        age_days=_age_days(to_ms(campaign.starts_at), now_ms),
+        relation=relations.of_any(shelf.group),
     )
 
 
-def category_candidate(
-    relations: Relations,
-    category: str,
-    reference: Reference,
-    now_ms: int,
-    currency: str,
-    cap_pct: int = 0,
-) -> Candidate:
+def category_candidate(relations: Relations, category: str, now_ms: int, currency: str, cap_pct: int = 0) -> Candidate:
     """A category as a candidate: the mean of its products; its id is its name.
 
     `cap_pct` is the largest discount rules and campaign allow; the category's thinnest margin may allow less.
     """
-    shelf = reference.shelf(category, currency, _shelf)
+    reference = relations.reference
+    shelf = reference.shelf("category", category, currency, partial(_category_shelf, reference, category, currency))
     return Candidate(
         id=category,
         what="category",
@@ -89,28 +91,36 @@ def category_candidate(
         margin_minor=shelf.margin_minor,
         max_discount_pct=max(0, min(cap_pct, reference.least_margin_pct(category, currency))),
         age_days=0.0 if shelf.launched_ms is None else _age_days(shelf.launched_ms, now_ms),
-        relation=relations.of_any(shelf.products),
+        relation=relations.of_any(shelf.group),
     )
 
 
-def _shelf(reference: Reference, category: str, currency: str) -> Shelf:
-    """What does not depend on the customer."""
-    products = tuple(_known(reference.in_category(category), reference, currency))
+def _campaign_shelf(reference: Reference, campaign: Campaign) -> Shelf:
+    ids = campaign.product_ids or tuple(p for name in campaign.categories for p in reference.in_category(name))
+    return _shelf(_known(ids, reference, campaign.currency), campaign.categories)
+
+
+def _category_shelf(reference: Reference, category: str, currency: str) -> Shelf:
+    products = _known(reference.in_category(category), reference, currency)
+    return _shelf(products, products[0].product.category[:2] if products else (category,))
+
+
+def _shelf(products: list[Told], category: tuple[str, ...]) -> Shelf:
     return Shelf(
-        products=products,
-        category=products[0].category[:2] if products else (category,),
-        text=", ".join(dict.fromkeys(product.category[-1] for product in products))[:TEXT_CHARS],
-        price_minor=_mean([p.price_minor for p in products]),
-        margin_minor=_mean([p.price_minor - p.unit_cost_minor for p in products]),
-        launched_ms=min((reference.told(product).launched_ms for product in products), default=None),
+        group=group_of(products),
+        category=category,
+        text=", ".join(dict.fromkeys(told.product.category[-1] for told in products))[:TEXT_CHARS],
+        price_minor=_mean([told.product.price_minor for told in products]),
+        margin_minor=_mean([told.product.price_minor - told.product.unit_cost_minor for told in products]),
+        launched_ms=min((told.launched_ms for told in products), default=None),
     )
 
 
-def _known(ids: tuple[str, ...], reference: Reference, currency: str) -> list[Product]:
+def _known(ids: tuple[str, ...], reference: Reference, currency: str) -> list[Told]:
     """An even sample of the products there are."""
     step = max(1, len(ids) // CATEGORY_SAMPLE)
-    found = (reference.product(product_id) for product_id in ids[::step])
-    return [product for product in found if product is not None and product.currency == currency and product.stock > 0]
+    found = (reference.about(product_id) for product_id in ids[::step])
+    return [told for told in found if told and told.product.currency == currency and told.product.stock > 0]
 
 
 def _attributes(product: Product, language: str) -> list[str]:
@@ -124,7 +134,7 @@ def _attributes(product: Product, language: str) -> list[str]:
 
 
 def _age_days(launched_ms: int, now_ms: int) -> float:
-    return round(max(0, now_ms - launched_ms) / DAY_MS, 2)
+    return round((now_ms - launched_ms) / DAY_MS * 100.0) / 100.0 if now_ms > launched_ms else 0.0
 
 
 def _mean(values: list[int]) -> int:

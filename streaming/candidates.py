@@ -7,30 +7,32 @@ stays unknown; they are ordered by a stable hash, so that a place in the list sa
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from operator import itemgetter
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
 from msgspec import Struct
 
 from streaming.behaviour import currency_of
 from streaming.candidate_texts import campaign_candidate, category_candidate, product_candidate
-from streaming.contracts.catalog import Campaign, Product
+from streaming.contracts.catalog import Campaign
 from streaming.contracts.codec import to_ms
-from streaming.contracts.ids import stable_seed, stable_units
 from streaming.contracts.strategies import Candidate, Exclusion, Removed, Slot, SuppressionReason
 from streaming.features import Relations, language_of
 from streaming.offers import Terms, offer, sellable
-from streaming.reference import Reference, Told, category_of
+from streaming.reference import Reference
 from streaming.row import Row
 from streaming.rules import Rules
+from streaming.sampling import dice, drawn, shuffled
 from streaming.sources import sources
+from streaming.told import Told
 from streaming.triggers import Moment, in_audience
 
 LIMITS = {"recommendation": 8, "ranking": 6, "promotion": 6, "ad": 8}
 """Candidates of the first kind of slot (a promotion's last one is a category); a ranking adds up to `MAX_CATEGORIES`.
 4,096 actions bound them."""
 MAX_CATEGORIES = 3
+EXPLORED = 64
+"""Products of the whole assortment that are looked at to find some that may be proposed, at most."""
 MAX_TOLD = 8
 """Removed candidates told in a request."""
 MUST = 4
@@ -61,12 +63,16 @@ class Scene(Struct, frozen=True):
     language: str
 
 
-def propose(row: Row, moment: Moment, reference: Reference, now_ms: int, rules: Rules) -> Proposal:
-    """Candidates, slots and exclusions of a moment, at most 4,096 allowed actions."""
+def propose(row: Row, moment: Moment, relations: Relations, now_ms: int, rules: Rules) -> Proposal:
+    """Candidates, slots and exclusions of a moment, at most 4,096 allowed actions.
+
+    Args:
+        relations: of the customer at `now_ms`, to the moment's query where it has one.
+    """
+    reference = relations.reference
     campaign = reference.campaign(moment.context.get("campaign", ""))
-    currency = currency_of(row.profile, rules.currency)
-    relations = Relations(row.profile, now_ms, reference, moment.context.get("query", ""))
-    scene = Scene(row, moment, reference, now_ms, rules, currency, campaign, relations, language_of(row.profile))
+    currency, language = currency_of(row.profile, rules.currency), language_of(row.profile)
+    scene = Scene(row, moment, reference, now_ms, rules, currency, campaign, relations, language)
     if "campaign" in moment.context and (campaign is None or not _running(campaign, now_ms)):
         return Proposal(
             (), removed=(Removed("campaign", moment.context["campaign"], "not_running"),), blocked="no_candidates"
@@ -92,33 +98,39 @@ def why_not(told: Told, now_ms: int, currency: str) -> str | None:
 
 
 def _chosen(scene: Scene, terms: Terms) -> tuple[tuple[Candidate, ...], tuple[Removed, ...]]:
-    if scene.moment.kind == "ad":
-        return _ads(scene)
-    if scene.moment.kind == "ranking":
-        return _rankings(scene)
-    if scene.moment.kind == "promotion":
-        return _promotions(scene, terms)
-    products, removed = _products(scene, LIMITS[scene.moment.kind])
-    return _shuffled(scene, [_candidate(scene, product) for product in products]), removed
+    """Candidates in an order that says nothing. One generator draws all of a moment: the same whenever it is asked."""
+    moment = scene.moment
+    if moment.kind == "ad" and not _running_ads(scene):
+        return (), ()
+    rng = dice("candidates", scene.row.user_id, moment.trigger, moment.cause)
+    if moment.kind == "ad":
+        candidates, removed = _ads(scene, rng)
+    elif moment.kind == "ranking":
+        candidates, removed = _rankings(scene, rng)
+    elif moment.kind == "promotion":
+        candidates, removed = _promotions(scene, rng, terms)
+    else:
+        products, removed = _products(scene, rng, LIMITS[moment.kind])
+        candidates = _candidates(scene, products)
+    return tuple(shuffled(candidates, rng)), removed
 
 
-def _promotions(scene: Scene, terms: Terms) -> tuple[tuple[Candidate, ...], tuple[Removed, ...]]:
+def _promotions(scene: Scene, rng: Random, terms: Terms) -> tuple[list[Candidate], tuple[Removed, ...]]:
     """Products that leave an offer, and the category that most of them belong to."""
-    products, removed = _products(scene, LIMITS["promotion"] - 1)
-    candidates = [_candidate(scene, product) for product in products]
+    products, removed = _products(scene, rng, LIMITS["promotion"] - 1)
+    candidates = _candidates(scene, products)
     label = _promoted_category(scene, products)
     if label is not None:
-        cap = _cap_pct(scene)
-        candidates.append(
-            category_candidate(scene.relations, label, scene.reference, scene.now_ms, scene.currency, cap)
-        )
-    removed += tuple(Removed("product", c.id, "no_offer") for c in candidates if not sellable(c, terms))
-    return _shuffled(scene, [c for c in candidates if sellable(c, terms)]), removed
+        candidates.append(category_candidate(scene.relations, label, scene.now_ms, scene.currency, _cap_pct(scene)))
+    sold = [candidate for candidate in candidates if sellable(candidate, terms)]
+    if len(sold) < len(candidates):
+        removed += tuple(Removed("product", c.id, "no_offer") for c in candidates if c not in sold)
+    return sold, removed
 
 
-def _promoted_category(scene: Scene, products: list[Product]) -> str | None:
+def _promoted_category(scene: Scene, products: list[Told]) -> str | None:
     """The category of most of the products, if all of it may be promoted and the campaign is meant for all of it."""
-    counted = Counter(category_of(product) for product in products)
+    counted = Counter(told.category for told in products)
     if not counted:
         return None
     label = max(counted, key=lambda name: (counted[name], name))
@@ -128,67 +140,65 @@ def _promoted_category(scene: Scene, products: list[Product]) -> str | None:
     return label if meant and not is_a_product and reference.least_margin_pct(label, scene.currency) >= 0 else None
 
 
-def _products(scene: Scene, limit: int) -> tuple[list[Product], tuple[Removed, ...]]:
+def _products(scene: Scene, rng: Random, limit: int) -> tuple[list[Told], tuple[Removed, ...]]:
     """Products in play: what the moment names, then one from each source in turn, then exploration."""
-    named, others = sources(scene.row.profile, scene.moment, scene.reference, scene.campaign, scene.now_ms)
+    named, others = sources(scene.row.profile, scene.moment, scene.relations, scene.campaign, scene.now_ms, rng)
     explored = 0 if scene.campaign else round(limit * scene.rules.exploration_share)
-    found: dict[str, Product] = {}
-    told: dict[str, str] = {}
-    _take(scene, named, found, told, MUST)
-    _take(scene, _in_turn(others), found, told, limit - explored)
-    if not _fills_ranking(scene, found):
-        _take(scene, _exploration(scene), found, {}, limit)  # what is merely explored is not missed
-    return list(found.values()), tuple(Removed("product", key, why) for key, why in list(told.items())[:MAX_TOLD])
+    found: dict[str, Told] = {}
+    removed: dict[str, str] = {}
+    _take(scene, named, found, removed, MUST)
+    _take(scene, _in_turn(others), found, removed, limit - explored)
+    if len(found) < limit and scene.campaign is None and not _fills_ranking(scene, found):
+        _take(scene, _exploration(scene, rng), found, {}, limit)  # what is merely explored is not missed
+    return list(found.values()), tuple(Removed("product", key, why) for key, why in list(removed.items())[:MAX_TOLD])
 
 
-def _fills_ranking(scene: Scene, found: dict[str, Product]) -> bool:
+def _fills_ranking(scene: Scene, found: dict[str, Told]) -> bool:
     """Whether a ranking of one category has all that it pins: what is explored beside it would be left out again."""
     wanted = scene.moment.context.get("category") if scene.moment.kind == "ranking" else None
-    return wanted is not None and sum(category_of(p) == wanted for p in found.values()) >= LIMITS["ranking"]
+    return wanted is not None and sum(told.category == wanted for told in found.values()) >= LIMITS["ranking"]
 
 
-def _take(scene: Scene, ids: Iterable[str], found: dict[str, Product], told: dict[str, str], limit: int) -> None:
-    reference, now_ms, currency = scene.reference, scene.now_ms, scene.currency
+def _take(scene: Scene, ids: Iterable[str], found: dict[str, Told], removed: dict[str, str], limit: int) -> None:
+    about, now_ms, currency = scene.reference.about, scene.now_ms, scene.currency
     for product_id in ids:
         if len(found) >= limit:
             return
-        product = reference.product(product_id)
-        if product is None or product_id in found:
+        if product_id in found or (told := about(product_id)) is None:
             continue
-        why = why_not(reference.told(product), now_ms, currency)
-        if why is None:
-            found[product_id] = product
-        else:
-            told[product_id] = why
+        if told.sellable and told.product.currency == currency and told.launched_ms <= now_ms:
+            found[product_id] = told
+        elif (why := why_not(told, now_ms, currency)) is not None:
+            removed[product_id] = why
 
 
-def _in_turn(sources_: list[tuple[str, ...]]) -> Iterator[str]:
-    for turn in itertools.zip_longest(*sources_):
-        yield from (product_id for product_id in turn if product_id is not None)
+def _in_turn(sources_: list[Sequence[str]]) -> Iterable[str]:
+    return filter(None, itertools.chain.from_iterable(itertools.zip_longest(*sources_)))
 
 
-def _exploration(scene: Scene) -> Iterator[str]:
-    """A stable sample of the whole assortment, never a whole pass over it."""
-    if scene.campaign is not None or not scene.reference.product_ids:
-        return
-    rng = Random(stable_seed("explore", scene.row.user_id, scene.moment.trigger, scene.moment.cause))
-    for _ in range(4 * max(LIMITS.values())):
-        yield rng.choice(scene.reference.product_ids)
+def _exploration(scene: Scene, rng: Random) -> Iterator[str]:
+    """A sample of the whole assortment, never a whole pass over it."""
+    ids = scene.reference.product_ids
+    for _ in range(EXPLORED if ids else 0):
+        yield ids[int(rng.random() * len(ids))]
 
 
-def _ads(scene: Scene) -> tuple[tuple[Candidate, ...], tuple[Removed, ...]]:
-    """Campaigns that run, are meant for the customer and may appear on the site."""
-    running = [scene.campaign] if scene.campaign else scene.reference.active_campaigns(scene.now_ms, "ad")
-    candidates, removed = [], []
-    for campaign in running:
+def _running_ads(scene: Scene) -> Sequence[Campaign]:
+    return [scene.campaign] if scene.campaign else scene.reference.active_campaigns(scene.now_ms, "ad")
+
+
+def _ads(scene: Scene, rng: Random) -> tuple[list[Candidate], tuple[Removed, ...]]:
+    """A sample of the campaigns that run, are meant for the customer and may appear on the site."""
+    meant, removed = [], []
+    for campaign in _running_ads(scene):
         why = _why_no_ad(scene, campaign)
         if why is None:
-            candidates.append(
-                campaign_candidate(scene.relations, campaign, scene.reference, scene.now_ms, scene.language)
-            )
+            meant.append(campaign)
         else:
             removed.append(Removed("campaign", campaign.campaign_id, why))
-    return _shuffled(scene, candidates)[: LIMITS["ad"]], tuple(removed[:MAX_TOLD])
+    chosen = [meant[place] for place in drawn(range(len(meant)), LIMITS["ad"], rng)]
+    candidates = [campaign_candidate(scene.relations, campaign, scene.now_ms, scene.language) for campaign in chosen]
+    return candidates, tuple(removed[:MAX_TOLD])
 
 
 def _why_no_ad(scene: Scene, campaign: Campaign) -> str | None:
@@ -201,42 +211,33 @@ def _why_no_ad(scene: Scene, campaign: Campaign) -> str | None:
     return None if in_audience(scene.row, campaign, scene.now_ms) else "audience"
 
 
-def _rankings(scene: Scene) -> tuple[tuple[Candidate, ...], tuple[Removed, ...]]:
+def _rankings(scene: Scene, rng: Random) -> tuple[list[Candidate], tuple[Removed, ...]]:
     """Categories with at least one product each to pin."""
-    products, removed = _products(scene, 4 * LIMITS["ranking"])
+    products, removed = _products(scene, rng, 4 * LIMITS["ranking"])
     wanted = scene.moment.context.get("category")
-    grouped: dict[str, list[Product]] = {}
-    for product in products:
-        grouped.setdefault(category_of(product), []).append(product)
+    grouped: dict[str, list[Told]] = {}
+    for told in products:
+        grouped.setdefault(told.category, []).append(told)
     if wanted:
         grouped = {wanted: grouped[wanted]} if wanted in grouped else {}
     names = list(grouped)[:MAX_CATEGORIES]
-    pinned = list(
-        itertools.islice(
-            (p for turn in itertools.zip_longest(*(grouped[n] for n in names)) for p in turn if p), LIMITS["ranking"]
-        )
-    )
-    categories = [category_candidate(scene.relations, n, scene.reference, scene.now_ms, scene.currency) for n in names]
-    tops = [_candidate(scene, product) for product in pinned if product.product_id not in grouped]
-    covered = {name for name in names if any(name in top.category for top in tops)}
-    return _shuffled(scene, [c for c in categories if c.id in covered] + tops), removed
+    turns = itertools.zip_longest(*(grouped[name] for name in names))
+    pinned = itertools.islice((told for turn in turns for told in turn if told), LIMITS["ranking"])
+    tops = _candidates(scene, [told for told in pinned if told.product.product_id not in grouped])
+    covered = [name for name in names if any(name in top.category for top in tops)]
+    categories = [category_candidate(scene.relations, name, scene.now_ms, scene.currency) for name in covered]
+    return categories + tops, removed
 
 
-def _candidate(scene: Scene, product: Product) -> Candidate:
-    return product_candidate(scene.relations, product, scene.now_ms, _cap_pct(scene), scene.language)
+def _candidates(scene: Scene, products: list[Told]) -> list[Candidate]:
+    cap = _cap_pct(scene)
+    return [product_candidate(scene.relations, told, scene.now_ms, cap, scene.language) for told in products]
 
 
 def _cap_pct(scene: Scene) -> int:
     """The largest discount that rules and campaign allow."""
     cap = scene.rules.max_discount_pct
     return cap if scene.campaign is None else min(cap, scene.campaign.max_discount_pct)
-
-
-def _shuffled(scene: Scene, candidates: list[Candidate]) -> tuple[Candidate, ...]:
-    ids = [candidate.id for candidate in candidates]
-    places = stable_units(("order", scene.row.user_id, scene.moment.cause), ids)
-    ordered = sorted(zip(places, ids, candidates, strict=True), key=itemgetter(0, 1))
-    return tuple(candidate for _, _, candidate in ordered)
 
 
 def _running(campaign: Campaign, now_ms: int) -> bool:

@@ -100,6 +100,8 @@ def new_state(user_id: str, rules: Rules) -> State:
 
 def known_state(state: State | None, user_id: str, at_ms: int | None, rules: Rules) -> State:
     """The customer as they count at a time: a new one where nothing was known, or too long ago."""
+    if state is not None and not rules.profile_retention_days:
+        return state
     row = None if state is None else known(state.row, at_ms, rules)
     if state is None or row is state.row:
         return state or new_state(user_id, rules)

@@ -3,20 +3,22 @@
 Names, meanings and bins stand in `contracts/features.py`. Pseudonymous: no id, no query, no exact time leaves here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from math import fsum
+from typing import NamedTuple
 
 from streaming import behaviour as read
-from streaming.contracts.catalog import Product
-from streaming.contracts.features import NEVER_DAYS, NUMBERS
+from streaming.contracts.features import NEVER_DAYS
 from streaming.contracts.kinds import CHANNELS
 from streaming.contracts.strategies import Features
-from streaming.local_time import local
-from streaming.profile_parts import Profile, Tally
+from streaming.local_time import weekday_and_hour
+from streaming.profile_parts import CartLine, Profile, Tally
 from streaming.reference import Reference, major, words_of
 from streaming.row import Asked
 from streaming.rules import DAY_MS, HOUR_MS
 from streaming.sessions import current
 from streaming.stamps import decayed
+from streaming.told import Group, Told
 
 STRONGEST = 5
 """Affinities told: the strongest few."""
@@ -34,155 +36,204 @@ ACTIVE_DAYS, LAPSING_DAYS, NEW_DAYS = 14.0, 30.0, 7.0
 
 def language_of(profile: Profile) -> str:
     """`zh` for every Chinese locale, else `en`."""
-    return "zh" if profile.locale and profile.locale.value.lower().replace("_", "-").split("-")[0] == "zh" else "en"
+    said = profile.locale.value.lower() if profile.locale else ""
+    return "zh" if said.startswith("zh") and said.replace("_", "-").split("-")[0] == "zh" else "en"
 
 
-def features(profile: Profile, asked: Asked, now_ms: int, currency: str = "USD") -> Features:
+class Affinities(NamedTuple):
+    """The strongest few categories and brands as shares of all, the strongest first."""
+
+    categories: dict[str, float]
+    brands: dict[str, float]
+
+
+def affinities_of(profile: Profile) -> Affinities:
+    """What the customer likes best."""
+    return Affinities(strongest(profile.categories), strongest(profile.brands))
+
+
+def features(
+    profile: Profile, asked: Asked, now_ms: int, currency: str = "USD", affinities: Affinities | None = None
+) -> Features:
     """The customer as the model sees them at a time.
 
     Args:
         currency: of the amounts where the customer has no order yet.
+        affinities: where they are known already.
     """
-    numbers = _activity(profile, asked, now_ms) | _buying(profile, now_ms, read.currency_of(profile, currency))
-    numbers = {name: _rounded_number(numbers[name]) for name in NUMBERS}
+    cart = read.live_cart(profile)
+    numbers = {
+        **_since(profile, now_ms),
+        **_buying(profile, now_ms, read.currency_of(profile, currency), cart),
+        **_visits(profile, asked, now_ms),
+    }
+    liked = affinities or affinities_of(profile)
     return Features(
         numbers=numbers,
-        categories=_categories(profile, numbers, now_ms),
-        category_affinity=strongest(profile.categories),
-        brand_affinity=strongest(profile.brands),
-        channel_response={name: _click_rate(profile, name) for name in CHANNELS if name in profile.channels},
+        categories=_categories(profile, numbers, now_ms, cart),
+        category_affinity=liked.categories,
+        brand_affinity=liked.brands,
+        channel_response={name: _click_rate(profile, name) for name in CHANNELS if name in profile.channels}
+        if profile.channels
+        else {},
     )
-
-
-def _rounded_number(value: float) -> float:
-    """Most numbers are whole, and rounding is slow."""
-    return value if value.is_integer() else round(value, 4)
 
 
 def strongest(sums: dict[str, float]) -> dict[str, float]:
     """The strongest few as shares of all; decay cancels out of shares."""
-    by_name = sorted(sums)
-    total = sum([sums[key] for key in by_name])
+    total = fsum(sums.values())  # the same in any order
     if total <= 0:
         return {}
-    top = sorted(by_name, key=sums.__getitem__, reverse=True)[:STRONGEST]  # of equals the first by name
-    return {key: round(sums[key] / total, 4) for key in top if sums[key] / total >= MIN_SHARE}
+    top = sorted(sorted(sums), key=sums.__getitem__, reverse=True)[:STRONGEST]  # of equals the first by name
+    return {key: _rounded_number(share) for key in top if (share := sums[key] / total) >= MIN_SHARE}
 
 
 class Relations:
-    """How products relate to one customer at one time; what all products share is read once."""
+    """How products relate to one customer at one time; what all products share is read once.
+
+    Attributes:
+        cart: what is in it, product → line.
+        affinities: what the customer likes best.
+    """
 
     def __init__(self, profile: Profile, now_ms: int, reference: Reference, query: str = "") -> None:
         """Read the profile; `query` is what the moment's search was, else the latest of the day is taken."""
         self._profile, self._now_ms, self.reference = profile, now_ms, reference
-        self._cart = read.live_cart(profile)
+        self.cart = read.live_cart(profile)
+        self.affinities = affinities_of(profile)
         self._looks = {view.product_id: view.stamp.at_ms for view in profile.views}
-        self._of_categories = sum(profile.categories.values())
-        self._of_brands = sum(profile.brands.values())
+        self._of_categories = fsum(profile.categories.values()) or 1.0
+        self._of_brands = fsum(profile.brands.values()) or 1.0
         self._level = mean_of(profile.price_level, now_ms)
         latest = profile.searches[-1] if profile.searches else None
         if not query and latest is not None and 0 <= now_ms - latest.stamp.at_ms < DAY_MS:
             query = latest.query
-        self._words = words_of(query)
+        self._words = words_of(query) if query else frozenset[str]()
 
-    def of(self, product: Product) -> dict[str, float]:
-        """Relation → value in [0, 1]; what is 0 is left out."""
-        return _rounded(self._found(product))
-
-    def of_any(self, products: Iterable[Product]) -> dict[str, float]:
-        """The strongest relation that any of the products has, by name."""
-        strongest: dict[str, float] = {}
-        for product in products:
-            for name, value in self._found(product).items():
-                if value > strongest.get(name, 0.0):
-                    strongest[name] = value
-        return _rounded(strongest)
-
-    def _found(self, product: Product) -> dict[str, float]:
-        """The same, not rounded."""
-        key, profile, told = product.product_id, self._profile, self.reference.told(product)
+    def of(self, told: Told) -> dict[str, float]:
+        """Relation of a product → value in [0, 1]; what is 0 is left out."""
+        key, profile = told.product.product_id, self._profile
         found: dict[str, float] = {}
         if liked := profile.categories.get(told.category):
-            found["category_affinity"] = liked / (self._of_categories or 1.0)
-        if liked := profile.brands.get(product.brand):
-            found["brand_affinity"] = liked / (self._of_brands or 1.0)
+            found["category_affinity"] = liked / self._of_categories
+        if liked := profile.brands.get(told.product.brand):
+            found["brand_affinity"] = liked / self._of_brands
         if bought := profile.bought.get(key):
-            found["bought"] = _halved(bought.stamp.at_ms, self._now_ms, BOUGHT_HALF_LIFE_DAYS)
+            found["bought"] = self._halved(bought.stamp.at_ms, BOUGHT_HALF_LIFE_DAYS)
         if (looked_ms := self._looks.get(key)) is not None:
-            found["viewed"] = _halved(looked_ms, self._now_ms, VIEWED_HALF_LIFE_DAYS)
+            found["viewed"] = self._halved(looked_ms, VIEWED_HALF_LIFE_DAYS)
         if key in profile.wishlist:
             found["wished"] = 1.0
-        if key in self._cart:
+        if key in self.cart:
             found["in_cart"] = 1.0
         if self._words:
-            found["searched"] = self._searched(key)
-        if self._level is not None:
-            found["price_fit"] = 0.0 if told.level is None else float(2.0 ** (-abs(told.level - self._level)))
+            found["searched"] = len(self._words & told.words) / len(self._words)
+        if self._level is not None and told.level is not None:
+            found["price_fit"] = 2.0 ** -abs(told.level - self._level)
         if told.popularity:
             found["popularity"] = told.popularity
-        return found
+        return _rounded(found)
 
-    def _searched(self, product_id: str) -> float:
-        text = self.reference.index.text_of.get(product_id, frozenset())
-        return len(self._words & text) / len(self._words)
+    def of_any(self, group: Group) -> dict[str, float]:
+        """The strongest relation that any product of a group has, by name: looks at the customer's facts, not at each product."""
+        profile, found = self._profile, dict[str, float]()
+        if liked := [profile.categories[name] for name in group.categories if name in profile.categories]:
+            found["category_affinity"] = max(liked) / self._of_categories
+        if liked := [profile.brands[name] for name in group.brands if name in profile.brands]:
+            found["brand_affinity"] = max(liked) / self._of_brands
+        if bought := group.ids.intersection(profile.bought):
+            latest_ms = max(profile.bought[key].stamp.at_ms for key in bought)
+            found["bought"] = self._halved(latest_ms, BOUGHT_HALF_LIFE_DAYS)
+        if looked := group.ids.intersection(self._looks):
+            found["viewed"] = self._halved(max(self._looks[key] for key in looked), VIEWED_HALF_LIFE_DAYS)
+        if not group.ids.isdisjoint(profile.wishlist):
+            found["wished"] = 1.0
+        if not group.ids.isdisjoint(self.cart):
+            found["in_cart"] = 1.0
+        if self._words:
+            found["searched"] = max((len(self._words & text) for text in group.words), default=0) / len(self._words)
+        if self._level is not None and (nearest := group.nearest_level(self._level)) is not None:
+            found["price_fit"] = 2.0 ** -abs(nearest - self._level)
+        if group.popularity:
+            found["popularity"] = group.popularity
+        return _rounded(found)
+
+    def _halved(self, at_ms: int, half_life_days: float) -> float:
+        return float(2.0 ** (-max(0, self._now_ms - at_ms) / DAY_MS / half_life_days))
 
 
 def _rounded(found: dict[str, float]) -> dict[str, float]:
-    return {name: round(min(value, 1.0), 3) for name, value in found.items() if value >= LEAST}
+    """To thousandths, by a way that takes a third of the time of `round(value, 3)`."""
+    return {name: round(value * 1000.0) / 1000.0 for name, value in found.items() if value >= LEAST}
 
 
 def mean_of(tally: Tally, now_ms: int) -> float | None:
     """A decayed mean, or None where too little is known."""
+    if not tally.weight:
+        return None
     return tally.total / tally.weight if decayed(tally.weight, now_ms) >= KNOWN_WEIGHT else None
 
 
-def _activity(profile: Profile, asked: Asked, now_ms: int) -> dict[str, float]:
-    session = current(profile.sessions, now_ms)
-    recent = [search for search in profile.searches if 0 <= now_ms - search.stamp.at_ms < 7 * DAY_MS]
+def _since(profile: Profile, now_ms: int) -> dict[str, float]:
     return {
         "recency_days": _days(read.previous_end_ms(profile, now_ms), now_ms),
-        "tenure_days": 0.0 if profile.first_ms is None else max(0, now_ms - profile.first_ms) / DAY_MS,
-        "session_views": float(len(read.session_views(profile, session))),
-        "session_minutes": (session.end_ms - session.start_ms) / 60_000 if session else 0.0,
-        "sessions_30d": float(sum(0 <= now_ms - s.end_ms < 30 * DAY_MS for s in profile.sessions)),
-        "searches_7d": float(len(recent)),
-        "searches_unclicked_7d": float(sum(not read.clicked_after(profile, search) for search in recent)),
-        "known_aliases": float(len(profile.aliases)),
-        "asked_7d": float(sum(0 <= now_ms - at_ms < 7 * DAY_MS for at_ms in asked.issued_ms)),
+        "tenure_days": 0.0 if profile.first_ms is None else _rounded_number(max(0, now_ms - profile.first_ms) / DAY_MS),
     }
 
 
-def _buying(profile: Profile, now_ms: int, currency: str) -> dict[str, float]:
+def _buying(profile: Profile, now_ms: int, currency: str, cart: Mapping[str, CartLine]) -> dict[str, float]:
     money, net = profile.money.get(currency), read.net_orders(profile)
     mine = [fact for fact, order in zip(net, profile.orders, strict=True) if order.currency == currency]
     recent = [fact for fact in mine if 0 <= now_ms - fact[0] < 90 * DAY_MS]
-    cart = read.live_cart(profile).values()
     checkout_ms = read.open_checkout_ms(profile)
-    in_cart = sum(line.quantity * line.price_minor for line in cart if line.currency == currency)
+    in_cart = sum([line.quantity * line.price_minor for line in cart.values() if line.currency == currency])
+    checkout_age_hours = NEVER_DAYS if checkout_ms is None else max(0, now_ms - checkout_ms) / HOUR_MS
     return {
         "days_since_order": _days(profile.orders[-1].stamp.at_ms if profile.orders else None, now_ms),
-        "orders_90d": float(sum(share < 1.0 for _, _, share in recent)),
-        "orders_total": float(sum(known.orders for known in profile.money.values())),
-        "spend_90d_major": major(sum(minor for _, minor, _ in recent), currency),
-        "order_value_major": major(money.spent_minor, currency) / money.orders if money else 0.0,
-        "refund_share": sum(share > 0 for _, _, share in net) / len(net) if net else 0.0,
-        "discount_share": mean_of(profile.discounted, now_ms) or 0.0,
-        "price_level": mean_of(profile.price_level, now_ms) or 0.0,
-        "cart_items": float(sum(line.quantity for line in cart)),
-        "cart_value_major": major(in_cart, currency),
-        "checkout_age_hours": NEVER_DAYS if checkout_ms is None else max(0, now_ms - checkout_ms) / HOUR_MS,
+        "orders_90d": float(len([fact for fact in recent if fact[2] < 1.0])),
+        "orders_total": float(sum([known.orders for known in profile.money.values()])),
+        "spend_90d_major": _rounded_number(major(sum([fact[1] for fact in recent]), currency)),
+        "order_value_major": _rounded_number(major(money.spent_minor, currency) / money.orders) if money else 0.0,
+        "refund_share": _rounded_number(len([fact for fact in net if fact[2] > 0]) / len(net)) if net else 0.0,
+        "discount_share": _rounded_number(mean_of(profile.discounted, now_ms) or 0.0),
+        "price_level": _rounded_number(mean_of(profile.price_level, now_ms) or 0.0),
+        "cart_items": float(sum([line.quantity for line in cart.values()])),
+        "cart_value_major": _rounded_number(major(in_cart, currency)),
+        "checkout_age_hours": _rounded_number(checkout_age_hours),
         "wishlist_items": float(len(profile.wishlist)),
     }
 
 
-def _categories(profile: Profile, numbers: dict[str, float], now_ms: int) -> dict[str, str]:
-    then = local(profile, now_ms)
+def _visits(profile: Profile, asked: Asked, now_ms: int) -> dict[str, float]:
+    session = current(profile.sessions, now_ms)
+    month_ms, week_ms = now_ms - 30 * DAY_MS, now_ms - 7 * DAY_MS
+    recent = [search for search in profile.searches if week_ms < search.stamp.at_ms <= now_ms]
+    return {
+        "session_views": float(len(read.session_views(profile, session))),
+        "session_minutes": _rounded_number((session.end_ms - session.start_ms) / 60_000) if session else 0.0,
+        "sessions_30d": float(len([s for s in profile.sessions if month_ms < s.end_ms <= now_ms])),
+        "searches_7d": float(len(recent)),
+        "searches_unclicked_7d": float(len([s for s in recent if not read.clicked_after(profile, s)])),
+        "known_aliases": float(len(profile.aliases)),
+        "asked_7d": float(len([at_ms for at_ms in asked.issued_ms if week_ms < at_ms <= now_ms])),
+    }
+
+
+def _rounded_number(value: float) -> float:
+    """To four decimals, by a way that takes a third of the time of `round(value, 4)`."""
+    return round(value * 1e4) / 1e4
+
+
+def _categories(
+    profile: Profile, numbers: dict[str, float], now_ms: int, cart: Mapping[str, CartLine]
+) -> dict[str, str]:
+    weekday, hour = weekday_and_hour(profile, now_ms)
     return {
         "lifecycle": _lifecycle(numbers),
-        "daypart": ("night", "morning", "afternoon", "evening")[then.hour // 6],
-        "weekday": "weekend" if then.weekday() >= 5 else "workday",  # noqa: PLR2004 -- Saturday is 5
+        "daypart": ("night", "morning", "afternoon", "evening")[hour // 6],
+        "weekday": "weekend" if weekday >= 5 else "workday",  # noqa: PLR2004 -- Saturday is 5
         "language": language_of(profile),
-        "basket": _basket(profile),
+        "basket": _basket(profile, cart),
         "price_band": _band(mean_of(profile.price_level, now_ms), -0.15, 0.15, ("budget", "middle", "premium")),
         "deal_seeking": _band(mean_of(profile.discounted, now_ms), 0.3, 0.3, ("low", "low", "high")),
     }
@@ -195,8 +246,8 @@ def _lifecycle(numbers: dict[str, float]) -> str:
     return "active" if recency < ACTIVE_DAYS else "lapsing" if recency < LAPSING_DAYS else "dormant"
 
 
-def _basket(profile: Profile) -> str:
-    if not read.live_cart(profile):
+def _basket(profile: Profile, cart: Mapping[str, CartLine]) -> str:
+    if not cart:
         return "empty"
     return "filled" if read.open_checkout_ms(profile) is None else "checkout"
 
@@ -208,13 +259,9 @@ def _band(value: float | None, low: float, high: float, names: tuple[str, str, s
 
 
 def _days(at_ms: int | None, now_ms: int) -> float:
-    return NEVER_DAYS if at_ms is None else min(max(0, now_ms - at_ms) / DAY_MS, NEVER_DAYS)
+    return NEVER_DAYS if at_ms is None else _rounded_number(min(max(0, now_ms - at_ms) / DAY_MS, NEVER_DAYS))
 
 
 def _click_rate(profile: Profile, channel: str) -> float:
     counts = profile.channels[channel]
     return round((counts.clicked + PRIOR_CLICKED) / (max(counts.shown, counts.clicked) + PRIOR_SHOWN), 4)
-
-
-def _halved(at_ms: int, now_ms: int, half_life_days: float) -> float:
-    return float(2.0 ** (-max(0, now_ms - at_ms) / DAY_MS / half_life_days))

@@ -51,7 +51,7 @@ class Folding:
 
     def put(self, user_id: str, result: Result) -> None:
         """Take over a new state with its effects."""
-        if result.state is not self.state(user_id):
+        if result.state is not (self.changed.get(user_id) or self._before[user_id]):
             self.changed[user_id] = result.state
         if result.effects:
             self.writes.outbox.extend(result.effects)

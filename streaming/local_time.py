@@ -23,6 +23,20 @@ def local(profile: Profile, at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, zone(profile.timezone.value) if profile.timezone else UTC)
 
 
+def weekday_and_hour(profile: Profile, at_ms: int) -> tuple[int, int]:
+    """Day of the customer's week, Monday 0, and hour of their day."""
+    days, of_day_ms = divmod(_local_ms(profile, at_ms), DAY_MS)
+    return (days + 3) % 7, of_day_ms // HOUR_MS  # the epoch was a Thursday
+
+
+def _local_ms(profile: Profile, at_ms: int) -> int:
+    """What the customer's clock shows, as if it were UTC's."""
+    offset_ms = _offset_ms(profile.timezone.value if profile.timezone else "", at_ms // DAY_MS)
+    if offset_ms is None:
+        offset_ms = (local(profile, at_ms).utcoffset() or timedelta()) // timedelta(milliseconds=1)
+    return at_ms + offset_ms
+
+
 @lru_cache(maxsize=4096)
 def _offset_ms(name: str, day: int) -> int | None:
     """A zone's offset from UTC through all of a day of UTC and the next; None where it changes meanwhile.
@@ -68,6 +82,11 @@ def _after_quiet(local_ms: int, rules: Rules) -> int:
     return local_ms + (wait_ms if wait_ms > 0 else wait_ms + DAY_MS)
 
 
+def quiet_now(profile: Profile, at_ms: int, rules: Rules) -> bool:
+    """Whether it is a quiet hour where the customer is."""
+    return is_quiet(weekday_and_hour(profile, at_ms)[1], rules)
+
+
 def quiet_send_times(rules: Rules) -> tuple[str, ...]:
     """Send times whose hour lies within the quiet hours."""
     return tuple(name for name, hour in SEND_HOUR.items() if is_quiet(hour, rules))
@@ -77,4 +96,4 @@ def same_day(profile: Profile, one_ms: int, other_ms: int) -> bool:
     """Whether two times are on one local day."""
     if abs(one_ms - other_ms) > 25 * HOUR_MS:  # the longest local day
         return False
-    return local(profile, one_ms).date() == local(profile, other_ms).date()
+    return _local_ms(profile, one_ms) // DAY_MS == _local_ms(profile, other_ms) // DAY_MS

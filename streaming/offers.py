@@ -19,7 +19,7 @@ from streaming.contracts.kinds import (
     Kind,
 )
 from streaming.contracts.strategies import Candidate, Exclusion, Removed, Slot, SuppressionReason
-from streaming.local_time import is_quiet, local, quiet_send_times
+from streaming.local_time import quiet_now, quiet_send_times
 from streaming.profile_parts import Profile
 from streaming.rules import DAY_MS, Rules
 
@@ -68,8 +68,7 @@ def channels(terms: Terms, *, may_wait: bool) -> tuple[tuple[str, ...], tuple[Re
         may_wait: the kind has a send time, so an outbound message can be sent after the quiet hours.
     """
     why: dict[str, str] = {}
-    quiet = is_quiet(local(terms.profile, terms.now_ms).hour, terms.rules)
-    late = len(quiet_send_times(terms.rules)) == len(SEND_TIMES) - 1  # no send time but `now` lies outside
+    quiet = quiet_now(terms.profile, terms.now_ms, terms.rules)
     for channel in CHANNELS:
         grant = terms.profile.consent.get(channel)
         if terms.campaign and terms.campaign.channels and channel not in terms.campaign.channels:
@@ -79,7 +78,7 @@ def channels(terms: Terms, *, may_wait: bool) -> tuple[tuple[str, ...], tuple[Re
                 why[channel] = "customer_away"
         elif grant is None or not grant.granted:
             why[channel] = "no_consent"
-        elif quiet and (late or not may_wait):
+        elif quiet and not (may_wait and _any_hour_is_left(terms.rules)):
             why[channel] = "quiet_hours"
     allowed = tuple(channel for channel in CHANNELS if channel not in why)
     removed = tuple(Removed("channel", channel, reason) for channel, reason in why.items())
@@ -88,18 +87,26 @@ def channels(terms: Terms, *, may_wait: bool) -> tuple[tuple[str, ...], tuple[Re
     return (), removed, "quiet_hours" if "quiet_hours" in why.values() else "no_consent"
 
 
+def _any_hour_is_left(rules: Rules) -> bool:
+    """Whether any send time but `now` lies outside the quiet hours."""
+    return len(quiet_send_times(rules)) < len(SEND_TIMES) - 1
+
+
 def _recommendation(candidates: tuple[Candidate, ...], terms: Terms) -> Offer:
     allowed, removed, blocked = channels(terms, may_wait=True)
-    quiet = quiet_send_times(terms.rules)
-    if is_quiet(local(terms.profile, terms.now_ms).hour, terms.rules):
-        quiet = ("now", *quiet)
     exclusions = []
     if "onsite" in allowed:  # the site is there whenever the customer is
         exclusions.append(Exclusion("channel", "onsite", "send_time", SEND_TIMES[1:]))
-    if quiet:
+    if not OUTBOUND.isdisjoint(allowed) and (quiet := _quiet_times(terms)):
         exclusions += [Exclusion("channel", channel, "send_time", quiet) for channel in allowed if channel in OUTBOUND]
     values = {"product": tuple(c.id for c in candidates), "channel": allowed}
     return Offer(_slots("recommendation", values) if allowed else (), tuple(exclusions), removed, blocked)
+
+
+def _quiet_times(terms: Terms) -> tuple[str, ...]:
+    """Send times at which no message may go out."""
+    quiet = quiet_send_times(terms.rules)
+    return ("now", *quiet) if quiet_now(terms.profile, terms.now_ms, terms.rules) else quiet
 
 
 def _ranking(candidates: tuple[Candidate, ...]) -> Offer:

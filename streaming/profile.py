@@ -15,7 +15,7 @@ from streaming.contracts.strategies import Strategy
 from streaming.profile_parts import EMPTY, Grant, Profile, Said, Touch
 from streaming.reference import Reference
 from streaming.sessions import with_activity
-from streaming.stamps import Stamp, later, put, stamp_of
+from streaming.stamps import Stamp, put, stamp_of
 
 __all__ = ["ACTIVE", "EMPTY", "FOLDED", "Profile", "fold", "fold_strategy"]
 
@@ -91,7 +91,7 @@ def _context(profile: Profile, event: Event, stamp: Stamp, changes: change.Chang
             if granted is not None:
                 known = put(known, purpose, Grant(stamp, granted), len(change.PURPOSES))
         changes["consent"] = known
-    if context.locale:
-        changes["locale"] = later(profile.locale, Said(stamp, context.locale))
-    if context.timezone:
-        changes["timezone"] = later(profile.timezone, Said(stamp, context.timezone))
+    if context.locale and (profile.locale is None or stamp > profile.locale.stamp):
+        changes["locale"] = Said(stamp, context.locale)
+    if context.timezone and (profile.timezone is None or stamp > profile.timezone.stamp):
+        changes["timezone"] = Said(stamp, context.timezone)

@@ -30,8 +30,9 @@ from streaming.profile_parts import (
     View,
     Wish,
 )
-from streaming.reference import Reference, Told
+from streaming.reference import Reference
 from streaming.stamps import Stamp, add, newest, put, weight
+from streaming.told import Told
 
 MAX_VIEWS = 32
 MAX_SEARCHES = 8

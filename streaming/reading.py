@@ -124,9 +124,10 @@ class Reader:
             item.fate = "ignored"
             item.reason = message.reason
             return
-        if isinstance(message, Event) and message.name == CLOCK_EVENT:
+        event = message if isinstance(message, Event) else None
+        if event is not None and event.name == CLOCK_EVENT:
             item.fate = "clock"
-            self.watermark_ms = advanced(self._layout.clock, self.watermark_ms, message)
+            self.watermark_ms = advanced(self._layout.clock, self.watermark_ms, event)
             return
         raw_user = message.user_id.encode("utf-8", "surrogatepass")
         if record.key != raw_user:
@@ -136,8 +137,8 @@ class Reader:
         item.message, item.user_id = message, message.user_id
         item.bucket = hashed % self._layout.buckets
         item.mispartitioned = hashed % self._layout.partitions != self.partition
-        if isinstance(message, Event):
-            self.watermark_ms = advanced(self._layout.clock, self.watermark_ms, message)
+        if event is not None:
+            self.watermark_ms = advanced(self._layout.clock, self.watermark_ms, event)
 
     def _decoded(self, record: Incoming) -> Message | Ignored:
         if self.topic == STRATEGIES.name:

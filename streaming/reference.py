@@ -7,13 +7,13 @@ import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.codec import to_ms
 from streaming.contracts.money import exponent
+from streaming.told import Shelf, Told
 
 _WORD = re.compile(r"\w+")
 MAX_QUERY_CHARS = 200
@@ -71,40 +71,6 @@ class Popularity:
 UNKNOWN = Popularity({})
 
 
-class Told(NamedTuple):
-    """What follows from one product and its snapshot, worked out once: thousands of requests ask for it.
-
-    Args:
-        category: `category_of` it.
-        popularity: rank in [0, 1] by orders; 0 where unknown.
-        level: log2(price / median of its category) within `MAX_LEVEL`; None where either is unknown.
-        texts: a language → what a candidate is told by; filled by who words it.
-    """
-
-    product: Product
-    category: str
-    launched_ms: int
-    level: float | None
-    popularity: float
-    texts: dict[str, str]
-
-
-class Shelf(NamedTuple):
-    """A category in one currency as it is told of, whoever the customer is.
-
-    Args:
-        products: an even sample of those in stock.
-        launched_ms: of the oldest of them; None where there is none.
-    """
-
-    products: tuple[Product, ...]
-    category: tuple[str, ...]
-    text: str
-    price_minor: int
-    margin_minor: int
-    launched_ms: int | None
-
-
 class Reference:
     """All products and campaigns known now.
 
@@ -129,7 +95,7 @@ class Reference:
         self._medians: dict[tuple[str, str], int | None] = {}
         self._least_margins: dict[tuple[str, str], int] = {}
         self._told: dict[str, Told] = {}
-        self._shelves: dict[tuple[str, str], Shelf] = {}
+        self._shelves: dict[tuple[str, str, str], Shelf] = {}
 
     @cached_property
     def index(self) -> Index:
@@ -162,10 +128,10 @@ class Reference:
         """Rank in [0, 1] by orders; 0 where unknown."""
         return self._popularity.rank.get(product_id, 0.0)
 
-    def by_popularity(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+    def by_popularity(self, ids: Sequence[str]) -> Sequence[str]:
         """Product ids, the more popular first; equally popular ones stay in their order."""
         rank = self._popularity.rank
-        return tuple(sorted(ids, key=lambda product_id: rank.get(product_id, 0.0), reverse=True)) if rank else ids
+        return sorted(ids, key=lambda product_id: rank.get(product_id, 0.0), reverse=True) if rank else ids
 
     def active_campaigns(self, at_ms: int, kind: str) -> tuple[Campaign, ...]:
         """Campaigns of a kind that run at a time, by id."""
@@ -200,17 +166,20 @@ class Reference:
         return Told(
             product=product,
             category=category_of(product),
+            sellable=product.stock > 0 and 0 < product.price_minor >= product.unit_cost_minor,
             launched_ms=to_ms(product.launched_at),
             level=self._level(product),
             popularity=self.popularity(product.product_id),
-            texts={},
+            words=self.index.text_of.get(product.product_id, frozenset()),
+            candidates={},
         )
 
-    def shelf(self, category: str, currency: str, make: "Callable[[Reference, str, str], Shelf]") -> Shelf:
-        """What is told of a category, made once per snapshot by who words it."""
-        found = self._shelves.get((category, currency))
+    def shelf(self, what: str, name: str, currency: str, make: Callable[[], Shelf]) -> Shelf:
+        """What is told of a category or campaign, made once per snapshot by who words it."""
+        key = (what, name, currency)
+        found = self._shelves.get(key)
         if found is None:
-            found = self._shelves[category, currency] = make(self, category, currency)
+            found = self._shelves[key] = make()
         return found
 
     def _level(self, product: Product) -> float | None:

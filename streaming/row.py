@@ -143,7 +143,7 @@ def remember(row: Row, message_id: str, rules: Rules, profile: Profile | None = 
     Args:
         profile: what the message made of the customer's; as it was where left out.
     """
-    message_ids = join_ids(row.message_ids, digest(message_id), rules)
+    message_ids = (row.message_ids + digest(message_id))[-_DIGEST_BYTES * rules.max_message_ids :]
     return replace(row, message_ids=message_ids, profile=row.profile if profile is None else profile)
 
 
@@ -163,6 +163,6 @@ def erase(row: Row) -> Row:
 
 def _find(memory: bytes, wanted: bytes) -> int:
     at = memory.find(wanted)
-    while at >= 0 and at % _DIGEST_BYTES:  # a match across two digests is none
+    while at > 0 and at % _DIGEST_BYTES:  # a match across two digests is none
         at = memory.find(wanted, at + 1)
     return at

@@ -202,17 +202,17 @@ def _interest(before: Row, after: Row, event: Event, rules: Rules) -> list[Momen
     if session is None or not category:
         return []
     wanted = rules.interest_views
-    if _looked_at(after, category, session) != wanted:  # one event adds at most one: with more, it was told before
+    if _looked_at(after, category, session, wanted) != wanted:  # one event adds at most one: more was told before
         return []
-    if _looked_at(before, category, session) == wanted:
+    if _looked_at(before, category, session, wanted) == wanted:
         return []
     return [
         Moment("category_interest", "ranking", event.message_id, event.at_ms, {"category": category}, "recommendation")
     ]
 
 
-def _looked_at(row: Row, category: str, session: Session) -> int:
-    """Products of a category looked at within a session."""
+def _looked_at(row: Row, category: str, session: Session, wanted: int) -> int:
+    """Products of a category looked at within a session, counted to one more than is wanted."""
     start_ms, end_ms = session.start_ms, session.end_ms
     found = set()
     for view in reversed(row.profile.views):  # newest first: those before the session need no look
@@ -221,6 +221,8 @@ def _looked_at(row: Row, category: str, session: Session) -> int:
             break
         if view.category == category and at_ms <= end_ms:
             found.add(view.product_id)
+            if len(found) > wanted:
+                break
     return len(found)
 
 

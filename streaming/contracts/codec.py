@@ -3,8 +3,7 @@
 import json
 import re
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct, field
@@ -32,8 +31,22 @@ class _Envelope(Struct, frozen=True, gc=False, rename="camel"):
     context: Context = field(default_factory=Context)
 
 
+class _Kind(NamedTuple):
+    """How the properties of an event are read: amounts with their paths, and whether there are lines that have some."""
+
+    decoder: "msgspec.json.Decoder[Properties]"
+    money: tuple[tuple[str, str], ...]
+    lines: bool
+
+
+def _kind(properties: type[Properties]) -> _Kind:
+    fields = properties.__struct_fields__
+    money = tuple((name, f"properties.{name}") for name in MONEY_FIELDS if name in fields)
+    return _Kind(msgspec.json.Decoder(properties), money, "products" in fields)
+
+
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
-_PROPERTIES = {name: msgspec.json.Decoder(kind) for name, kind in EVENTS.items()}
+_KINDS = {name: _kind(properties) for name, properties in EVENTS.items()}
 _DECODERS: dict[object, msgspec.json.Decoder[object]] = {}
 
 
@@ -60,15 +73,19 @@ def decode_event(value: bytes | None, now_ms: int) -> Event | Ignored:
     name = "identify" if envelope.type == "identify" else envelope.event
     if name is None:
         raise BadEvent("event", None, "the event's name")
-    if name not in _PROPERTIES:
+    kind = _KINDS.get(name)
+    if kind is None:
         return Ignored("unknown_event", name)
-    user_id = envelope.user_id or envelope.anonymous_id
+    anonymous = envelope.anonymous_id
+    user_id = envelope.user_id or anonymous
     if user_id is None:
         raise BadEvent("userId", None, "userId or anonymousId")
-    properties = _decode(_PROPERTIES[name], bytes(envelope.properties), "properties")
-    _check_money(properties)
-    anonymous = envelope.anonymous_id if envelope.anonymous_id != user_id else None
+    properties = _decode(kind.decoder, envelope.properties, "properties")
+    if kind.money or kind.lines:
+        _check_money(properties, kind)
     at_ms = _checked_time(envelope.timestamp, now_ms)
+    if anonymous == user_id:
+        anonymous = None
     return Event(envelope.message_id, name, user_id, anonymous, at_ms, properties, envelope.context)
 
 
@@ -111,21 +128,17 @@ def _checked_time(moment: datetime, now_ms: int) -> int:
     return at_ms
 
 
-_MONEY = {kind: tuple(name for name in MONEY_FIELDS if name in kind.__struct_fields__) for kind in EVENTS.values()}
-_WITH_LINES = frozenset(kind for kind in EVENTS.values() if "products" in kind.__struct_fields__)
-
-
-def _check_money(properties: Properties) -> None:
-    kind = type(properties)
+def _check_money(properties: Properties, kind: _Kind) -> None:
     currency = getattr(properties, "currency", None)
-    for name in _MONEY[kind]:
+    for name, path in kind.money:
         amount = getattr(properties, name)
-        if isinstance(amount, Decimal):
+        if amount is not None:
             if currency is None:
                 raise BadEvent("properties.currency", None, "an ISO 4217 code wherever there is money")
-            to_minor(amount, currency, f"properties.{name}")
-    if kind in _WITH_LINES:
-        _check_lines(properties.products, currency or "USD", priced=kind is OrderProperties)  # type: ignore[union-attr]
+            to_minor(amount, currency, path)
+    if kind.lines:
+        priced = isinstance(properties, OrderProperties)
+        _check_lines(properties.products, currency or "USD", priced=priced)  # type: ignore[union-attr]  # `lines` says so
 
 
 def _check_lines(lines: tuple[Line, ...], currency: str, *, priced: bool) -> None:
@@ -140,13 +153,14 @@ def _check_lines(lines: tuple[Line, ...], currency: str, *, priced: bool) -> Non
             to_minor(line.discount, currency, f"properties.products[{index}].discount")
 
 
-def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes, root: str) -> T:
+def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes | Raw, root: str) -> T:
     try:
         return decoder.decode(value)
     except msgspec.ValidationError as error:
-        raise _explained(error, value, root) from None
+        raise _explained(error, bytes(value), root) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadEvent(root, value[:200].decode("utf-8", "backslashreplace"), f"JSON in UTF-8 ({error})") from None
+        found = bytes(value)[:200].decode("utf-8", "backslashreplace")
+        raise BadEvent(root, found, f"JSON in UTF-8 ({error})") from None
 
 
 _AT = re.compile(r"^(?P<wanted>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)

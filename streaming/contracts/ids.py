@@ -31,17 +31,6 @@ def stable_unit(*parts: str) -> float:
     return _number(blake2b(_joined(parts), digest_size=_BYTES).digest()) / 2.0**64
 
 
-def stable_units(parts: tuple[str, ...], last: Iterable[str]) -> list[float]:
-    """`stable_unit(*parts, each)` of each of `last`; the parts that all have are hashed once."""
-    begun = blake2b(_joined(parts), digest_size=_BYTES)
-    found = []
-    for each in last:
-        hashed = begun.copy()
-        hashed.update(_joined((each,)))
-        found.append(_number(hashed.digest()) / 2.0**64)
-    return found
-
-
 def stable_seed(*parts: str) -> int:
     """A stable 63-bit seed for a random generator."""
     return _number(blake2b(_joined(parts), digest_size=_BYTES).digest()) >> 1
@@ -49,8 +38,11 @@ def stable_seed(*parts: str) -> int:
 
 def _joined(parts: Iterable[str]) -> bytes:
     """Each part with its length in front."""
-    raws = [part.encode("utf-8", "surrogatepass") for part in parts]
-    return b"".join([piece for raw in raws for piece in (len(raw).to_bytes(4, "big"), raw)])
+    joined = b""
+    for part in parts:
+        raw = part.encode("utf-8", "surrogatepass")
+        joined += len(raw).to_bytes(4, "big") + raw
+    return joined
 
 
 def _number(digest: bytes) -> int:

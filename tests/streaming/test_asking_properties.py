@@ -15,6 +15,7 @@ from streaming.contracts.codec import to_ms
 from streaming.contracts.events import Event
 from streaming.contracts.kinds import GRAMMARS, KIND_NAMES, MAX_ACTIONS, OUTBOUND
 from streaming.contracts.strategies import Candidate, StrategyRequest, candidate_by_id
+from streaming.features import Relations
 from streaming.reference import Reference, snapshot
 from streaming.rules import DAY_MS, Rules
 from streaming.triggers import Moment
@@ -67,7 +68,8 @@ def test_what_must_never_happen_has_probability_zero(
     """Law 6 over every allowed action: stock, margin, caps, campaign bounds, consent, quiet hours, and no dead end."""
     rules = Rules(max_discount_pct=cap)
     row = row_of(*events)
-    proposal = propose(row, what, reference, what.at_ms, rules)
+    relations = Relations(row.profile, what.at_ms, reference, what.context.get("query", ""))
+    proposal = propose(row, what, relations, what.at_ms, rules)
     if proposal.blocked is not None:
         return
     request = ask(row, what, reference, what.at_ms, rules).request

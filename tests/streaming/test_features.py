@@ -2,6 +2,8 @@
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import fields, replace
 
 from streaming.asking import ask
@@ -13,10 +15,11 @@ from streaming.features import Relations, features, language_of, strongest
 from streaming.profile import EMPTY, Profile, fold_strategy
 from streaming.row import Asked, Row
 from streaming.rules import DAY_MS, HOUR_MS
+from streaming.told import group_of
 from streaming.triggers import Moment, on_price_drop, with_timers
 from tests.streaming import customer_samples as shop
 from tests.streaming.customer_samples import MINUTE_MS, NOON_MS, RULES, SHOP, folded
-from tests.streaming.test_profile import told_strategies
+from tests.streaming.test_profile import histories, told_strategies
 
 NOW_MS = NOON_MS + HOUR_MS
 BUSY = folded(
@@ -46,7 +49,7 @@ def test_names_and_values_are_the_contracts() -> None:
         for share in (told.category_affinity, told.brand_affinity, told.channel_response):
             assert all(0 <= value <= 1 for value in share.values())
         for product in SHOP.products.values():
-            related = Relations(profile, NOW_MS, SHOP).of(product)
+            related = Relations(profile, NOW_MS, SHOP).of(SHOP.told(product))
             assert related.keys() <= RELATIONS.keys()
             assert all(0 < value <= 1 for value in related.values())
 
@@ -100,10 +103,26 @@ def test_chinese_locales_read_chinese(locale: str, language: str) -> None:
 def test_relations_of_what_the_customer_did() -> None:
     """Bought, viewed, wished, carted and searched products say so."""
     relations = Relations(BUSY, NOON_MS + MINUTE_MS, SHOP)
-    assert {"bought"} <= relations.of(shop.product(1)).keys()
-    assert relations.of(shop.product(9))["viewed"] == 1
-    assert relations.of(shop.product(9))["in_cart"] == relations.of(shop.product(13))["wished"] == 1
-    assert relations.of(shop.product(1))["searched"] == 1.0  # "fine tea" is in its category
+    assert {"bought"} <= relations.of(SHOP.told(shop.product(1))).keys()
+    assert relations.of(SHOP.told(shop.product(9)))["viewed"] == 1
+    assert (
+        relations.of(SHOP.told(shop.product(9)))["in_cart"] == relations.of(SHOP.told(shop.product(13)))["wished"] == 1
+    )
+    assert relations.of(SHOP.told(shop.product(1)))["searched"] == 1.0  # "fine tea" is in its category
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(histories(), st.lists(st.sampled_from(sorted(SHOP.products)), unique=True, max_size=12))
+def test_relations_of_a_group_are_the_strongest_of_its_products(events: list[Event], ids: list[str]) -> None:
+    """What a customer has to do with any of several products is the most that they have to do with one."""
+    ranked = SHOP.with_popularity({product_id: float(len(product_id) + at) for at, product_id in enumerate(ids[1:])})
+    relations = Relations(folded(*events), NOW_MS, ranked)
+    products = [ranked.told(ranked.products[product_id]) for product_id in ids]
+    of_each = [relations.of(told) for told in products]
+    wanted = {
+        name: max(each.get(name, 0.0) for each in of_each) for name in RELATIONS if any(name in e for e in of_each)
+    }
+    assert relations.of_any(group_of(products)) == wanted
 
 
 def test_bins_are_ordered() -> None:

@@ -1,11 +1,6 @@
 """Ids and hashes that follow from inputs."""
 
-from hypothesis import example, given
-from hypothesis import strategies as st
-
-from streaming.contracts.ids import derive, stable_seed, stable_unit, stable_units
-
-TEXTS = st.text(st.characters(exclude_categories=()), max_size=30)
+from streaming.contracts.ids import derive, stable_seed, stable_unit
 
 
 def test_an_id_is_what_it_was() -> None:
@@ -21,8 +16,6 @@ def test_parts_do_not_run_together() -> None:
     assert derive("x", "ab", "") != derive("x", "ab")
 
 
-@given(st.lists(TEXTS, max_size=3), st.lists(TEXTS, max_size=5))
-@example(["order", "\ud800"], ["p1", ""])
-def test_hashing_the_common_parts_once_changes_nothing(parts: list[str], last: list[str]) -> None:
-    """Each hash is the one that all of its parts have when hashed alone."""
-    assert stable_units(tuple(parts), last) == [stable_unit(*parts, each) for each in last]
+def test_an_id_may_hold_anything() -> None:
+    """Half of a surrogate pair, a null byte and other alphabets have ids too."""
+    assert len({derive("x", part) for part in ("\ud800", "\x00", "咖啡", "")}) == 4
