@@ -26,8 +26,9 @@ HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 DAY_H = 12
 """Everything of the first day happens within so many hours."""
-TICKS_H = (*range(DAY_H + 8), 30, 45, 60, 75, 88, 90, 116)
-"""When the shop's clock advances. The last horizons of the first day close at 88, what comes late is said at 89."""
+TICKS_H = (*range(DAY_H + 8), 30, 45, 60, 75, 88, *range(90, 101), 116)
+"""When the shop's clock advances: each hour where something is said, so that a topic said by turns is behind by little more than
+its hour. The last horizons of the first day close at 88, what comes late is said at 89."""
 LATE_H = 89.0
 CLOCK_USER = "clock"
 
