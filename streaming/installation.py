@@ -52,7 +52,13 @@ class Installation:
     async def paused(self) -> bool:
         """Whether an operator paused new strategies; `mixed` is looked up along with it."""
         async with answering():
-            paused, mixed = await self._redis.hmget(control_key(self._prefix), PAUSED_FIELD, MIXED_FIELD)
+            return self._told(await self._ask(self._redis))
+
+    def _ask(self, client: Any) -> Any:
+        return client.hmget(control_key(self._prefix), PAUSED_FIELD, MIXED_FIELD)
+
+    def _told(self, answer: Any) -> bool:
+        paused, mixed = answer
         self.mixed_ms = None if mixed is None else int(mixed)
         return paused is not None
 

@@ -215,8 +215,8 @@ class Processor:
         for number, pairs in by_bucket.items():  # a bucket that was written before a crash has these already
             applied = self.store.bucket(number).applied(batch.topic, batch.partition)
             pairs[:] = [pair for pair in pairs if pair[0].offset >= applied]
-        await self.store.read({n: [item.user_id for item, _ in pairs] for n, pairs in by_bucket.items()})
-        context = replace(self.context(), paused=await self.store.paused())
+        paused = await self.store.look({n: [item.user_id for item, _ in pairs] for n, pairs in by_bucket.items()})
+        context = replace(self.context(), paused=paused)
         astray_ms = mispartitioned_ms(items)
         if astray_ms is not None and astray_ms >= (self.store.mixed_ms or 0) + MARK_AGAIN_MS:
             if not self.store.mixed:

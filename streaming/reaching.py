@@ -88,8 +88,7 @@ class Reaching:
         if not found:
             return
         await self._processor.load([number])
-        await self._store.read({number: [user for _, user in found]})
-        context = replace(context, paused=await self._store.paused())
+        context = replace(context, paused=await self._store.look({number: [user for _, user in found]}))
         folding = Folding(self._store.bucket(number).states)
         for product, user in found:
             deed = Deed("price_drop", f"{product.product_id}@{product.price_minor}", context.now_ms(0))

@@ -5,8 +5,9 @@ version, and the call of a writer who read another one is refused as a whole.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
+from typing import Any
 
 from streaming.answering import answering
 from streaming.bucket import Bucket
@@ -144,26 +145,48 @@ class Store(Queries):
         Raises:
             Unavailable: Redis does not answer.
         """
+        if missing := self._missing(wanted):
+            async with answering():
+                reading = self._redis.pipeline(transaction=False)
+                self._ask_for(missing, reading)
+                self._take_in(missing, await reading.execute())
+
+    async def look(self, wanted: Mapping[int, Iterable[str]]) -> bool:
+        """`read` and `paused` in one round trip: whether an operator paused new strategies.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        missing = self._missing(wanted)
+        if not missing:
+            return await self.paused()
+        async with answering():
+            reading = self._redis.pipeline(transaction=False)
+            self._ask(reading)
+            self._ask_for(missing, reading)
+            told, *found = await reading.execute()
+        self._take_in(missing, found)
+        return self._told(told)
+
+    def _missing(self, wanted: Mapping[int, Iterable[str]]) -> dict[int, list[str]]:
+        """Who of them is not cached."""
         missing: dict[int, list[str]] = {}
         for number, users in wanted.items():
             states = self._cache[number].states
-            absent = []
             for user in dict.fromkeys(users):
                 if user in states:
                     states.move_to_end(user)
                 else:
-                    absent.append(user)
-            if absent:
-                missing[number] = absent
-        if not missing:
-            return
-        async with answering():
-            reading = self._redis.pipeline(transaction=False)
-            for number, users in missing.items():
-                raw_users = [user.encode("utf-8", "surrogatepass") for user in users]
-                reading.hmget(self._keys[number].rows, raw_users)
-                reading.hmget(self._keys[number].open, raw_users)
-            found = await reading.execute()
+                    missing.setdefault(number, []).append(user)
+        return missing
+
+    def _ask_for(self, missing: Mapping[int, list[str]], reading: Any) -> None:
+        for number, users in missing.items():
+            raw_users = [user.encode("utf-8", "surrogatepass") for user in users]
+            reading.hmget(self._keys[number].rows, raw_users)
+            reading.hmget(self._keys[number].open, raw_users)
+
+    def _take_in(self, missing: Mapping[int, list[str]], found: Sequence[Any]) -> None:
         for index, (number, users) in enumerate(missing.items()):
             rows, opens = found[2 * index], found[2 * index + 1]
             states = self._cache[number].states

@@ -162,9 +162,8 @@ class Timers:
         numbers = self.buckets(partition)
         context = replace(self._processor.context(), watermark_ms=horizon_ms)
         while found := await self._store.due(numbers, horizon_ms, AT_ONCE):
-            context = replace(context, paused=await self._store.paused())
             await self._processor.load(found)
-            await self._store.read(found)
+            context = replace(context, paused=await self._store.look(found))
             foldings = {number: self._fired(number, users, context) for number, users in found.items()}
             await self._processor.finish(foldings, context)
             numbers = [number for number, users in found.items() if len(users) == AT_ONCE]

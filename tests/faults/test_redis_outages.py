@@ -89,7 +89,7 @@ def test_a_failure_that_is_not_tried_again_loses_records(
 ) -> None:
     """With the patience switched off a batch that meets a Redis that is away is lost."""
     world = make_bench(endpoints=own_stack.endpoints)
-    moment = Moment(world.log.parent, "streaming.store", "Store", "read", 12)
+    moment = Moment(world.log.parent, "streaming.store", "Store", "look", 12)
     forgotten = world.log.parent / "forgotten"
     world.fork(traps.FORGETS_FAILURES.format(forgotten=str(forgotten)) + moment.trap, MAX_POLL_RECORDS=SMALL)
     world.wait(moment.reached, "the moment to kill Redis at")

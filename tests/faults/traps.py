@@ -62,7 +62,7 @@ STEPS = {
 EVERY_STEP = (
     *STEPS.values(),
     ("streaming.store", "Store", "load"),
-    ("streaming.store", "Store", "read"),
+    ("streaming.store", "Store", "look"),
     ("streaming.store", "Store", "due"),
     ("streaming.store", "Store", "leftovers"),
 )

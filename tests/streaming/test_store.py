@@ -71,6 +71,25 @@ def test_what_is_written_is_read(redis_url: str) -> None:
     run(redis_url, act)
 
 
+def test_a_look_reads_customers_and_the_pause_together(redis_url: str) -> None:
+    """The same as `read` and `paused`, whether anybody has to be read or is cached."""
+
+    async def act(store: Store) -> None:
+        await store.load([HERE])
+        await store.write({HERE: writes(7)})
+        store.forget()
+        await store.load([HERE])
+        assert not await store.look({HERE: [USER]})
+        assert store.bucket(HERE).states[USER] == State(new_state(USER, Rules()).row)
+        with redis.Redis.from_url(redis_url) as client:
+            control.pause(client, "")
+        assert await store.look({HERE: [USER]})
+        assert await store.look({HERE: ["nobody"]})
+        assert store.bucket(HERE).states["nobody"] is None
+
+    run(redis_url, act)
+
+
 def test_the_slower_writer_changes_nothing(redis_url: str) -> None:
     """Two owners of one bucket: the loser is refused as a whole, reads again and sees what was applied."""
 
