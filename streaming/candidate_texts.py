@@ -28,7 +28,7 @@ def product_candidate(relations: Relations, told: Told, now_ms: int, cap_pct: in
         plain = told.candidates[language] = _plain(told.product, language)
     return replace(
         plain,
-        max_discount_pct=min(cap_pct, plain.max_discount_pct),
+        max_discount_pct=min(plain.max_discount_pct, cap_pct),
         age_days=_age_days(told.launched_ms, now_ms),
         relation=relations.of(told),
     )

@@ -8,7 +8,6 @@ stays unknown; they are ordered by a stable hash, so that a place in the list sa
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from random import Random
 
 from msgspec import Struct
 
@@ -22,7 +21,7 @@ from streaming.offers import Terms, offer, sellable
 from streaming.reference import Reference
 from streaming.row import Row
 from streaming.rules import Rules
-from streaming.sampling import dice, drawn, shuffled
+from streaming.sampling import Draws, dice, drawn, one_of, shuffled
 from streaming.sources import sources
 from streaming.told import Told
 from streaming.triggers import Moment, in_audience
@@ -98,26 +97,26 @@ def why_not(told: Told, now_ms: int, currency: str) -> str | None:
 
 
 def _chosen(scene: Scene, terms: Terms) -> tuple[tuple[Candidate, ...], tuple[Removed, ...]]:
-    """Candidates in an order that says nothing. One generator draws all of a moment: the same whenever it is asked."""
+    """Candidates in an order that says nothing. One stream of draws decides all of a moment: the same whenever it is asked."""
     moment = scene.moment
     if moment.kind == "ad" and not _running_ads(scene):
         return (), ()
-    rng = dice("candidates", scene.row.user_id, moment.trigger, moment.cause)
+    draws = dice("candidates", scene.row.user_id, moment.trigger, moment.cause)
     if moment.kind == "ad":
-        candidates, removed = _ads(scene, rng)
+        candidates, removed = _ads(scene, draws)
     elif moment.kind == "ranking":
-        candidates, removed = _rankings(scene, rng)
+        candidates, removed = _rankings(scene, draws)
     elif moment.kind == "promotion":
-        candidates, removed = _promotions(scene, rng, terms)
+        candidates, removed = _promotions(scene, draws, terms)
     else:
-        products, removed = _products(scene, rng, LIMITS[moment.kind])
+        products, removed = _products(scene, draws, LIMITS[moment.kind])
         candidates = _candidates(scene, products)
-    return tuple(shuffled(candidates, rng)), removed
+    return tuple(shuffled(candidates, draws)), removed
 
 
-def _promotions(scene: Scene, rng: Random, terms: Terms) -> tuple[list[Candidate], tuple[Removed, ...]]:
+def _promotions(scene: Scene, draws: Draws, terms: Terms) -> tuple[list[Candidate], tuple[Removed, ...]]:
     """Products that leave an offer, and the category that most of them belong to."""
-    products, removed = _products(scene, rng, LIMITS["promotion"] - 1)
+    products, removed = _products(scene, draws, LIMITS["promotion"] - 1)
     candidates = _candidates(scene, products)
     label = _promoted_category(scene, products)
     if label is not None:
@@ -140,23 +139,18 @@ def _promoted_category(scene: Scene, products: list[Told]) -> str | None:
     return label if meant and not is_a_product and reference.least_margin_pct(label, scene.currency) >= 0 else None
 
 
-def _products(scene: Scene, rng: Random, limit: int) -> tuple[list[Told], tuple[Removed, ...]]:
+def _products(scene: Scene, draws: Draws, limit: int) -> tuple[list[Told], tuple[Removed, ...]]:
     """Products in play: what the moment names, then one from each source in turn, then exploration."""
-    named, others = sources(scene.row.profile, scene.moment, scene.relations, scene.campaign, scene.now_ms, rng)
-    explored = 0 if scene.campaign else round(limit * scene.rules.exploration_share)
+    named, others = sources(scene.row.profile, scene.moment, scene.relations, scene.campaign, scene.now_ms, draws)
+    bound = scene.campaign is not None or (scene.moment.kind == "ranking" and "category" in scene.moment.context)
+    explored = 0 if bound else round(limit * scene.rules.exploration_share)
     found: dict[str, Told] = {}
     removed: dict[str, str] = {}
     _take(scene, named, found, removed, MUST)
     _take(scene, _in_turn(others), found, removed, limit - explored)
-    if len(found) < limit and scene.campaign is None and not _fills_ranking(scene, found):
-        _take(scene, _exploration(scene, rng), found, {}, limit)  # what is merely explored is not missed
+    if not bound:
+        _take(scene, _exploration(scene, draws), found, {}, limit)  # what is merely explored is not missed
     return list(found.values()), tuple(Removed("product", key, why) for key, why in list(removed.items())[:MAX_TOLD])
-
-
-def _fills_ranking(scene: Scene, found: dict[str, Told]) -> bool:
-    """Whether a ranking of one category has all that it pins: what is explored beside it would be left out again."""
-    wanted = scene.moment.context.get("category") if scene.moment.kind == "ranking" else None
-    return wanted is not None and sum(told.category == wanted for told in found.values()) >= LIMITS["ranking"]
 
 
 def _take(scene: Scene, ids: Iterable[str], found: dict[str, Told], removed: dict[str, str], limit: int) -> None:
@@ -176,18 +170,18 @@ def _in_turn(sources_: list[Sequence[str]]) -> Iterable[str]:
     return filter(None, itertools.chain.from_iterable(itertools.zip_longest(*sources_)))
 
 
-def _exploration(scene: Scene, rng: Random) -> Iterator[str]:
+def _exploration(scene: Scene, draws: Draws) -> Iterator[str]:
     """A sample of the whole assortment, never a whole pass over it."""
     ids = scene.reference.product_ids
     for _ in range(EXPLORED if ids else 0):
-        yield ids[int(rng.random() * len(ids))]
+        yield one_of(ids, draws)
 
 
 def _running_ads(scene: Scene) -> Sequence[Campaign]:
     return [scene.campaign] if scene.campaign else scene.reference.active_campaigns(scene.now_ms, "ad")
 
 
-def _ads(scene: Scene, rng: Random) -> tuple[list[Candidate], tuple[Removed, ...]]:
+def _ads(scene: Scene, draws: Draws) -> tuple[list[Candidate], tuple[Removed, ...]]:
     """A sample of the campaigns that run, are meant for the customer and may appear on the site."""
     meant, removed = [], []
     for campaign in _running_ads(scene):
@@ -196,7 +190,7 @@ def _ads(scene: Scene, rng: Random) -> tuple[list[Candidate], tuple[Removed, ...
             meant.append(campaign)
         else:
             removed.append(Removed("campaign", campaign.campaign_id, why))
-    chosen = [meant[place] for place in drawn(range(len(meant)), LIMITS["ad"], rng)]
+    chosen = [meant[place] for place in drawn(range(len(meant)), LIMITS["ad"], draws)]
     candidates = [campaign_candidate(scene.relations, campaign, scene.now_ms, scene.language) for campaign in chosen]
     return candidates, tuple(removed[:MAX_TOLD])
 
@@ -211,10 +205,10 @@ def _why_no_ad(scene: Scene, campaign: Campaign) -> str | None:
     return None if in_audience(scene.row, campaign, scene.now_ms) else "audience"
 
 
-def _rankings(scene: Scene, rng: Random) -> tuple[list[Candidate], tuple[Removed, ...]]:
+def _rankings(scene: Scene, draws: Draws) -> tuple[list[Candidate], tuple[Removed, ...]]:
     """Categories with at least one product each to pin."""
-    products, removed = _products(scene, rng, 4 * LIMITS["ranking"])
     wanted = scene.moment.context.get("category")
+    products, removed = _products(scene, draws, LIMITS["ranking"] if wanted else 4 * LIMITS["ranking"])
     grouped: dict[str, list[Told]] = {}
     for told in products:
         grouped.setdefault(told.category, []).append(told)

@@ -225,7 +225,8 @@ def _on_event(state: State, event: Event, context: Context) -> Result:
     row = remember(before, event.message_id, rules, profile)
     moments = triggers.on_event(before, row, event, rules)
     if not attribution.concerns(event):
-        result = _done(State(row, state.open), "folded", context, None, moments)
+        after = State(row, state.open)
+        result = _done(after, "folded", context, None, moments) if moments else Result(after, "folded")
     else:
         step = attribution.on_event(state.open, event, context.reference, context.watermark_ms or 0, context.windows)
         result = _done(State(row, step.state), "folded", context, step, moments)

@@ -28,7 +28,7 @@ PRIOR_SHOWN, PRIOR_CLICKED = 20.0, 1.0
 BOUGHT_HALF_LIFE_DAYS = 30.0
 VIEWED_HALF_LIFE_DAYS = 3.0
 LEAST = 0.0005
-"""Least relation that is told: less rounds to nothing."""
+"""Least relation that is told: less rounds to nothing. `round(value, 3)` takes three times as long as thousandths do."""
 KNOWN_WEIGHT = 0.25
 """Least decayed weight of a mean that is told: about one purchase two months ago."""
 ACTIVE_DAYS, LAPSING_DAYS, NEW_DAYS = 14.0, 30.0, 7.0
@@ -132,7 +132,7 @@ class Relations:
             found["price_fit"] = 2.0 ** -abs(told.level - self._level)
         if told.popularity:
             found["popularity"] = told.popularity
-        return _rounded(found)
+        return {name: round(value * 1000.0) / 1000.0 for name, value in found.items() if value >= LEAST}
 
     def of_any(self, group: Group) -> dict[str, float]:
         """The strongest relation that any product of a group has, by name: looks at the customer's facts, not at each product."""
@@ -156,15 +156,10 @@ class Relations:
             found["price_fit"] = 2.0 ** -abs(nearest - self._level)
         if group.popularity:
             found["popularity"] = group.popularity
-        return _rounded(found)
+        return {name: round(value * 1000.0) / 1000.0 for name, value in found.items() if value >= LEAST}
 
     def _halved(self, at_ms: int, half_life_days: float) -> float:
         return float(2.0 ** (-max(0, self._now_ms - at_ms) / DAY_MS / half_life_days))
-
-
-def _rounded(found: dict[str, float]) -> dict[str, float]:
-    """To thousandths, by a way that takes a third of the time of `round(value, 3)`."""
-    return {name: round(value * 1000.0) / 1000.0 for name, value in found.items() if value >= LEAST}
 
 
 def mean_of(tally: Tally, now_ms: int) -> float | None:

@@ -87,6 +87,7 @@ class Reader:
     def __init__(self, topic: str, partition: int, layout: Layout, watermark_ms: int | None, wall_ms: int) -> None:
         """Begin at a stored watermark; `topic` is without prefix."""
         self.topic = topic
+        self._strategies = topic == STRATEGIES.name
         self.partition = partition
         self.watermark_ms = watermark_ms
         self._layout = layout
@@ -97,51 +98,45 @@ class Reader:
         return [self._item(record) for record in records]
 
     def _item(self, record: Incoming) -> Item:
-        item = Item(record.offset, record.timestamp, self.watermark_ms)
+        watermark_ms = self.watermark_ms
         try:
-            self._fill(item, record)
+            message = self._decoded(record)
+            if isinstance(message, Event):
+                if message.name == CLOCK_EVENT:
+                    self.watermark_ms = advanced(self._layout.clock, watermark_ms, message)
+                    return Item(record.offset, record.timestamp, watermark_ms, "clock")
+            elif isinstance(message, Ignored):
+                return Item(record.offset, record.timestamp, watermark_ms, "ignored", reason=message.reason)
+            hashed = murmur2(_key(record, message.user_id))
         except BadEvent as error:
-            item.fate, item.message = "dead_lettered", None
-            item.reason = _reason(error)
-            item.letter = dead_letter(
-                topic=self.topic,
-                partition=self.partition,
-                offset=record.offset,
-                key=record.key,
-                value=record.value,
-                reason=item.reason,
-                at_ms=record.timestamp,
-                field=error.field,
-                found=error.value,
-                wanted=error.wanted,
-                headers=record.headers,
-            )
-        return item
+            return self._refused(record, watermark_ms, error)
+        if isinstance(message, Event):
+            self.watermark_ms = advanced(self._layout.clock, watermark_ms, message)
+        astray = hashed % self._layout.partitions != self.partition
+        bucket = hashed % self._layout.buckets
+        return Item(
+            record.offset, record.timestamp, watermark_ms, None, message, message.user_id, bucket, None, "", astray
+        )
 
-    def _fill(self, item: Item, record: Incoming) -> None:
-        message = self._decoded(record)
-        if isinstance(message, Ignored):
-            item.fate = "ignored"
-            item.reason = message.reason
-            return
-        event = message if isinstance(message, Event) else None
-        if event is not None and event.name == CLOCK_EVENT:
-            item.fate = "clock"
-            self.watermark_ms = advanced(self._layout.clock, self.watermark_ms, event)
-            return
-        raw_user = message.user_id.encode("utf-8", "surrogatepass")
-        if record.key != raw_user:
-            found = None if record.key is None else record.key[:200].decode("utf-8", "backslashreplace")
-            raise BadEvent("key", found, f"the user id of the value, {message.user_id[:100]!r}")
-        hashed = murmur2(raw_user)
-        item.message, item.user_id = message, message.user_id
-        item.bucket = hashed % self._layout.buckets
-        item.mispartitioned = hashed % self._layout.partitions != self.partition
-        if event is not None:
-            self.watermark_ms = advanced(self._layout.clock, self.watermark_ms, event)
+    def _refused(self, record: Incoming, watermark_ms: int | None, error: BadEvent) -> Item:
+        reason = _reason(error)
+        letter = dead_letter(
+            topic=self.topic,
+            partition=self.partition,
+            offset=record.offset,
+            key=record.key,
+            value=record.value,
+            reason=reason,
+            at_ms=record.timestamp,
+            field=error.field,
+            found=error.value,
+            wanted=error.wanted,
+            headers=record.headers,
+        )
+        return Item(record.offset, record.timestamp, watermark_ms, "dead_lettered", letter=letter, reason=reason)
 
     def _decoded(self, record: Incoming) -> Message | Ignored:
-        if self.topic == STRATEGIES.name:
+        if self._strategies:
             return as_said(decode(record.value, Strategy), record.value) if record.value else Ignored("empty")
         now_ms = reader_clock_ms(self._layout.clock, self.watermark_ms, record.timestamp, self._wall_ms)
         try:
@@ -153,6 +148,15 @@ class Reader:
             if isinstance(later, Event) and later.name == CLOCK_EVENT:
                 return later
             raise
+
+
+def _key(record: Incoming, user_id: str) -> bytes:
+    """The record's key, which must be the user id of its value."""
+    raw = user_id.encode("utf-8", "surrogatepass")
+    if record.key != raw:
+        found = None if record.key is None else record.key[:200].decode("utf-8", "backslashreplace")
+        raise BadEvent("key", found, f"the user id of the value, {user_id[:100]!r}")
+    return raw
 
 
 def _reason(error: BadEvent) -> str:

@@ -41,10 +41,15 @@ class Stamped(Protocol):
 T = TypeVar("T", bound=Stamped)
 
 
+_BEGUN = blake2b(digest_size=8)
+
+
 @lru_cache(maxsize=1024)  # one event asks for it three times
 def digest(message_id: str) -> bytes:
     """8 bytes of a message id: what is remembered of it."""
-    return blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    hashed = _BEGUN.copy()  # copying takes less time than making one
+    hashed.update(message_id.encode("utf-8", "surrogatepass"))
+    return hashed.digest()
 
 
 def stamp_of(event: Event) -> Stamp:

@@ -48,8 +48,12 @@ class Group(NamedTuple):
 
     def nearest_level(self, level: float) -> float | None:
         """The price level that is nearest to another one; None where no product has any."""
-        at = bisect_left(self.levels, level)
-        return min(self.levels[max(0, at - 1) : at + 1], key=lambda other: abs(other - level), default=None)
+        levels = self.levels
+        at = bisect_left(levels, level)
+        if at == len(levels):
+            return levels[-1] if levels else None
+        above = levels[at]
+        return above if at == 0 or above - level < level - levels[at - 1] else levels[at - 1]
 
 
 class Shelf(NamedTuple):

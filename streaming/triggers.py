@@ -18,13 +18,15 @@ from streaming.contracts.strategies import Trigger
 from streaming.features import features
 from streaming.local_time import after_quiet
 from streaming.profile import ACTIVE
-from streaming.profile_parts import Session
+from streaming.profile_parts import Session, View
 from streaming.row import Due, Row
 from streaming.rules import Rules
 from streaming.sessions import current
+from streaming.stamps import BEGINNING
 
 SILENCES: frozenset[str] = frozenset({"cart_abandoned", "search_without_click", "dormant_customer"})
 """Timers that follow from the profile; the others are kept in the row until they fire."""
+NO_VIEW = View(BEGINNING, "")
 LOOKS = frozenset({"Product Viewed", "Product Clicked"})
 """Events that are a look at one product."""
 _order = attrgetter("at_ms", "trigger", "cause")
@@ -67,7 +69,9 @@ def on_event(before: Row, after: Row, event: Event, rules: Rules) -> list[Moment
     name = event.name
     if name == "Decision Requested":
         return _requested(event)
-    moments = _session_start(before, after, event) if name in ACTIVE else []
+    # most events change a session that is under way
+    starts = name in ACTIVE and after.profile.sessions[-1].start_ms == event.at_ms
+    moments = _session_start(before, after, event) if starts else []
     if name in LOOKS:
         moments += _interest(before, after, event, rules)
     return moments
@@ -185,8 +189,8 @@ def _kind_of(due: Due) -> tuple[Kind, Kind | None]:
 
 def _session_start(before: Row, after: Row, event: Event) -> list[Moment]:
     """The first event of a session later than all others: a late event starts nothing."""
-    sessions = before.profile.sessions
-    if after.profile.sessions[-1].start_ms != event.at_ms or (sessions and sessions[-1].end_ms >= event.at_ms):
+    last_ms = read.last_activity_ms(before.profile)
+    if last_ms is not None and last_ms >= event.at_ms:
         return []
     draw = stable_unit("session kind", after.user_id, event.message_id)
     kind = next(kind for upper, kind in SESSION_KINDS if draw < upper)
@@ -197,8 +201,11 @@ def _interest(before: Row, after: Row, event: Event, rules: Rules) -> list[Momen
     """The n-th product of one category looked at in one session."""
     assert isinstance(event.properties, ProductProperties)
     product_id = event.properties.product_id
-    session = current(after.profile.sessions, event.at_ms)
-    category = next((view.category for view in reversed(after.profile.views) if view.product_id == product_id), "")
+    session, views = current(after.profile.sessions, event.at_ms), after.profile.views
+    latest = views[-1]
+    if latest.product_id != product_id:  # the event is late
+        latest = next((view for view in reversed(views) if view.product_id == product_id), NO_VIEW)
+    category = latest.category
     if session is None or not category:
         return []
     wanted = rules.interest_views

@@ -1,6 +1,8 @@
 """Ids and hashes that follow from inputs."""
 
-from streaming.contracts.ids import derive, stable_seed, stable_unit
+from itertools import islice
+
+from streaming.contracts.ids import derive, stable_draws, stable_seed, stable_unit
 
 
 def test_an_id_is_what_it_was() -> None:
@@ -8,6 +10,15 @@ def test_an_id_is_what_it_was() -> None:
     assert derive("req", "u1", "session_start", "ad", "m1") == "req_577b946d711290a1f560b185"
     assert stable_unit("stratagem", "u1") == 0.14013167931992057
     assert stable_seed("explore", "u1") == 9018585704166042373
+
+
+def test_draws_are_stable_and_endless() -> None:
+    """The same parts give the same numbers, others give others; no block repeats the one before."""
+    first = list(islice(stable_draws("candidates", "u1"), 100))
+    assert first == list(islice(stable_draws("candidates", "u1"), 100))
+    assert first != list(islice(stable_draws("candidates", "u2"), 100))
+    assert len(set(first)) == 100
+    assert all(0 <= draw < 2**32 for draw in first)
 
 
 def test_parts_do_not_run_together() -> None:
