@@ -69,7 +69,10 @@ def decode_event(value: bytes | None, now_ms: int) -> Event | Ignored:
     """
     if not value:
         return Ignored("empty")
-    envelope = _decode(_ENVELOPE, value, "$")
+    try:
+        envelope = _ENVELOPE.decode(value)
+    except _UNREADABLE as error:
+        raise _explained(error, value, "$") from None
     name = "identify" if envelope.type == "identify" else envelope.event
     if name is None:
         raise BadEvent("event", None, "the event's name")
@@ -80,7 +83,10 @@ def decode_event(value: bytes | None, now_ms: int) -> Event | Ignored:
     user_id = envelope.user_id or anonymous
     if user_id is None:
         raise BadEvent("userId", None, "userId or anonymousId")
-    properties = _decode(kind.decoder, envelope.properties, "properties")
+    try:
+        properties = kind.decoder.decode(envelope.properties)
+    except _UNREADABLE as error:
+        raise _explained(error, bytes(envelope.properties), "properties") from None
     if kind.money or kind.lines:
         _check_money(properties, kind)
     at_ms = _checked_time(envelope.timestamp, now_ms)
@@ -98,7 +104,10 @@ def decode(value: bytes, kind: type[T]) -> T:
     decoder = _DECODERS.get(kind)
     if decoder is None:
         decoder = _DECODERS[kind] = msgspec.json.Decoder(kind)
-    return _decode(decoder, value, "$")  # type: ignore[return-value]  # the decoder was made for `kind`
+    try:
+        return decoder.decode(value)  # type: ignore[return-value]  # the decoder was made for `kind`
+    except _UNREADABLE as error:
+        raise _explained(error, value, "$") from None
 
 
 def encode(message: object) -> bytes:
@@ -120,7 +129,7 @@ def to_ms(moment: datetime) -> int:
 def _checked_time(moment: datetime, now_ms: int) -> int:
     if moment.tzinfo is None:
         raise BadEvent("timestamp", moment.isoformat(), "ISO 8601 with a time zone, e.g. 2026-01-31T12:00:00Z")
-    at_ms = to_ms(moment)
+    at_ms = round(moment.timestamp() * 1000)
     if at_ms > now_ms + MAX_AHEAD_MS:
         raise BadEvent("timestamp", moment.isoformat(), "a time at most one day ahead of the stream")
     if at_ms < EARLIEST_MS:
@@ -153,21 +162,16 @@ def _check_lines(lines: tuple[Line, ...], currency: str, *, priced: bool) -> Non
             to_minor(line.discount, currency, f"properties.products[{index}].discount")
 
 
-def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes | Raw, root: str) -> T:
-    try:
-        return decoder.decode(value)
-    except msgspec.ValidationError as error:
-        raise _explained(error, bytes(value), root) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        found = bytes(value)[:200].decode("utf-8", "backslashreplace")
-        raise BadEvent(root, found, f"JSON in UTF-8 ({error})") from None
-
-
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises of bytes that are no JSON, or (`ValidationError`) not the JSON that was wanted."""
 _AT = re.compile(r"^(?P<wanted>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
 
 
-def _explained(error: msgspec.ValidationError, value: bytes, root: str) -> BadEvent:
+def _explained(error: Exception, value: bytes, root: str) -> BadEvent:
+    """What was wrong with bytes that could not be decoded: the sender's to put right."""
+    if not isinstance(error, msgspec.ValidationError):
+        return BadEvent(root, value[:200].decode("utf-8", "backslashreplace"), f"JSON in UTF-8 ({error})")
     match = _AT.match(str(error))
     wanted, path = (match["wanted"], match["path"] or "$") if match else (str(error), "$")
     missing = re.search(r"missing required field `([^`]+)`", wanted)
