@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from msgspec import structs
 
 from services.local.stack import Endpoints, LocalStack
@@ -45,6 +46,15 @@ def own_stack(stratagem_home: Path) -> Iterator[LocalStack]:
     with LocalStack(home, fresh=True, progress=lambda _said: None, cache=stratagem_home / "cache") as running:
         yield running
     shutil.rmtree(home)
+
+
+@pytest.fixture
+def server(own_stack: LocalStack) -> Iterator[redis.Redis]:
+    """A client of the stack's own Redis; what a test set is undone."""
+    with redis.Redis.from_url(own_stack.endpoints.redis_url) as client:
+        yield client
+        client.config_set("maxmemory", 0)
+        client.config_set("maxmemory-policy", "noeviction")
 
 
 @pytest.fixture(scope="session")

@@ -79,3 +79,16 @@ def health(world: FaultWorld, process: Agents, path: str) -> tuple[int, str]:
 def words(world: FaultWorld) -> str:
     """The log of the world's processes."""
     return world.log.read_text("utf-8", "replace")
+
+
+def amid(world: FaultWorld, trap: str = "") -> Agents:
+    """Start agents that fetch little at a time, and wait until they are at work."""
+    process = world.fork(trap, MAX_POLL_RECORDS=SMALL)
+    world.wait(applied_share(world, 0.2), "a fifth of the input")
+    return process
+
+
+def redis_is_waited_for(world: FaultWorld, process: Agents) -> None:
+    """Wait until a process says that it waits for Redis."""
+    world.wait(lambda: world.metrics(process).get("waiting") == 1, "a sign of the wait for Redis")
+    assert world.metrics(process)["redis_errors_total"] > 0

@@ -2,20 +2,23 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
+from msgspec import structs
 
 from services.clients import admin, topic_name
 from services.local.stack import LocalStack
 from services.topics import ensure_topics
-from streaming.contracts.topics import ADS_EVENTS, INPUTS, SHOP_EVENTS
+from streaming.contracts.topics import ADS_EVENTS, INPUTS, SHOP_EVENTS, TopicSpec
 from tests.faults.bench import FaultWorld
 from tests.faults.canonical import Outcome, broken, differences
 from tests.faults.conftest import DAILY_CAP, MakeBench
 from tests.faults.outages import SMALL, health, publication, words
-from tests.faults.recorded import Recording, recording
+from tests.faults.processes import Agents
+from tests.faults.recorded import Recording, Said, recording
 
+FOLDED = ("customers", "open", "rewards")
 AWAY_S = 60.0 if os.environ.get("STRATAGEM_SOAK") else 15.0
 
 GIVES_UP = """
@@ -144,25 +147,57 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning(
 
 def test_partitions_may_be_added(own_stack: LocalStack, make_bench: MakeBench, undisturbed: Outcome) -> None:
     """Added input by input while the agents run: said, waited for, then a start with all of them; profiles are the same."""
-    first, second = recording(partitions=2).said, recording(partitions=4).said
-    half = first[len(first) // 2].at_ms
-    world = make_bench(said=[each for each in first if each.at_ms < half], endpoints=own_stack.endpoints)
-    process = world.fork()
-    world.wait(world.settled, "the first half")
-    client = admin(world.settings)
-    client.create_partitions({topic_name(world.settings, ADS_EVENTS): 4})
+    world, process = with_half(make_bench, own_stack)
+    add_partitions(world, [ADS_EVENTS])
     world.wait(lambda: "partitions were added" in health(world, process, "/-/ready")[1], "unequal inputs are said")
     assert process.poll() is None
-    client.create_partitions({topic_name(world.settings, t): 4 for t in INPUTS if t != ADS_EVENTS})
-    client.close()
+    add_partitions(world, [topic for topic in INPUTS if topic != ADS_EVENTS])
     assert process.wait(60) == 1
     assert "ending, to be started again with them" in words(world)
-    without_producers(world)
-    world.say([each for each in second if each.at_ms >= half])
-    world.settings = type(world.settings)(
-        **{f: getattr(world.settings, f) for f in world.settings.__struct_fields__} | {"partitions": 4}
-    )
+    say_the_rest(world)
+    world.settings = structs.replace(world.settings, partitions=4)
     world.fork()
     found = world.finish()
-    assert differences(undisturbed, found, ("customers", "open", "rewards")) == []
+    assert differences(undisturbed, found, FOLDED) == []
     assert broken(found, daily_cap=DAILY_CAP) == []
+
+
+def test_unwatched_partitions_that_are_added_are_not_applied(
+    own_stack: LocalStack, make_bench: MakeBench, undisturbed: Outcome
+) -> None:
+    """Shown once: agents that go on as if nothing had been added leave something else."""
+    world, process = with_half(make_bench, own_stack, UNWATCHED)
+    add_partitions(world, INPUTS)
+    say_the_rest(world)
+    time.sleep(12)  # twice as long as a look takes
+    assert process.poll() is None
+    assert differences(undisturbed, world.outcome(), FOLDED)
+    world.stop()
+
+
+def with_half(make_bench: MakeBench, stack: LocalStack, trap: str = "") -> tuple[FaultWorld, Agents]:
+    """Agents that have read the first half of the input from two partitions."""
+    world = make_bench(said=halves(2)[0], endpoints=stack.endpoints)
+    process = world.fork(trap)
+    world.wait(world.settled, "the first half")
+    return world, process
+
+
+def halves(partitions: int) -> tuple[list[Said], list[Said]]:
+    """The input for so many partitions, before and after the time of its middle record."""
+    middle_ms = recording(partitions=2).said[len(recording(partitions=2).said) // 2].at_ms
+    said = recording(partitions=partitions).said
+    return [each for each in said if each.at_ms < middle_ms], [each for each in said if each.at_ms >= middle_ms]
+
+
+def add_partitions(world: FaultWorld, topics: Iterable[TopicSpec]) -> None:
+    """Four in place of two."""
+    client = admin(world.settings)
+    client.create_partitions({topic_name(world.settings, topic): 4 for topic in topics})
+    client.close()
+
+
+def say_the_rest(world: FaultWorld) -> None:
+    """The second half, in four partitions."""
+    without_producers(world)
+    world.say(halves(4)[1])

@@ -1,4 +1,4 @@
-"""Redis killed, away, full, evicting, slow, or older than it was: the agents wait, say so, and lose nothing."""
+"""Redis killed, away, slow, or older than it was: the agents wait, say so, and lose nothing."""
 
 import os
 import shutil
@@ -17,14 +17,11 @@ from tests.faults import traps
 from tests.faults.bench import FaultWorld
 from tests.faults.canonical import Outcome, both_ways, broken, differences, twofold
 from tests.faults.conftest import DAILY_CAP, MakeBench
-from tests.faults.outages import SMALL, Moment, applied_share, health, words
-from tests.faults.processes import Agents
+from tests.faults.outages import SMALL, Moment, amid, applied_share, health, redis_is_waited_for, words
 from tests.faults.recorded import Recording
 
 AWAY_S = 60.0 if os.environ.get("STRATAGEM_SOAK") else 15.0
 NAMES = {topic.name for topic in INPUTS}
-NO_MORE = 1
-"""A maxmemory that is full whatever it holds, bytes."""
 
 
 @pytest.fixture(autouse=True)
@@ -33,22 +30,6 @@ def _running(own_stack: LocalStack) -> Iterator[None]:
     yield
     if not own_stack.database.process.alive():
         own_stack.start_database()
-
-
-@pytest.fixture
-def server(own_stack: LocalStack) -> Iterator[redis.Redis]:
-    """A client of the stack's own Redis; what a test set is undone."""
-    with redis.Redis.from_url(own_stack.endpoints.redis_url) as client:
-        yield client
-        client.config_set("maxmemory", 0)
-        client.config_set("maxmemory-policy", "noeviction")
-
-
-def amid(world: FaultWorld, trap: str = "") -> Agents:
-    """Start agents that fetch little at a time, and wait until they are at work."""
-    process = world.fork(trap, MAX_POLL_RECORDS=SMALL)
-    world.wait(applied_share(world, 0.2), "a fifth of the input")
-    return process
 
 
 def committed(world: FaultWorld) -> dict[tuple[str, int], int]:
@@ -61,12 +42,6 @@ def committed(world: FaultWorld) -> dict[tuple[str, int], int]:
         (place.topic.removeprefix(world.settings.topic_prefix), place.partition): each.offset
         for place, each in found.items()
     }
-
-
-def waits(world: FaultWorld, process: Agents) -> None:
-    """Wait until a process says that it waits for Redis."""
-    world.wait(lambda: world.metrics(process).get("waiting") == 1, "a sign of the wait for Redis")
-    assert world.metrics(process)["redis_errors_total"] > 0
 
 
 @pytest.mark.parametrize("how", ["killed", "restarted"])
@@ -110,7 +85,7 @@ def test_a_redis_that_is_away_is_waited_for(
     process = amid(world)
     own_stack.database.process.kill()
     began_s = time.monotonic()
-    waits(world, process)
+    redis_is_waited_for(world, process)
     world.wait(lambda: health(world, process, "/-/ready")[0] == 503, "not ready")
     assert "redis: does not answer" in health(world, process, "/-/ready")[1]
     assert health(world, process, "/-/healthy") == (200, "ok\n")
@@ -122,51 +97,6 @@ def test_a_redis_that_is_away_is_waited_for(
     assert words(world).count("waiting for redis: ") == 1 + words(world).count("still waiting for redis")
     assert "redis answers again after" in words(world)
     assert process.poll() == 0
-
-
-STOPS_WHEN_FULL = """
-import streaming.answering
-streaming.answering.our_fault = lambda error: "rror running script" in str(error) or "@user_script" in str(error)
-"""
-
-
-@pytest.mark.parametrize("trap", ["", STOPS_WHEN_FULL], ids=["waits", "protection off"])
-def test_a_full_redis_is_waited_for(
-    own_stack: LocalStack, make_bench: MakeBench, undisturbed: Outcome, server: redis.Redis, trap: str
-) -> None:
-    """Writes that a full Redis refuses are tried until there is room; taken for a bug of ours they would end the agents."""
-    world = make_bench(endpoints=own_stack.endpoints)
-    process = amid(world, trap)
-    server.config_set("maxmemory", NO_MORE)
-    if trap:
-        assert process.wait(60) == 1
-        return
-    waits(world, process)
-    assert "OOM" in words(world)
-    server.config_set("maxmemory", 0)
-    found = world.finish()
-    assert differences(undisturbed, found) == []
-    assert process.poll() == 0
-
-
-def test_a_redis_that_evicts_is_refused(own_stack: LocalStack, make_bench: MakeBench, server: redis.Redis) -> None:
-    """In words at the start; while running it counts as one that does not answer, until it keeps what it is given."""
-    world = make_bench(said=[], endpoints=own_stack.endpoints)
-    process = world.fork()
-    world.publish(world.event("before"))
-    world.wait(lambda: "before" in world.rows())
-    server.config_set("maxmemory", "1gb")
-    server.config_set("maxmemory-policy", "volatile-lru")
-    world.wait(lambda: "maxmemory-policy is volatile-lru" in health(world, process, "/-/ready")[1], "not ready")
-    waits(world, process)
-    world.publish(world.event("meanwhile"))
-    refused = world.fork()
-    assert refused.wait(60) == 2
-    assert "wanted noeviction" in words(world)
-    assert "meanwhile" not in world.rows()
-    server.config_set("maxmemory-policy", "noeviction")
-    world.wait(lambda: "meanwhile" in world.rows())
-    world.stop()
 
 
 def test_a_slow_redis_stops_the_fetching(
