@@ -55,12 +55,12 @@ ACTIVE = frozenset({
 
 def fold(profile: Profile, event: Event, reference: Reference) -> Profile:
     """The profile after an event that is no duplicate."""
-    if event.name not in FOLDED:
+    name, stamp = event.name, stamp_of(event)
+    changer = _CHANGERS.get(name)
+    if changer is None and name not in FOLDED:
         return profile
-    stamp = stamp_of(event)
-    changer = _CHANGERS.get(event.name)
     changes = changer(profile, event, stamp, reference) if changer else {}
-    if event.name in ACTIVE:
+    if name in ACTIVE:
         sessions = with_activity(profile.sessions, event.at_ms)
         if sessions is not profile.sessions:
             changes["sessions"] = sessions
