@@ -36,7 +36,7 @@ faults:          ## Set up, then check that every fault leaves the profiles and 
 	@$(SETUP) local test
 	@$(PYTHON) -m pytest $(FAULTS) --numprocesses $(FAULT_PROCESSES) --dist loadfile
 
-soak:            ## The same in longer forms: more kills, longer outages (an hour)
+soak:            ## The same in longer forms: more kills, longer outages (20 minutes)
 	@STRATAGEM_SOAK=1 $(MAKE) --no-print-directory faults
 
 lint:            ## Check style
