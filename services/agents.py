@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import ssl
@@ -182,6 +183,9 @@ async def _run(settings: AgentsSettings, health: Health) -> int:
     agents = Agents(stream_settings(settings, topics), rules_of(settings), windows_of(settings), MetricFacts())
     agents.settings.data_dir.mkdir(parents=True, exist_ok=True)
     await _patiently(agents.start, stop, health)
+    # What the libraries and the catalog hold lives as long as we do: a full collection that walks it stalls every partition.
+    gc.collect()
+    gc.freeze()
     health.met("catalog")
     metrics.LIVE.labels(service="agents").set(1)
     watch = AgentsWatch(agents, settings, topics, health, settings.group_prefix + GROUP)
