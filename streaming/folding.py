@@ -1,8 +1,8 @@
 """Folds the items of one batch into one bucket: states in, states and writes out. Pure."""
 
 import traceback
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from streaming.contracts.errors import BadEvent
 from streaming.core import (
@@ -24,6 +24,8 @@ from streaming.reading import Fate, Incoming, Item
 from streaming.retention import forgotten, removable
 from streaming.rules import Rules
 from streaming.writes import Writes
+
+T = TypeVar("T")
 
 
 class Folding:
@@ -127,22 +129,31 @@ class Folding:
         after = self.changed[user_id]
         if before is not None and after.row.profile is before.row.profile:
             return after
-        try:
-            after = self.changed[user_id] = timed(after, context.rules)
-        except Exception as error:  # noqa: BLE001 -- a bug with one customer must not stop the stream (law 7)
-            self.own_bug(user_id, Deed("timers", "", context.watermark_ms or 0), error)
-        return after
+        found = self._tried(user_id, "timers", context, lambda: timed(after, context.rules))
+        if found is not None:
+            self.changed[user_id] = found
+        return self.changed[user_id]
 
     def _set_due(self, user_id: str, before: State | None, after: State, context: Context) -> None:
         """Move the customer in the index of due times, if anything is due at another time than before."""
-        try:
-            due_ms = next_due_ms(after, context)
-            was_ms = next_due_ms(before, context) if before is not None else None
-        except Exception as error:  # noqa: BLE001 -- what is open of one customer must not stop the stream (law 7)
-            self.own_bug(user_id, Deed("due_time", "", context.watermark_ms or 0), error)
-            return
-        if due_ms != was_ms:
-            self.writes.due_ms[user_id] = due_ms
+        found = self._tried(
+            user_id,
+            "due_time",
+            context,
+            lambda: (next_due_ms(after, context), next_due_ms(before, context) if before is not None else None),
+        )
+        if found is not None and found[0] != found[1]:
+            self.writes.due_ms[user_id] = found[0]
+
+    def _tried(self, user_id: str, what: str, context: Context, act: Callable[[], T]) -> T | None:
+        """What it gives; None after a second bug, which is reported: one customer must not stop the stream (law 7)."""
+        for last_try in (False, True):
+            try:
+                return act()
+            except Exception as error:  # noqa: BLE001 -- see above
+                if last_try:
+                    self.own_bug(user_id, Deed(what, "", context.watermark_ms or 0), error)
+        return None
 
 
 def fold_item(folding: Folding, item: Item, context: Context, *, topic: str, partition: int, record: Incoming) -> None:

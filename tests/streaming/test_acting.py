@@ -74,6 +74,19 @@ def test_a_timers_bug_that_passes_is_no_loss(monkeypatch: pytest.MonkeyPatch) ->
     assert [fact.name for fact in folded.facts].count("bugs") == 0
 
 
+@pytest.mark.parametrize(("times", "told"), [(1, []), (2, ["timers"])])
+def test_a_bug_in_setting_timers_is_tried_once_more(
+    monkeypatch: pytest.MonkeyPatch, times: int, told: list[str]
+) -> None:
+    """One that passes is no loss; one that does not is told of, and the row is written all the same."""
+    monkeypatch.setattr(folding, "timed", failing(core.timed, times=times))
+    folded = Folding({"u1": None})
+    folded.changed["u1"] = State(CARTED)
+    folded.settle(CONTEXT)
+    assert [value["deed"] for value, _ in letters(folded)] == told
+    assert folded.writes.rows["u1"] is not None
+
+
 def test_a_timer_that_fails_twice_is_dead_lettered_and_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The letter says which timer of whom and why; the others fire; neither row nor index holds it any more."""
     monkeypatch.setattr(triggers, "on_due", failing(triggers.on_due, times=9, when=is_cart))
