@@ -24,6 +24,7 @@ SERVICES: tuple[tuple[str, type[Struct]], ...] = (
 """Who reads a settings object, and the object."""
 FOLDERS = ("streaming", "model", "services", "benchmarks", "deploy", "docs")
 PHRASES = {
+    "benchmarks/results": "curves of the learning benchmark by seed and arm, each with the hash of the code that made it",
     "deploy/constraints.txt": "the version of every package",
     "deploy/prometheus.yml": "a scrape configuration that finds every service of `stratagem up`",
     "deploy/setup.sh": "makes `.venv`, installs what is asked for, once",
@@ -33,6 +34,7 @@ PHRASES = {
     "docs/contracts.md": "how a contract is changed without breaking who reads or writes it, and what was changed",
     "docs/dead-letters.md": "records that could not be processed: what a letter holds, and sending it again",
     "docs/examples": "a shop's first lines, to publish",
+    "docs/experiments.md": "a dated log of what was tried for learning, failures included",
     "docs/identity.md": "several ids of one customer: what a login moves, claims by two users, customers of two arms",
     "docs/interfaces.md": "what one room may expect of another",
     "docs/measured.md": "every figure with its command, machine, peer and spread",
