@@ -1,6 +1,6 @@
 """What plays in a world: the served policies and the bandits a user would pick instead, all through one door."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -69,19 +69,23 @@ def make(name: str, world: World, knobs: Knobs | None = None) -> Arm:
         from benchmarks.learning.production import Production
 
         return Production(name, world, knobs)
-    found = _peers().get(name)
-    if found is None:
-        raise ValueError(f"arm {name!r}: one of {', '.join(NAMES)} wanted")
-    return found(world, knobs)
+    if name == "random":
+        return Uniform(world.seed)
+    return _peer(name, world, knobs)
 
 
-def _peers() -> dict[str, Callable[[World, Knobs | None], Arm]]:
-    from benchmarks.learning import epsilon, linear, vw
+def _peer(name: str, world: World, knobs: Knobs | None) -> Arm:
+    """A peer; its package is imported only when it plays."""
+    if name == "epsilon":
+        from benchmarks.learning.epsilon import Epsilon
 
-    return {
-        "random": lambda world, _: Uniform(world.seed),
-        "lints": lambda world, knobs: linear.LinTS(world.seed, knobs),
-        "linucb": lambda world, knobs: linear.LinUCB(world.seed, knobs),
-        "vw": lambda world, knobs: vw.VowpalWabbit(world.seed, knobs),
-        "epsilon": lambda world, knobs: epsilon.Epsilon(world.seed, world.formula, knobs),
-    }
+        return Epsilon(world.seed, world.formula, knobs)
+    if name == "vw":
+        from benchmarks.learning.vw import VowpalWabbit
+
+        return VowpalWabbit(world.seed, knobs)
+    if name in ("lints", "linucb"):
+        from benchmarks.learning.linear import LinTS, LinUCB
+
+        return (LinTS if name == "lints" else LinUCB)(world.seed, knobs)
+    raise ValueError(f"arm {name!r}: one of {', '.join(NAMES)} wanted")
