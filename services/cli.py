@@ -14,6 +14,7 @@ import click
 
 from services.cli_data import COMMANDS
 from services.cli_letters import dead_letters
+from services.cli_prepare import data
 
 EXIT_INTERRUPTED = 130
 
@@ -180,7 +181,7 @@ def pretrain(out: Path, seed: int, scale: float, threads: int, *, resume: bool) 
             measure(out, told=lambda trial, step, kl: told(step, max(MARKS), {f"measured on {trial}": kl}))
 
 
-for _command in (*COMMANDS, dead_letters):
+for _command in (*COMMANDS, dead_letters, data):
     main.add_command(_command)
 
 if __name__ == "__main__":

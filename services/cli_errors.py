@@ -7,6 +7,7 @@ import msgspec
 import redis
 from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
+from model.data.errors import Refused
 from services.clients import HUNG_UP, REFUSALS
 from services.endpoints import connected
 from services.local.process import MissingPart, ProcessDied
@@ -20,7 +21,7 @@ MOST_CHARACTERS = 400
 
 def explained(error: Exception, environ: Mapping[str, str]) -> tuple[str, int] | None:
     """The line to show and the exit code, or None for what is our own bug or click's own business."""
-    if isinstance(error, SettingError):
+    if isinstance(error, SettingError | Refused):
         return str(error), EXIT_USAGE
     if isinstance(error, MissingPart | ProcessDied):
         return str(error), EXIT_MISSING

@@ -38,10 +38,13 @@ PHRASES = {
     "docs/identity.md": "several ids of one customer: what a login moves, claims by two users, customers of two arms",
     "docs/interfaces.md": "what one room may expect of another",
     "docs/measured.md": "every figure with its command, machine, peer and spread",
+    "docs/preparing-data.md": "from a shop's raw files to tables, labels, splits and a data card",
     "docs/retention.md": "what is kept in Redis, and for how long",
     "docs/scale.md": "100,000 events a second, reckoned: partitions, workers, Redis, brokers, cost",
     "docs/schemas": "JSON Schemas of the topics (generated)",
     "model/base": "the base that ships, with its manifest",
+    "model/data/labels.toml": "the label functions that ship",
+    "model/data/mappings": "layouts of known data sets: which column is which field",
     "services/shop/data": "the extract of real purchases; SOURCE.md says what is real",
     "streaming/lua/apply.lua": "the one script: compare the version, write rows, outbox, due times and books",
 }

@@ -1,0 +1,104 @@
+"""Near-duplicates by content: the same deed twice within a second, and texts of nearly the same words.
+
+Texts: Jaccard similarity of their words, found by MinHash with bands [1] among rows whose numbers agree: `250 ml` and `500 ml` are two
+products however alike their texts are.
+
+[1] A. Broder, "On the resemblance and containment of documents", 1997; banding: Leskovec et al., "Mining of Massive Datasets", §3.4.
+"""
+
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import polars as pl
+
+NEAR_MS = 1_000
+"""Two equal deeds of a customer this close are one, sent twice."""
+ALIKE = 0.85
+"""Jaccard similarity from which two texts are the same."""
+HASHES, BANDS = 32, 8
+MIN_WORDS = 4
+"""Fewer words say too little: only equal texts are the same then."""
+MAX_BUCKET = 200
+"""Members of one band's bucket that are compared with its first ones."""
+_WORD = re.compile(r"[^\W_]+")
+
+
+def repeated_deeds(keys: pl.DataFrame) -> pl.Series:
+    """Which rows repeat the deed before them within `NEAR_MS`.
+
+    Args:
+        keys: `content` (a hash) and `at`, in the rows' order.
+    """
+    ordered = keys.with_row_index("place").sort("content", "at", "place")
+    again = (pl.col("content") == pl.col("content").shift(1)) & (
+        pl.col("at") - pl.col("at").shift(1) <= pl.duration(milliseconds=NEAR_MS)
+    )
+    return ordered.with_columns(again.fill_null(value=False).alias("again")).sort("place")["again"]
+
+
+def same_texts(texts: Sequence[str]) -> np.ndarray:
+    """For each text the index of the first text that is nearly the same: its own where there is none.
+
+    Returns:
+        (N,) int64.
+    """
+    first = np.arange(len(texts))
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, text in enumerate(texts):
+        groups[text.casefold()].append(index)
+    distinct = [members[0] for members in groups.values()]
+    words = [frozenset(_WORD.findall(texts[i].casefold())) for i in distinct]
+    for left, right in _pairs(words):
+        a, b = _root(first, distinct[left]), _root(first, distinct[right])
+        first[max(a, b)] = min(a, b)
+    for members in groups.values():
+        first[members] = _root(first, members[0])
+    return first
+
+
+def _root(first: np.ndarray, index: int) -> int:
+    while first[index] != index:
+        index = int(first[index])
+    return index
+
+
+def _pairs(words: Sequence[frozenset[str]]) -> Iterable[tuple[int, int]]:
+    """Pairs of near-equal sets of words that share all words with digits."""
+    able = [i for i, own in enumerate(words) if len(own) >= MIN_WORDS]
+    if not able:
+        return
+    codes: dict[frozenset[str], int] = {}
+    numbers = [codes.setdefault(frozenset(filter(_has_digit, words[i])), len(codes)) for i in able]
+    for band in np.split(_signatures([words[i] for i in able]), BANDS, axis=1):
+        frame = pl.DataFrame({"number": numbers, **{f"hash {i}": band[:, i] for i in range(band.shape[1])}})
+        buckets = frame.with_row_index("at").group_by(frame.columns, maintain_order=True).agg("at")
+        for members in buckets.filter(pl.col("at").list.len() > 1)["at"].to_list():
+            for place, right in enumerate(members[1:MAX_BUCKET], 1):
+                for left in members[max(0, place - 3) : place]:
+                    if _alike(words[able[left]], words[able[right]]):
+                        yield able[left], able[right]
+                        break
+
+
+_has_digit = re.compile(r"\d").search
+
+
+def _alike(left: frozenset[str], right: frozenset[str]) -> bool:
+    return len(left & right) >= ALIKE * len(left | right)
+
+
+def _signatures(sets: Sequence[frozenset[str]]) -> np.ndarray:
+    """MinHash signatures, (N, HASHES) uint64."""
+    rng = np.random.default_rng(1)
+    factors = rng.integers(1, 1 << 31, HASHES, dtype=np.uint64)
+    shifts = rng.integers(0, 1 << 31, HASHES, dtype=np.uint64)
+    codes: dict[str, int] = {}
+    flat = np.fromiter((codes.setdefault(word, zlib.crc32(word.encode())) for own in sets for word in own), np.uint64)
+    starts = np.cumsum([0, *(len(own) for own in sets[:-1])])
+    signature = np.empty((len(sets), HASHES), np.uint64)
+    for i in range(HASHES):
+        signature[:, i] = np.minimum.reduceat((flat * factors[i] + shifts[i]) % np.uint64(4_294_967_291), starts)
+    return signature
