@@ -122,8 +122,8 @@ class Lines:
         """The first line."""
         return self._text.readline().rstrip("\n")
 
-    def blocks(self) -> Iterator[tuple[list[str], bool]]:
-        """Whole lines, and whether they are the last. What `keep` gave back comes first in the next block."""
+    def blocks(self) -> Iterator[tuple[list[str], bool, bool]]:
+        """Whole lines, whether one has a quote, and whether they are the last. What `keep` gave back comes first in the next block."""
         while True:
             try:
                 read = self._text.read(BLOCK_CHARS)
@@ -137,7 +137,7 @@ class Lines:
                     raise Refused(f"{self.path} has a line of more than {MAX_CARRY_CHARS >> 20} million characters")
             elif text.endswith("\n"):
                 text = text[:-1]
-            yield (text.split("\n") if text else []), last
+            yield (text.split("\n") if text else []), '"' in text, last
             if last:
                 return
 
@@ -166,8 +166,9 @@ def delimited(
             raise Refused(f"{path}: its header names a column twice: {shown(', '.join(map(repr, names)))}")
         require(wanted, names, path)
         row = 1 if header else 2
-        for read, last in lines.blocks():
-            block, kept = _parse(read, row, separator, names, wanted, last=last)
+        for read, quotes, last in lines.blocks():
+            parse = _quoted if quotes else _plain
+            block, kept = parse(read, row, separator, names, wanted, last=last)
             lines.keep(kept)
             row += len(read) - len(kept)
             block.read_bytes = lines.place
@@ -176,11 +177,10 @@ def delimited(
         lines.close()
 
 
-def _parse(
+def _plain(
     lines: list[str], row: int, separator: str, names: list[str], wanted: Sequence[str], *, last: bool
 ) -> tuple[Block, list[str]]:
-    if any('"' in line for line in lines):
-        return _quoted(lines, row, separator, names, wanted, last=last)
+    del last  # every line is a record
     split = pl.DataFrame({"line": pl.Series(lines, dtype=pl.String)}).with_row_index("row", row)
     split = split.filter(pl.col("line").str.strip_chars().str.len_bytes() > 0)
     split = split.with_columns(pl.col("row").cast(pl.Int64), pl.col("line").str.split(separator).alias("parts"))

@@ -76,10 +76,11 @@ class Card(msgspec.Struct):
     quarantined: int
 
 
-def missing_of(frame: pl.DataFrame) -> dict[str, float]:
+def missing_of(scan: pl.LazyFrame) -> dict[str, float]:
     """Share of rows without a value, of columns that have one somewhere."""
-    counts = frame.null_count().row(0, named=True) if frame.height else {}
-    return {name: round(count / frame.height, 6) for name, count in counts.items() if count < frame.height}
+    counts = scan.select(pl.len().alias("rows of it"), pl.all().null_count()).collect().row(0, named=True)
+    rows = counts.pop("rows of it")
+    return {name: round(count / rows, 6) for name, count in counts.items() if count < rows}
 
 
 def balance_of(table: str, frame: pl.DataFrame, labels: Sequence[str]) -> list[Balance]:

@@ -214,10 +214,10 @@ def _quarantine(collected: Collected, stage: Stage, out: Path) -> int:
 def _card(collected: Collected, wishes: Wishes, told: Told, out: Path, quarantined: int) -> Card:
     tables = {}
     for name, count in collected.counts.items():
-        frame = pl.read_parquet(out / f"{name}.parquet") if (out / f"{name}.parquet").is_file() else None
-        tables[name] = _table_card(count, frame)
-        if frame is not None and name in DRIFTING and "split" in frame.columns:
-            told.drift += drifts_of(name, frame, DRIFTING[name])
+        scan = pl.scan_parquet(out / f"{name}.parquet") if (out / f"{name}.parquet").is_file() else None
+        tables[name] = _table_card(count, scan)
+        if scan is not None and name in DRIFTING and "split" in scan.collect_schema():
+            told.drift += drifts_of(name, scan.select("split", *DRIFTING[name]).collect(), DRIFTING[name])
     hashes = sha256()
     for path in sorted(out.rglob("*.parquet")):
         hashes.update(path.read_bytes())
@@ -238,9 +238,11 @@ def _card(collected: Collected, wishes: Wishes, told: Told, out: Path, quarantin
     )
 
 
-def _table_card(count: Counts, frame: pl.DataFrame | None) -> TableCard:
+def _table_card(count: Counts, scan: pl.LazyFrame | None) -> TableCard:
     splits: dict[str, int] = {}
-    if frame is not None and "split" in frame.columns:
-        splits = dict(frame.group_by("split").len().sort("split").iter_rows())
-    missing = {} if frame is None else missing_of(frame.drop("file", "row"))
+    missing: dict[str, float] = {}
+    if scan is not None:
+        missing = missing_of(scan.drop("file", "row"))
+        if "split" in scan.collect_schema():
+            splits = dict(scan.select("split").collect()["split"].value_counts().sort("split").iter_rows())
     return TableCard(count.rows_in, count.rows_out, count.dropped, count.mended, count.masked, missing, splits)

@@ -8,7 +8,7 @@ products however alike their texts are.
 
 import re
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -68,10 +68,13 @@ def _root(first: np.ndarray, index: int) -> int:
 def _pairs(words: Sequence[frozenset[str]]) -> Iterable[tuple[int, int]]:
     """Pairs of near-equal sets of words that share all words with digits."""
     able = [i for i, own in enumerate(words) if len(own) >= MIN_WORDS]
-    if not able:
-        return
     codes: dict[frozenset[str], int] = {}
     numbers = [codes.setdefault(frozenset(filter(_has_digit, words[i])), len(codes)) for i in able]
+    alone = Counter(numbers)
+    kept = [at for at, number in enumerate(numbers) if alone[number] > 1]
+    able, numbers = [able[at] for at in kept], [numbers[at] for at in kept]
+    if not able:
+        return
     for band in np.split(_signatures([words[i] for i in able]), BANDS, axis=1):
         frame = pl.DataFrame({"number": numbers, **{f"hash {i}": band[:, i] for i in range(band.shape[1])}})
         buckets = frame.with_row_index("at").group_by(frame.columns, maintain_order=True).agg("at")

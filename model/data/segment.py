@@ -71,7 +71,7 @@ class SegmentFile(msgspec.Struct, frozen=True):
         lines = Lines(self.path, self.encoding)
         first = 1
         try:
-            for block, _ in lines.blocks():
+            for block, _, _ in lines.blocks():
                 yield piece_of(block, first, self.now_ms, lines.place)
                 first += len(block)
         finally:
