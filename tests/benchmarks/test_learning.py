@@ -15,7 +15,7 @@ from benchmarks.learning.play import Tally, play
 from benchmarks.learning.report import against_best, paired
 from benchmarks.learning.results import ROOT, Line, code_of, covers, path_of, read
 from benchmarks.learning.runs import Task, run_task
-from benchmarks.learning.tune import TUNING, Published, combinations
+from benchmarks.learning.tune import TUNING, Published, combinations, tune
 from benchmarks.learning.tuned import GRIDS, TUNED, TUNING_SEEDS
 from benchmarks.worlds.deliveries import Acted
 from benchmarks.worlds.knobs import WorldKnobs
@@ -100,13 +100,13 @@ def test_the_bound_of_linucb_is_that_of_its_features() -> None:
 
 @pytest.mark.parametrize("name", [*PEERS, "critic"])
 def test_every_learner_beats_chance_in_an_easy_shop(name: str) -> None:
-    """A small shop without interactions is learned within a few hundred interactions: they are worth more than those of chance."""
+    """400 interactions with a small shop of nearly independent slots are worth more than those of chance: its lift is 0 ± .019."""
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     world = World(11, EASY)
     knobs = {"dimensions": 256} if name in ("lints", "linucb") else None
-    only = next(play(world, make(name, world, knobs), 700))
-    assert only.lift > 0.05
+    only = next(play(world, make(name, world, knobs), 400))
+    assert only.lift > 0.07
 
 
 @pytest.mark.slow
@@ -118,27 +118,27 @@ def test_the_model_arms_play_as_production_does() -> None:
     arm = Production("fused", world)
     assert arm.training is not None
     arm.training._settings = msgspec.structs.replace(arm.training._settings, candidate_every_steps=4)
-    list(play(world, arm, 400))
+    list(play(world, arm, 240))
     assert arm.training.distiller.steps >= 4
     assert any(decision.startswith("adapter") for decision in arm.decisions)
     assert any(decision == "critic promoted" for decision in arm.decisions)
     replayed = list(arm.learning.replay)
-    assert len(replayed) > 300
+    assert len(replayed) > 200
     assert all(0.0 < item.propensity <= 1.0 for item in replayed)
 
 
 def test_a_curve_is_played_once(tmp_path: Path) -> None:
     """A kept curve is read, a shorter one is played again, a longer one serves a shorter run."""
-    task = Task(11, "random", 1500, WorldKnobs(), tmp_path)
+    task = Task(11, "random", 1100, WorldKnobs(), tmp_path)
     first = list(run_task(task))
-    assert [line.interactions for line in first] == [1000, 500]
+    assert [line.interactions for line in first] == [1000, 100]
     path = path_of(tmp_path, 11, "random", first[0].code)
     marked = [msgspec.structs.replace(line, lift=7.0) for line in read(path)]
     path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in marked))
     assert [line.lift for line in run_task(task)] == [7.0, 7.0]
     assert [line.lift for line in run_task(msgspec.structs.replace(task, count=1000))] == [7.0]
-    again = list(run_task(msgspec.structs.replace(task, count=1600)))
-    assert [line.interactions for line in again] == [1000, 600]
+    again = list(run_task(msgspec.structs.replace(task, count=1150)))
+    assert [line.interactions for line in again] == [1000, 150]
     assert again[0].lift == first[0].lift
     assert list(tmp_path.rglob("*.partial")) == []
 
@@ -193,6 +193,22 @@ def test_differences_are_paired_by_seed() -> None:
     gap = against_best(curves, (6, 7), "fused", range(1, 6))
     assert gap is not None
     assert gap.mean == pytest.approx(np.mean([0.5 - 0.4, 0.6 - 0.4]))
+
+
+def test_a_search_publishes_every_combination_best_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer's grid is published with what each combination reached on each seed; what was played is not played again."""
+    monkeypatch.setitem(GRIDS, "lints", {"width": (0.01, 3.0), "ridge": (200.0,)})
+    found = tune("lints", (1, 2), 20, 1, tmp_path)
+    assert {one.knobs["width"] for one in found.tried} == {0.01, 3.0}
+    assert [one.lift for one in found.tried] == sorted((one.lift for one in found.tried), reverse=True)
+    for one in found.tried:
+        code = code_of("lints", WorldKnobs(), one.knobs)
+        assert one.by_seed == {str(seed): read(path_of(tmp_path, seed, "lints", code))[0].lift for seed in (1, 2)}
+        assert one.lift == pytest.approx(np.mean(list(one.by_seed.values())))
+    assert msgspec.json.decode((tmp_path / "lints.json").read_bytes(), type=Published) == found
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
+    assert tune("lints", (1, 2), 20, 1, tmp_path) == found
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")} == kept
 
 
 @pytest.mark.parametrize("path", sorted(TUNING.glob("*.json")), ids=lambda path: path.stem)
