@@ -105,5 +105,5 @@ main() {
 }
 
 export VIRTUAL_ENV="$PWD/.venv"
-[[ $# -gt 0 ]] || fail "usage: deploy/setup.sh EXTRA...  (local, test, bench)"
+[[ $# -gt 0 ]] || fail "usage: deploy/setup.sh EXTRA...  (local, data, test, bench)"
 main "$@"
