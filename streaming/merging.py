@@ -86,7 +86,7 @@ async def merge_rows(edge: Edge, merge: Merge) -> None:
     alias = known_state(await _read(edge, merge.alias), merge.alias, merge.at_ms, context.rules)
     if alias.row.erased or state.row.erased:
         return
-    guarded = _with_guards(alias.row, edge.store.bucket(_bucket_of(edge, merge.alias)))
+    guarded = _with_guards(alias.row, edge.store.bucket(_bucket_of(edge, merge.alias)), edge.store)
     frozen = State(freeze(guarded, user, claim_of(merge)), alias.open)
     await _put(edge, Result(frozen, "folded"), alias, context)
     await _finish(edge, merge.alias, user)
@@ -165,8 +165,9 @@ def _bucket_of(edge: Edge, user_id: str) -> int:
     return bucket_of(user_id, len(edge.store.bucket_numbers))
 
 
-def _with_guards(row: Row, bucket: Bucket) -> Row:
+def _with_guards(row: Row, bucket: Bucket, store: Store) -> Row:
     """The anonymous row with what its bucket has applied of every topic: its own records below that are in it."""
     for topic, partition, offset in bucket.offsets():
-        row = with_applied(row, applied_key(row.user_id, topic, partition), offset - 1)
+        key = applied_key(row.user_id, topic, partition, store.incarnation(topic))
+        row = with_applied(row, key, offset - 1)
     return row

@@ -256,7 +256,7 @@ class Processor:
                 continue
             number, owner = owned[item.user_id]
             folding = foldings.setdefault(number, Folding(self.store.bucket(number).states))
-            guard = applied_key(item.user_id, batch.topic, batch.partition)
+            guard = applied_key(item.user_id, batch.topic, batch.partition, self.store.incarnation(batch.topic))
             state = folding.state(owner)
             if state is not None and is_replay(state.row, guard, item.offset):
                 continue

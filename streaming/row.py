@@ -117,19 +117,32 @@ def decode_row(value: bytes) -> Row:
     return _DECODER.decode(msgspec.json.encode(migrated(msgspec.json.decode(value))))
 
 
-def applied_key(alias: str, topic: str, partition: int) -> str:
-    """Key of `Row.applied`: the record's key (user or anonymous id), its unprefixed topic and partition."""
-    return f"{alias}|{topic}|{partition}"
+def applied_key(alias: str, topic: str, partition: int, incarnation: str = "") -> str:
+    """Key of `Row.applied`: the record's key (user or anonymous id), its unprefixed topic and partition.
+
+    Args:
+        incarnation: the topic's id; empty where Kafka gives none. One made anew begins at offset 0 again.
+    """
+    return f"{alias}|{topic}@{incarnation}|{partition}" if incarnation else f"{alias}|{topic}|{partition}"
 
 
 def is_replay(row: Row, key: str, offset: int) -> bool:
-    """Whether the record at this offset was applied already."""
-    return offset <= row.applied.get(key, -1)
+    """Whether the record at this offset was applied already; a key that an older program left is of any incarnation."""
+    return offset <= max(row.applied.get(key, -1), row.applied.get(_of_any(key), -1))
+
+
+def _of_any(key: str) -> str:
+    """The key without its incarnation; an alias may hold anything."""
+    alias_and_topic, _, partition = key.rpartition("|")
+    alias, _, topic = alias_and_topic.rpartition("|")
+    return applied_key(alias, topic.partition("@")[0], int(partition))
 
 
 def with_applied(row: Row, key: str, offset: int) -> Row:
     """The row after the record at this offset; it never goes back."""
-    return row if is_replay(row, key, offset) else replace(row, applied=row.applied | {key: offset})
+    if offset <= row.applied.get(key, -1):
+        return row
+    return replace(row, applied=row.applied | {key: offset})
 
 
 def remembers(row: Row, message_id: str) -> bool:

@@ -54,6 +54,10 @@ class Store(Queries):
         self._writer = secrets.token_hex(4)
         self.recreated: set[str] = set()
 
+    def incarnation(self, topic: str) -> str:
+        """The id of the topic now; empty where Kafka gives none."""
+        return self._incarnations.get(topic, "")
+
     def bucket(self, number: int) -> Bucket:
         """A loaded bucket."""
         return self._cache[number]
@@ -208,7 +212,7 @@ class Store(Queries):
             calls = self._redis.pipeline(transaction=False)
             for number, writes in all_writes.items():
                 for topic in {field.split("|")[1] for field in writes.meta if field.startswith(("o|", "s|", "w|"))}:
-                    writes.meta[incarnation_field(topic)] = self._incarnations.get(topic, "")
+                    writes.meta[incarnation_field(topic)] = self.incarnation(topic)
                 writes.void = (*writes.void, *self._cache[number].void)
                 arguments = writes.arguments(self._cache[number].version, versions[number])
                 await self._script(keys=self._keys[number].all, args=arguments, client=calls)

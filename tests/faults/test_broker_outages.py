@@ -1,8 +1,10 @@
 """Kafka killed, away, or changed under the running agents: they wait, say so, and lose nothing."""
 
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -125,7 +127,10 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning(
     world = make_bench(said=[], endpoints=own_stack.endpoints)
     process = world.fork(trap)
     world.publish(*(world.event(f"before{n}") for n in range(40)))
+    world.publish(*(seen_by_device(world, n) for n in range(9)))
+    world.publish(world.event("ann", "identify", anonymousId="device", properties={}))
     world.wait(world.applied)
+    world.wait(lambda: world.rows().get("device", {}).get("alias_of"), "the merge")
     client = admin(world.settings)
     name = topic_name(world.settings, SHOP_EVENTS)
     client.delete_topics([name])
@@ -133,6 +138,7 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning(
     client.close()
     ensure_topics(world.settings)
     without_producers(world)  # an idempotent one goes on numbering its records as in the old topic
+    world.publish(seen_by_device(world, 9))
     world.publish(*(world.event(f"after{n}") for n in range(20)))
     if trap:
         time.sleep(12)  # twice as long as a look takes
@@ -142,7 +148,15 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning(
         assert "deleted and made again: shop.events" in words(world)
         world.fork()
         world.wait(lambda: len([user for user in world.rows() if user.startswith("after")]) == 20)
+        world.wait(lambda: "p9" in json.dumps(world.rows()["ann"]["profile"]), "what the merged device did since")
     world.stop()
+
+
+def seen_by_device(world: FaultWorld, number: int) -> dict[str, Any]:
+    """A view by somebody who has not logged in."""
+    event = world.event("device", properties={"product_id": f"p{number}"}) | {"anonymousId": "device"}
+    del event["userId"]
+    return event
 
 
 def test_partitions_may_be_added(own_stack: LocalStack, make_bench: MakeBench, undisturbed: Outcome) -> None:
