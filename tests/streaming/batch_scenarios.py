@@ -157,7 +157,28 @@ async def rebalance(place: Place) -> Facts:
     return facts
 
 
-SCENARIOS: dict[str, Callable[[Place], Coroutine[Any, Any, Facts]]] = {"prefixes": prefixes, "rebalance": rebalance}
+async def sought(place: Place) -> Facts:
+    """A seek to what is committed, as after a rebalance, where one partition has a commit and the other has none."""
+    for partition in range(PARTITIONS):
+        place.publish(place.batched, partition, 10)
+    worker = Worker(place, "one")
+    await worker.app.start()
+    await until(lambda: all(len(worker.offsets(p)) == 10 for p in range(PARTITIONS)))
+    await acknowledged(worker, *(event for event in worker.batches if event.message.partition == 0))
+    await worker.app.consumer.perform_seek()
+    for partition in range(PARTITIONS):
+        place.publish(place.batched, partition, 1)
+    await until(lambda: all(10 in worker.offsets(p) for p in range(PARTITIONS)))
+    facts: Facts = {"offsets": [worker.offsets(partition)[10:] for partition in range(PARTITIONS)]}
+    await worker.app.stop()
+    return facts
+
+
+SCENARIOS: dict[str, Callable[[Place], Coroutine[Any, Any, Facts]]] = {
+    "prefixes": prefixes,
+    "rebalance": rebalance,
+    "sought": sought,
+}
 
 if __name__ == "__main__":
     name, bootstrap, prefix, home = sys.argv[1:]

@@ -67,6 +67,14 @@ def test_a_revoked_partition_is_its_new_owners_alone(stack: Endpoints, topic_pre
     assert seen["committed"] == 20
 
 
+def test_what_has_nothing_committed_is_read_again_from_its_beginning(
+    stack: Endpoints, topic_prefix: str, tmp_path: Path
+) -> None:
+    """A seek to what is committed takes both partitions back: what was dropped before the first commit is not lost."""
+    seen = played("sought", stack, topic_prefix, tmp_path)
+    assert seen["offsets"] == [[10], list(range(11))]
+
+
 def test_the_pinned_faust_has_the_hooks() -> None:
     """Every method overridden exists in the stock classes, and so does what they call: another version may drift."""
     assert version("faust-streaming") == "0.15.3"
