@@ -28,6 +28,9 @@ MakeWorkers = Callable[..., WorkerBench]
 MakeUpdater = Callable[..., UpdaterBench]
 NEVER = 1_000_000
 DAILY_CAP = 3
+EARLY_H = 30.0
+"""An outcome waits this long for its strategy. Those of the recording are owed to no request, so that agents that read again
+do not wait for them: their topic may be read last, when the clock has made its last and longest step."""
 
 soak = pytest.mark.skipif(not os.environ.get("STRATAGEM_SOAK"), reason="a longer form: `make soak` runs it")
 """Marks a test, or a parameter of one, that only `make soak` runs."""
@@ -69,7 +72,7 @@ def make_bench(stack: Endpoints, recorded: Recording, tmp_path_factory: pytest.T
     def make(said: Sequence[Said] | None = None, *, endpoints: Endpoints = stack, **settings: Any) -> FaultWorld:
         name = f"fault-{uuid.uuid4().hex[:8]}"
         home = tmp_path_factory.mktemp(name)
-        values = {"buckets": 8, "clock": "replay", "daily_cap": DAILY_CAP} | settings
+        values = {"buckets": 8, "clock": "replay", "daily_cap": DAILY_CAP, "early_outcome_h": EARLY_H} | settings
         made_settings = installation(AgentsSettings, endpoints, f"{name}.", home, **values)
         world = FaultWorld(made_settings, home / "agents.log", published_ms)
         made.append(world)
