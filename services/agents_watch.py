@@ -92,7 +92,6 @@ class AgentsWatch:
 
     def _unfit(self, why: str) -> str:
         """Said once, and as long as it lasts at the readiness; the process goes on with what it has."""
-        if not any(why in each for each in self._health.missing()):
+        if self._health.unmet("topics", why):
             _log.error("%s", why)
-        self._health.unmet("topics", why)
         return ""

@@ -37,9 +37,11 @@ class Health:
         """This holds."""
         self._unmet.pop(condition, None)
 
-    def unmet(self, condition: str, why: str) -> None:
-        """This does not hold (any more)."""
+    def unmet(self, condition: str, why: str) -> bool:
+        """This does not hold (any more); whether that, or the reason, is news."""
+        is_news = self._unmet.get(condition) != why
         self._unmet[condition] = why
+        return is_news
 
     def stands(self, why: str) -> None:
         """The work stands still, whatever the loop says: the process is to be started again."""

@@ -20,7 +20,7 @@ from services.clients import admin, redis_client, topic_name
 from services.health import Health
 from services.lag import Lag, Place
 from services.settings import Common, kafka_options
-from services.topics import Topic, as_topic
+from services.topics import Topic, topics_by_name
 from streaming.answering import evicts
 from streaming.contracts.topics import TopicSpec
 from streaming.waiting import Wait
@@ -179,8 +179,7 @@ class Watch:
         return Look(topics, ends, applied, stuck)
 
     def _described(self) -> dict[str, Topic]:
-        described = {each["name"]: each for each in self._admin.describe_topics(list(self._topics))}
-        return {topic: as_topic(described.get(name, {})) for name, topic in self._topics.items()}
+        return {self._topics[name]: now for name, now in topics_by_name(self._admin, self._topics).items()}
 
     def _all_applied(self, places: list[TopicPartition]) -> dict[Place, int]:
         committed: Mapping[Any, Any] = {}

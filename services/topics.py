@@ -1,7 +1,7 @@
 """`stratagem topics`: creates the topics that are missing, from the one table, and checks those that exist."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -152,25 +152,31 @@ def _check(settings: Common, described: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def topic_now(settings: Common, topic: TopicSpec) -> Topic:
-    """The topic as it is at this moment.
+def topics_now(settings: Common, *topics: TopicSpec) -> list[Topic]:
+    """The topics as they are at this moment, in this order.
 
     Raises:
         Unavailable: Kafka does not answer.
     """
+    names = [topic_name(settings, topic) for topic in topics]
     try:
         client = admin(settings)
         try:
-            described = client.describe_topics([topic_name(settings, topic)])
+            found = topics_by_name(client, names)
         finally:
             client.close()
     except KafkaError as error:
         raise Unavailable(f"kafka: {error}") from error
-    return as_topic(described[0] if described else {})
+    return [found[name] for name in names]
 
 
-def as_topic(described: Mapping[str, Any]) -> Topic:
-    """From what the admin client says of one topic; nothing said, or an error, is a topic that is not there."""
+def topics_by_name(client: Any, names: Collection[str]) -> dict[str, Topic]:
+    """What the admin client says of topics; nothing said, or an error, is a topic that is not there."""
+    described = {each["name"]: each for each in client.describe_topics(list(names))}
+    return {name: _as_topic(described.get(name, {})) for name in names}
+
+
+def _as_topic(described: Mapping[str, Any]) -> Topic:
     there = not described.get("error_code") and described.get("partitions")
     return Topic(topic_id(described), len(described["partitions"])) if there else Topic("", 0)
 

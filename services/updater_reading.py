@@ -10,7 +10,7 @@ from kafka.errors import KafkaError
 from services import metrics
 from services.clients import topic_name
 from services.settings import SettingError, UpdaterSettings, kafka_options
-from services.topics import Topic, topic_now
+from services.topics import Topic, topics_now
 from services.updater_announcing import SERVICE
 from services.updater_learning import RewardRecord
 from services.worker_sending import patiently
@@ -102,11 +102,9 @@ class Reader:
             self._consumer.close()
 
     def _assigned(self) -> Any:
-        self.topic = topic_now(self._settings, REWARDS)  # first, so that a change meanwhile is seen as one
-        for name, topic in (
-            (self._rewards.topic, self.topic),
-            (self._adapters.topic, topic_now(self._settings, ADAPTERS)),
-        ):
+        # First, so that a change meanwhile is seen as one.
+        self.topic, adapters = topics_now(self._settings, REWARDS, ADAPTERS)
+        for name, topic in ((self._rewards.topic, self.topic), (self._adapters.topic, adapters)):
             if not topic.partitions:
                 raise Unavailable(f"kafka: topic {name} does not exist yet")
             if topic.partitions != 1:

@@ -103,9 +103,8 @@ class Watchdog(threading.Thread):
 
     def _unfit(self, why: str) -> None:
         """Said once, and as long as it lasts at the readiness."""
-        if f"topics: {why}" not in self._health.missing():
+        if self._health.unmet("topics", why):
             LOG.error("%s", why)
-        self._health.unmet("topics", why)
 
     def close(self) -> None:
         """Look no more; returns once it has disconnected."""

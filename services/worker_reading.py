@@ -19,7 +19,7 @@ from services import metrics
 from services.clients import group_consumer, topic_name
 from services.group_joining import Joining
 from services.settings import WorkerSettings
-from services.topics import Topic, topic_now
+from services.topics import Topic, topics_now
 from services.watchdog import STANDS_AFTER_S, WORKERS
 from services.worker_intake import Record
 from services.worker_sending import patiently
@@ -134,7 +134,7 @@ class RequestReader:
             raise Unavailable(f"kafka: {error}") from error
 
     def _subscribed(self) -> Any:
-        self.topic = topic_now(self._settings, REQUESTS)  # first, so that a change meanwhile is seen as one
+        [self.topic] = topics_now(self._settings, REQUESTS)  # first, so that a change meanwhile is seen as one
         try:
             return group_consumer(
                 self._settings,

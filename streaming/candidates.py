@@ -87,13 +87,11 @@ def propose(row: Row, moment: Moment, relations: Relations, now_ms: int, rules: 
 def why_not(told: Told, now_ms: int, currency: str) -> str | None:
     """Why a product may not be proposed, or None."""
     product = told.product
+    if told.sellable and product.currency == currency:
+        return "not_launched" if told.launched_ms > now_ms else None
     if product.stock == 0:
         return "out_of_stock"
-    if product.currency != currency:
-        return "other_currency"
-    if product.price_minor == 0 or product.unit_cost_minor > product.price_minor:
-        return "margin_below_zero"
-    return "not_launched" if told.launched_ms > now_ms else None
+    return "other_currency" if product.currency != currency else "margin_below_zero"
 
 
 def _chosen(scene: Scene, terms: Terms) -> tuple[tuple[Candidate, ...], tuple[Removed, ...]]:
@@ -160,9 +158,10 @@ def _take(scene: Scene, ids: Iterable[str], found: dict[str, Told], removed: dic
             return
         if product_id in found or (told := about(product_id)) is None:
             continue
-        if told.sellable and told.product.currency == currency and told.launched_ms <= now_ms:
+        why = why_not(told, now_ms, currency)
+        if why is None:
             found[product_id] = told
-        elif (why := why_not(told, now_ms, currency)) is not None:
+        else:
             removed[product_id] = why
 
 

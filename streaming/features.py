@@ -132,7 +132,7 @@ class Relations:
             found["price_fit"] = 2.0 ** -abs(told.level - self._level)
         if told.popularity:
             found["popularity"] = told.popularity
-        return {name: round(value * 1000.0) / 1000.0 for name, value in found.items() if value >= LEAST}
+        return _told(found)
 
     def of_any(self, group: Group) -> dict[str, float]:
         """The strongest relation that any product of a group has, by name: looks at the customer's facts, not at each product."""
@@ -156,10 +156,15 @@ class Relations:
             found["price_fit"] = 2.0 ** -abs(nearest - self._level)
         if group.popularity:
             found["popularity"] = group.popularity
-        return {name: round(value * 1000.0) / 1000.0 for name, value in found.items() if value >= LEAST}
+        return _told(found)
 
     def _halved(self, at_ms: int, half_life_days: float) -> float:
         return float(2.0 ** (-max(0, self._now_ms - at_ms) / DAY_MS / half_life_days))
+
+
+def _told(found: dict[str, float]) -> dict[str, float]:
+    """Relations in thousandths; what rounds to nothing is left out."""
+    return {name: round(value * 1000.0) / 1000.0 for name, value in found.items() if value >= LEAST}
 
 
 def mean_of(tally: Tally, now_ms: int) -> float | None:

@@ -156,7 +156,7 @@ def remember(row: Row, message_id: str, rules: Rules, profile: Profile | None = 
     Args:
         profile: what the message made of the customer's; as it was where left out.
     """
-    message_ids = (row.message_ids + digest(message_id))[-_DIGEST_BYTES * rules.max_message_ids :]
+    message_ids = join_ids(row.message_ids, digest(message_id), rules)
     return replace(row, message_ids=message_ids, profile=row.profile if profile is None else profile)
 
 

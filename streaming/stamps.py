@@ -60,7 +60,7 @@ def stamp_of(event: Event) -> Stamp:
 def newest(kept: tuple[T, ...], item: T, limit: int) -> tuple[T, ...]:
     """The `limit` newest of `kept` (oldest first) and `item`: the common case appends."""
     if not kept or kept[-1].stamp < item.stamp:
-        return kept[1 - limit :] + (item,)  # noqa: RUF005 -- unpacking copies twice, for every event
+        return kept[max(0, len(kept) + 1 - limit) :] + (item,)  # noqa: RUF005 -- unpacking copies twice, for every event
     return union(kept, (item,), limit)
 
 

@@ -17,7 +17,7 @@ from services.local.broker import pick_free_ports
 from services.local.stack import Endpoints
 from services.metrics import REGISTRY
 from services.settings import WorkerSettings
-from services.topics import Topic, check_topics, topic_now
+from services.topics import Topic, check_topics, topics_now
 from services.watchdog import Watchdog, guarded
 from streaming.contracts.topics import REQUESTS, REWARDS, TopicSpec
 from tests.installation import installation
@@ -182,7 +182,7 @@ def test_a_topic_that_is_gone_is_waited_for_and_one_made_anew_ends_the_loop(
 ) -> None:
     """Not ready, in words, as long as it is gone; then another id, and an end that a supervisor answers by a start."""
     health, stop = Health(), Event()
-    watchdog = over(watching(settings, health), health, stop, topic_now(settings, REQUESTS))
+    watchdog = over(watching(settings, health), health, stop, topics_now(settings, REQUESTS)[0])
     client = admin(settings)
     client.delete_topics([topic_name(settings, REQUESTS)])
     gone = f"topics: {REQUESTS.name} is gone: made anew it is read from its start"
@@ -202,7 +202,7 @@ def test_partitions_that_must_not_be_are_said(settings: WorkerSettings) -> None:
     """Two where the order is the topic's: not ready, in words, and the loop goes on."""
     health, stop = Health(), Event()
     watch = watching(settings, health, REWARDS)
-    watchdog = over(watch, health, stop, topic_now(settings, REWARDS), REWARDS)
+    watchdog = over(watch, health, stop, topics_now(settings, REWARDS)[0], REWARDS)
     client = admin(settings)
     client.create_partitions({topic_name(settings, REWARDS): 2})
     client.close()

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from streaming.profile_parts import View
 from streaming.row import (
     Due,
     Row,
@@ -21,7 +22,7 @@ from streaming.row import (
     with_applied,
 )
 from streaming.rules import Rules
-from streaming.stamps import digest
+from streaming.stamps import Stamp, digest, newest
 from tests.streaming import customer_samples as shop
 from tests.streaming.test_profile import histories
 
@@ -56,6 +57,13 @@ def test_offsets_only_grow() -> None:
     assert not is_replay(row, "u1|shop.events|0", 6)
     assert not is_replay(row, "u1|ads.events|0", 0)
     assert with_applied(row, "u1|shop.events|0", 4) is row
+
+
+def test_no_more_are_kept_than_the_limit() -> None:
+    """The newest, in order, for any limit; one alone as well."""
+    views = tuple(View(Stamp(at_ms), f"p{at_ms}") for at_ms in range(4))
+    for limit in (1, 2, 3):
+        assert newest(views[:3], views[3], limit) == views[-limit:]
 
 
 def test_offsets_are_those_of_one_topic() -> None:
