@@ -13,6 +13,7 @@ from kafka.errors import (
     IllegalSaslStateError,
     KafkaError,
     KafkaTimeoutError,
+    RequestTimedOutError,
     SaslAuthenticationFailedError,
     UnknownTopicOrPartitionError,
     UnsupportedSaslMechanismError,
@@ -36,7 +37,10 @@ COMMAND_REQUEST_MS = 10_000
 
 
 class _Reason(logging.Filter):
-    """What the last attempt to connect failed of: kafka-python raises a time-out, and tells the reason to its log alone."""
+    """What the last attempt to connect failed of: kafka-python raises a time-out, and tells the reason to its log alone.
+
+    An attempt that ran out of time tells nothing after one that was answered: it is often the deadline that cut it short.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +50,8 @@ class _Reason(logging.Filter):
         found = re.match(
             r"Bootstrap (?:connection|attempt) to \S+ failed: (.*?)(?: \(backoff .*\))?$", record.getMessage()
         )
-        self.last = found[1] if found else self.last
+        if found and not (self.last and RequestTimedOutError.__name__ in found[1]):
+            self.last = found[1]
         return True
 
 

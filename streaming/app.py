@@ -16,6 +16,7 @@ from faust.types.auth import AuthProtocol
 from msgspec import Struct
 from yarl import URL
 
+from streaming.batch import Batch, Rewind
 from streaming.batches import BatchApp, BatchConsumer
 from streaming.catalog_reader import CatalogReader
 from streaming.contracts.errors import Unavailable
@@ -28,7 +29,7 @@ from streaming.keeper import Keeper
 from streaming.open_state import Windows
 from streaming.outbox import Outbox
 from streaming.popularity import Popularity
-from streaming.processor import Batch, Processor, Rewind
+from streaming.processor import Processor
 from streaming.reaching import Reaching
 from streaming.reading import Layout
 from streaming.recall import Recall
@@ -111,6 +112,7 @@ class Agents:
         self.timers = Timers(self.processor)
         self.processor.after_batch = self.timers.after_batch
         self.ends = EndOffsets(_aiokafka_options(settings), settings.prefix)
+        self.processor.next_record = self.ends.next_record
         self.keeper = Keeper(self.processor, self.timers, self.catalog, settings.prefix, self._consumer, self.ends)
         self.processor.before_batch = self.keeper.sure
         self.reaching = Reaching(self.processor, self.timers, self.catalog)
@@ -150,7 +152,7 @@ class Agents:
         if place.partition >= self.settings.layout.partitions:
             return  # added while we run: nobody's customers yet, and read again by whoever starts with them
         try:
-            await self.processor.batch(Batch(name, place.partition, event.value))
+            await self.processor.batch(Batch(name, place.partition, event.value, event.value.since))
         except Rewind as error:
             _log.warning("%s: reading again from %d, which Redis has not applied", place, error.offset)
             with contextlib.suppress(Unavailable):  # amid a rebalance, whose end seeks to what is committed

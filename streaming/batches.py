@@ -27,9 +27,15 @@ FETCH_WAIT_MS = 50
 
 
 class Fetched(list[Any]):
-    """The records of one fetch of one partition, in order; `epoch` tells whether the partition was sought since."""
+    """The records of one fetch of one partition, in order.
+
+    Attributes:
+        epoch: tells whether the partition was sought since.
+        since: the next offset after what was delivered before it, in the same epoch; None: it is the first.
+    """
 
     epoch: int = 0
+    since: int | None = None
 
 
 class Gap(NamedTuple):
@@ -91,6 +97,7 @@ class BatchConsumer(driver.Consumer):
         self._ledgers: defaultdict[TP, PrefixLedger] = defaultdict(PrefixLedger)
         self.epochs: defaultdict[TP, int] = defaultdict(int)
         self._rewound: dict[TP, int] = {}
+        self._next: dict[TP, int] = {}
         self._asked: list[tuple[tuple[TP, ...], asyncio.Future[dict[TP, Gap]]]] = []
         super().__init__(*args, **kwargs)
 
@@ -183,7 +190,8 @@ class BatchConsumer(driver.Consumer):
     def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
         message: Any = self._to_message(tp, batch[-1])
         message.value = Fetched(batch)
-        message.value.epoch = self.epochs[tp]
+        message.value.epoch, message.value.since = self.epochs[tp], self._next.get(tp)
+        self._next[tp] = batch[-1].offset + 1
         return cast("ConsumerMessage", message)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
@@ -246,6 +254,7 @@ class BatchConsumer(driver.Consumer):
     def _forget(self, partitions: Iterable[TP]) -> None:
         for tp in partitions:
             self._ledgers[tp].clear()
+            self._next.pop(tp, None)
             self.epochs[tp] += 1
 
     async def wait_empty(self) -> None:

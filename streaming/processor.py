@@ -10,9 +10,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from streaming.batch import Batch, Rewind
 from streaming.bucket import Bucket
 from streaming.core import Context
 from streaming.effects import MERGE, Fact, Publish, merge_of
@@ -38,38 +38,12 @@ _log = logging.getLogger(__name__)
 Pair = tuple[Item, Incoming]
 
 
-class Batch(Struct):
-    """The records of one fetch of one partition; `topic` is without prefix."""
-
-    topic: str
-    partition: int
-    records: Sequence[Incoming]
-
-    @property
-    def next_offset(self) -> int:
-        """The offset after the last record."""
-        return self.records[-1].offset + 1
-
-
-class Rewind(Exception):
-    """Redis has applied less than Kafka delivers from: it came back older, or the topic lost records.
-
-    Attributes:
-        offset: the next one that Redis has not applied.
-    """
-
-    def __init__(self, offset: int) -> None:
-        """Keep the offset to read from."""
-        self.offset = offset
-        super().__init__(f"Redis has applied less than offset {offset}")
-
-
 async def _nothing(_partition: int) -> None:
     """Nobody has to make sure of a partition."""
 
 
 async def _nowhere(_topic: str, _partition: int, _offset: int) -> None:
-    """No consumer is there yet."""
+    """No consumer is there yet: nowhere to go to, and no record to be found."""
 
 
 class Processor:
@@ -81,6 +55,7 @@ class Processor:
 
     Attributes:
         rewind: reads a partition again: topic, partition, offset.
+        next_record: the offset of the first record at or after an offset, None where there is none: the same three.
         before_batch: called with the partition before a batch of it is applied, inside the same turn.
         after_batch: called with topic and partition once a batch is sealed, inside the same turn.
     """
@@ -104,11 +79,11 @@ class Processor:
         self.wall_ms = wall_ms
         self.recall = recall
         self.rewind: Callable[[str, int, int], Awaitable[None]] = _nowhere
+        self.next_record: Callable[[str, int, int], Awaitable[int | None]] = _nowhere
         self.before_batch: Callable[[int], Awaitable[None]] = _nothing
         self.after_batch: Callable[[str, int], Awaitable[None]] | None = None
         self.turns = Turns(store, facts)
         self.floors = Floors()
-        self._rewound: set[tuple[str, int, int]] = set()
 
     @property
     def waiting(self) -> bool:
@@ -118,14 +93,12 @@ class Processor:
     def drop_caches(self) -> None:
         """After a rebalance: forget all buckets before the next turn (not amid one)."""
         self.turns.drop_caches()
-        self._rewound.clear()
 
     async def batch(self, batch: Batch) -> None:
         """Apply one batch, however often it takes.
 
         Raises:
-            Rewind: the partition has to be read from an earlier offset; raised once per offset, so that a real gap
-                (records that the topic lost by its retention) is passed at the second reading.
+            Rewind: the partition has to be read from an earlier offset.
         """
         began_s = time.monotonic()
         await self.persistently(lambda: self._apply(batch))
@@ -189,10 +162,9 @@ class Processor:
         home = self.store.bucket(partition)
         sealed = home.sealed(topic, partition)
         first = batch.records[0].offset
-        if first > sealed and (topic, partition, sealed) not in self._rewound:
+        if first > sealed and not await self._joins(batch, sealed):
             await self.recall.read_back(home.stamp_ms)
             self.floors.owe(topic, partition, first)
-            self._rewound.add((topic, partition, sealed))
             raise Rewind(sealed)
         fresh = [record for record in batch.records if record.offset >= sealed]
         if len(fresh) < len(batch.records):
@@ -205,6 +177,13 @@ class Processor:
         await self._seal(batch, items, reader.watermark_ms)
         if self.after_batch is not None:
             await self.after_batch(topic, partition)
+
+    async def _joins(self, batch: Batch, sealed: int) -> bool:
+        """Whether no record is left between what was applied and a batch that begins behind it."""
+        if batch.since is not None and batch.since <= sealed:
+            return True
+        found = await self.next_record(batch.topic, batch.partition, sealed)
+        return found is None or found >= batch.records[0].offset
 
     async def _fold(self, batch: Batch, records: Sequence[Incoming], items: Sequence[Item]) -> None:
         by_bucket: dict[int, list[Pair]] = {}

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
@@ -25,9 +26,14 @@ class Queries(Installation):
 
     def __init__(self, url: str, prefix: str, buckets: int) -> None:
         """Connect lazily."""
-        super().__init__(Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=5.0), prefix, buckets)
+        client = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=5.0, redis_connect_func=self._greet)
+        super().__init__(client, prefix, buckets)
         self._keys = [BucketKeys.of(prefix, bucket) for bucket in range(buckets)]
         self._memory_asked_s = 0.0
+
+    async def _greet(self, connection: Any) -> None:
+        """What every new connection begins with; redis-py calls it, also amid a call that it repeats by itself."""
+        await connection.on_connect()
 
     @property
     def bucket_numbers(self) -> range:

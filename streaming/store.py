@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from streaming.answering import answering
 from streaming.bucket import Bucket
 from streaming.core import State, decode_state
@@ -30,8 +32,16 @@ class Refused(Exception):
         super().__init__(f"bucket {bucket}: the version changed since it was read")
 
 
+class Reconnected(RedisError):
+    """At the other end of a new connection may be a Redis that has lost what the old one was told."""
+
+
 class Store(Queries):
     """Buckets in Redis.
+
+    What is cached, and what a turn derived from it, is good for one connection. Behind the next one a Redis may have
+    lost the write of one bucket and not that of another, which no bucket's version shows: a turn that began before it
+    was made has to begin anew.
 
     Args:
         url: of Redis.
@@ -53,6 +63,12 @@ class Store(Queries):
         self._cache: dict[int, Bucket] = {}
         self._writer = secrets.token_hex(4)
         self.recreated: set[str] = set()
+
+    async def _greet(self, connection: Any) -> None:
+        if self._cache:
+            message = "the connection was lost: all is read again"
+            raise Reconnected(message)
+        await super()._greet(connection)
 
     def incarnation(self, topic: str) -> str:
         """The id of the topic now; empty where Kafka gives none."""

@@ -142,17 +142,13 @@ def restored(stack: LocalStack, copy: Path, home: Path) -> None:
 
 KEEPS_READING = """
 from streaming.floors import Floors
-from streaming.processor import Rewind, Processor
+from streaming.processor import Processor
 Floors.older = lambda self, home: {}
-_apply = Processor._apply
 
-async def _reads_on(self, batch):
-    try:
-        await _apply(self, batch)
-    except Rewind:
-        await _apply(self, batch)
+async def _always(self, batch, sealed):
+    return True
 
-Processor._apply = _reads_on
+Processor._joins = _always
 """
 REMEMBERS_NOTHING = """
 from streaming.recall import Recall

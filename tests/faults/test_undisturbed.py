@@ -3,11 +3,13 @@
 from collections import Counter
 
 import pytest
+from msgspec import structs
 
+from services.settings import AgentsSettings, load
 from streaming.control import Books
 from streaming.keys import BUCKETS_FIELD, BucketKeys, control_key
 from tests.faults.canonical import Outcome, differences
-from tests.faults.conftest import MakeBench
+from tests.faults.conftest import EARLY_H, MakeBench
 from tests.faults.recorded import Recording, recording
 
 
@@ -30,6 +32,14 @@ def test_the_reference_holds_everything_that_is_compared(undisturbed: Outcome) -
     assert stages == {"open", "responded", "closed"}
     assert undisturbed.requests
     assert undisturbed.suppressions
+
+
+def test_the_agents_have_the_settings_of_their_world(make_bench: MakeBench) -> None:
+    """Every one that a test gives, and those of the faults' own: nothing that was asked for is left out."""
+    world = make_bench([], allowed_lateness_s=7.5)
+    agents = load(AgentsSettings, world.environ())
+    assert agents == structs.replace(world.settings, session_timeout_s=6.0, share_holdout=0.0)
+    assert (agents.early_outcome_h, agents.allowed_lateness_s) == (EARLY_H, 7.5)
 
 
 def test_what_was_fired_and_not_published_is_waited_for(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,20 +146,10 @@ class World:
 
     def environ(self, **more: str) -> dict[str, str]:
         """The settings of an agents process as variables; `more` by their names without `STRATAGEM_`."""
-        settings = self.settings
-        names = {
-            "KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
-            "REDIS_URL": settings.redis_url,
-            "TOPIC_PREFIX": settings.topic_prefix,
-            "GROUP_PREFIX": settings.group_prefix,
-            "BUCKETS": str(settings.buckets),
-            "PARTITIONS": str(settings.partitions),
-            "CLOCK": settings.clock,
-            "SESSION_TIMEOUT_S": "6",
-            "HOME": str(settings.home),
-            "DAILY_CAP": str(settings.daily_cap),
-            "SHARE_HOLDOUT": "0",
-        }
+        usual = AgentsSettings()
+        given = {name: getattr(self.settings, name) for name in usual.__struct_fields__}
+        names = {"SESSION_TIMEOUT_S": "6", "SHARE_HOLDOUT": "0"}
+        names |= {name.upper(): str(value) for name, value in given.items() if value != getattr(usual, name)}
         return {f"STRATAGEM_{name}": value for name, value in (names | more).items()}
 
     def stop(self) -> list[int]:

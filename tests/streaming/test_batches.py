@@ -97,7 +97,8 @@ class Fetching(BatchConsumer):
         self.app: Any = SimpleNamespace(
             consumer_generation_id=1, monitor=SimpleNamespace(track_tp_end_offset=lambda *_: None)
         )
-        self._ledgers, self.epochs, self._rewound = defaultdict(PrefixLedger), defaultdict(int), {}
+        self._ledgers, self.epochs = defaultdict(PrefixLedger), defaultdict(int)
+        self._rewound, self._next = {}, {}
         self._ledgers[TP_A], self._ledgers[TP_B] = PrefixLedger(), PrefixLedger()
         self._asked, self._committed_offset = [], {TP_B: 3}
         self._buffered_partitions: set[TP] = set()

@@ -13,6 +13,7 @@ import redis
 from msgspec import Struct
 
 from streaming import control
+from streaming.batch import Batch
 from streaming.clock import ClockRules
 from streaming.contracts.codec import to_ms
 from streaming.contracts.partition import bucket_of
@@ -25,7 +26,7 @@ from streaming.keeper import Keeper
 from streaming.keys import BucketKeys
 from streaming.open_state import Echo, OpenState, Windows
 from streaming.outbox import Outbox
-from streaming.processor import Batch, Processor
+from streaming.processor import Processor
 from streaming.reading import Layout
 from streaming.recall import Recall
 from streaming.reference import Reference

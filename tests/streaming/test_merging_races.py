@@ -8,11 +8,11 @@ from typing import Any
 
 import redis
 
+from streaming.batch import Batch
 from streaming.contracts.partition import bucket_of
 from streaming.contracts.topics import SHOP_EVENTS
 from streaming.effects import Publish
 from streaming.keys import BucketKeys
-from streaming.processor import Batch
 from streaming.store import Store
 from streaming.writes import Writes
 from tests.streaming.test_merging import BUCKETS, PARTITIONS, Said, event, fixed, named, process

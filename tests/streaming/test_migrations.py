@@ -9,6 +9,7 @@ import pytest
 import redis
 from msgspec.structs import replace
 
+from streaming.batch import Batch
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import SHOP_EVENTS
 from streaming.core import State, decode_state, encode_open
@@ -16,7 +17,6 @@ from streaming.identity import absorb, freeze
 from streaming.keys import BucketKeys
 from streaming.migrations import FIRST, OPEN_STEPS, OPEN_VERSION, STEPS, VERSION, NewerRow, migrated
 from streaming.open_state import OpenState, decode_open
-from streaming.processor import Batch
 from streaming.row import Claim, Row, decode_row, encode_row, remembers
 from streaming.store import Store
 from tests.streaming import customer_samples as shop

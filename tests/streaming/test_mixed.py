@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 import redis
 
+from streaming.batch import Batch
 from streaming.clock import ClockRules
 from streaming.contracts.codec import encode, instant
 from streaming.contracts.topics import ADS_EVENTS, SHOP_EVENTS
@@ -14,7 +15,7 @@ from streaming.core import Context
 from streaming.facts import Silent
 from streaming.keys import MIXED_FIELD, control_key
 from streaming.outbox import Outbox
-from streaming.processor import Batch, Processor
+from streaming.processor import Processor
 from streaming.reading import Item, Layout, Reader, mispartitioned_ms
 from streaming.recall import Recall
 from streaming.store import Store

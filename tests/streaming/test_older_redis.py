@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from streaming.batch import Batch
 from streaming.clock import ClockRules
 from streaming.contracts.codec import decode, encode, instant
 from streaming.contracts.rewards import Reward
@@ -16,7 +17,7 @@ from streaming.facts import Silent
 from streaming.floors import Floors
 from streaming.keys import control_key, namespace
 from streaming.outbox import Outbox
-from streaming.processor import Batch, Processor
+from streaming.processor import Processor
 from streaming.reading import Layout
 from streaming.recall import Recall
 from streaming.store import Store

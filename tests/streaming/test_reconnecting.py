@@ -1,0 +1,96 @@
+"""A connection that was lost: behind the next one Redis may have lost one bucket's write and kept another's."""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+import redis
+
+from streaming.batch import Batch
+from streaming.clock import ClockRules
+from streaming.contracts.errors import Unavailable
+from streaming.contracts.topics import SHOP_EVENTS
+from streaming.effects import Publish
+from streaming.facts import Silent
+from streaming.keys import BucketKeys
+from streaming.outbox import Outbox
+from streaming.processor import Processor
+from streaming.queries import Queries
+from streaming.reading import Layout
+from streaming.recall import Recall
+from streaming.store import Store
+from streaming.writes import Writes
+from tests.streaming.test_merging import AT_MS, BUCKETS, CONTEXT, PARTITIONS, Said, Taking, event, named
+
+USER = named(2, "user")
+HOME, HERE = 0, 2
+"""The home of partition 0, and the bucket of its customer."""
+
+
+class Forgetful(Store):
+    """A store whose Redis loses the first write of a bucket, as one does that restarts without its last second."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        """Nothing is lost yet."""
+        super().__init__(url, prefix, BUCKETS, {})
+        self._url, self._names = url, BucketKeys.of(prefix, HERE).all
+        self.lost = False
+
+    async def write(self, all_writes: Mapping[int, Writes]) -> dict[int, list[tuple[str, Publish]]]:
+        """Write, and lose it once."""
+        added = await super().write(all_writes)
+        if HERE in all_writes and not self.lost:
+            self.lost = True
+            with redis.Redis.from_url(self._url) as other:
+                other.delete(*self._names)
+            await self._redis.connection_pool.disconnect()
+        return added
+
+
+def folded(url: str, prefix: str) -> tuple[bool, int]:
+    """Whether the customer's row is there after one batch, and how far the partition is sealed."""
+
+    async def body() -> tuple[bool, int]:
+        store, facts = Forgetful(url, prefix), Silent()
+        layout = Layout(BUCKETS, PARTITIONS, ClockRules("replay", 0))
+        outbox = Outbox(Taking(), prefix, facts)
+        processor = Processor(store, outbox, layout, lambda: CONTEXT, facts, lambda: AT_MS, Recall(dict, prefix))
+        await processor.batch(Batch(SHOP_EVENTS.name, 0, [Said(0, USER.encode(), event(USER, "p1", 1))]))
+        store.forget()
+        await processor.load([HOME, HERE])
+        await store.read({HERE: [USER]})
+        found = store.bucket(HERE).states[USER] is not None, store.bucket(HOME).sealed(SHOP_EVENTS.name, 0)
+        await store.close()
+        assert store.lost
+        return found
+
+    return asyncio.run(body())
+
+
+def test_what_was_lost_between_two_buckets_is_folded_again(redis_url: str) -> None:
+    """The batch is not sealed on the word of a connection that is gone."""
+    assert folded(redis_url, "lost.") == (True, 1)
+
+
+def test_without_protection_a_lost_write_is_sealed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """redis-py connects again by itself: the partition counts as applied, and the customer's record is nowhere."""
+    monkeypatch.setattr(Store, "_greet", Queries._greet)
+    assert folded(redis_url, "kept.") == (False, 1)
+
+
+def test_a_store_that_knows_nothing_connects_again(redis_url: str) -> None:
+    """Only what is cached is void: once it is forgotten the next question is answered."""
+
+    async def body() -> None:
+        store = Store(redis_url, "again.", BUCKETS, {})
+        for known in (False, True):
+            await store._redis.connection_pool.disconnect()
+            if known:
+                with pytest.raises(Unavailable, match="the connection was lost"):
+                    await store.paused()
+                store.forget()
+            assert not await store.paused()
+            await store.load([HERE])
+        await store.close()
+
+    asyncio.run(body())
