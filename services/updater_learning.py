@@ -5,7 +5,6 @@ where an undisturbed run does.
 """
 
 import math
-import traceback
 
 import msgspec
 
@@ -19,7 +18,7 @@ from streaming.contracts.codec import decode
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.rewards import Reward
 from streaming.contracts.topics import REWARDS
-from streaming.dead_letters import dead_letter
+from streaming.dead_letters import Origin, refused, tripped
 from streaming.effects import Publish
 
 
@@ -80,7 +79,7 @@ class Learning:
         try:
             reward = checked(decode(record.value, Reward))
         except BadEvent as error:
-            return Learned(letter=_letter(record, "bad_reward", error))
+            return Learned(letter=refused(record, _origin(record), "bad_reward", error))
         try:
             return self._learn(reward)
         except Exception:  # noqa: BLE001 -- tried once more alone, then dead-lettered as a bug
@@ -88,7 +87,7 @@ class Learning:
         try:
             return self._learn(reward)
         except Exception as error:  # noqa: BLE001 -- kept as a letter with its traceback, counted and alerted
-            return Learned(letter=_bug(record, error))
+            return Learned(letter=tripped(record, _origin(record), error, "our code to learn from it"))
 
     def _learn(self, reward: Reward) -> Learned:
         lesson = self.learner.learn(reward)
@@ -122,34 +121,5 @@ def checked(reward: Reward) -> Reward:
     return reward
 
 
-def _letter(record: RewardRecord, reason: str, error: BadEvent) -> Publish:
-    return dead_letter(
-        topic=REWARDS.name,
-        partition=0,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        reason=reason,
-        at_ms=record.timestamp_ms,
-        field=error.field,
-        found=error.value,
-        wanted=error.wanted,
-        headers=record.headers,
-    )
-
-
-def _bug(record: RewardRecord, error: Exception) -> Publish:
-    return dead_letter(
-        topic=REWARDS.name,
-        partition=0,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        reason="bug",
-        at_ms=record.timestamp_ms,
-        found=f"{type(error).__name__}: {error}",
-        wanted="our code to learn from it",
-        blame="us",
-        traceback="".join(traceback.format_exception(error)),
-        headers=record.headers,
-    )
+def _origin(record: RewardRecord) -> Origin:
+    return Origin(REWARDS.name, 0, record.timestamp_ms)

@@ -7,7 +7,6 @@ batch that trips it are tried once more alone, and what trips again is dead-lett
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Sequence
 
 import msgspec
@@ -62,7 +61,7 @@ class Batch:
         except Exception as error:
             LOG.exception("request at %s[%d]@%d is dead-lettered as a bug", *_where(record))
             metrics.BUGS.labels(SERVICE).inc()
-            self._letters([(bug_letter(record, error, traceback.format_exc()), "bug")])
+            self._letters([(bug_letter(record, error), "bug")])
 
     def _answer(self, records: Sequence[Record]) -> None:
         taken = [take(record) for record in records]

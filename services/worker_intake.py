@@ -9,7 +9,7 @@ from streaming.contracts.codec import decode
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.ids import derive, strategy_id
 from streaming.contracts.strategies import StrategyRequest, Suppression
-from streaming.dead_letters import dead_letter
+from streaming.dead_letters import Origin, refused, tripped
 from streaming.effects import Publish
 
 Refusal = Literal["paused", "stale"]
@@ -73,37 +73,16 @@ def _contacted(request: StrategyRequest) -> StrategyRequest:
 
 def letter(record: Record, reason: str, error: BadEvent) -> Publish:
     """A record of a sender's fault as a dead letter."""
-    return dead_letter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        reason=reason,
-        at_ms=record.timestamp_ms,
-        field=error.field,
-        found=error.value,
-        wanted=error.wanted,
-        headers=record.headers,
-    )
+    return refused(record, _origin(record), reason, error)
 
 
-def bug_letter(record: Record, error: BaseException, traceback: str) -> Publish:
+def bug_letter(record: Record, error: BaseException) -> Publish:
     """A record that tripped our own code, twice, as a dead letter with its traceback."""
-    return dead_letter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        reason="bug",
-        at_ms=record.timestamp_ms,
-        found=f"{type(error).__name__}: {error}",
-        wanted="our code to handle it",
-        blame="us",
-        traceback=traceback,
-        headers=record.headers,
-    )
+    return tripped(record, _origin(record), error, "our code to handle it")
+
+
+def _origin(record: Record) -> Origin:
+    return Origin(record.topic, record.partition, record.timestamp_ms)
 
 
 def refusal(ask: Ask, *, now_ms: int, strategy_ttl_s: float, paused: bool) -> Refusal | None:

@@ -16,7 +16,7 @@ from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.codec import decode
 from streaming.contracts.errors import BadEvent, Unavailable
 from streaming.contracts.topics import CAMPAIGNS, CATALOG
-from streaming.dead_letters import dead_letter
+from streaming.dead_letters import Origin, refused
 from streaming.effects import Publish
 from streaming.facts import Facts
 from streaming.reference import Reference
@@ -119,19 +119,7 @@ class CatalogReader:
         try:
             into[key] = _decoded(record.value, key, kind, id_field)
         except BadEvent as error:
-            letter = dead_letter(
-                topic=topic,
-                partition=record.partition,
-                offset=record.offset,
-                key=record.key,
-                value=record.value,
-                reason="bad_reference",
-                at_ms=record.timestamp,
-                field=error.field,
-                found=error.value,
-                wanted=error.wanted,
-                headers=record.headers,
-            )
+            letter = refused(record, Origin(topic, record.partition, record.timestamp), "bad_reference", error)
             self.bad.append(BadRecord(topic, record.partition, record.offset, letter))
 
     def take_changes(self) -> set[str]:

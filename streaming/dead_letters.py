@@ -4,13 +4,14 @@ import hashlib
 import traceback as tracebacks
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from streaming.contracts.codec import instant
+from streaming.contracts.errors import BadEvent
 from streaming.contracts.ids import derive
 from streaming.contracts.topics import DEAD_LETTERS
 from streaming.effects import Publish
@@ -24,6 +25,8 @@ LETTER_HEADER = "stratagem-letter"
 """On a record that was sent again: the id of its letter, so that a letter about it says which one came before."""
 ATTEMPT_HEADER = "stratagem-attempt"
 """Beside it: how often the record had failed by then."""
+BUG = "bug"
+"""Reason of a letter about what our own code could not do."""
 REPLAYED = "replayed"
 """Reason of the marker that a letter was sent again, which stands in the same topic and names the letter."""
 
@@ -82,6 +85,67 @@ def dead_letter(
     return Publish(DEAD_LETTERS.name, key, kept, f"{topic}|{partition}|{offset}", told)
 
 
+class Original(Protocol):
+    """A record as it was consumed, by any client."""
+
+    @property
+    def offset(self) -> int:
+        """In its partition."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """As it came."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """As it came."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Kafka's headers."""
+        ...
+
+
+class Origin(NamedTuple):
+    """Where a record came from (topic without prefix), and its Kafka timestamp."""
+
+    topic: str
+    partition: int
+    at_ms: int
+
+
+def refused(record: Original, origin: Origin, reason: str, error: BadEvent) -> Publish:
+    """The letter about a record that can never be processed."""
+    return _of_record(record, origin, reason=reason, field=error.field, found=error.value, wanted=error.wanted)
+
+
+def tripped(record: Original, origin: Origin, error: BaseException, wanted: str) -> Publish:
+    """The letter about a record over which our own code fell, twice.
+
+    Args:
+        wanted: the code that could have handled it.
+    """
+    said = "".join(tracebacks.format_exception(error))
+    found = f"{type(error).__name__}: {error}"
+    return _of_record(record, origin, reason=BUG, found=found, wanted=wanted, blame="us", traceback=said)
+
+
+def _of_record(record: Original, origin: Origin, **said: Any) -> Publish:
+    return dead_letter(
+        topic=origin.topic,
+        partition=origin.partition,
+        offset=record.offset,
+        at_ms=origin.at_ms,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
+        **said,
+    )
+
+
 def _before(headers: Headers) -> dict[str, str]:
     """What a letter says of the one before it; anybody may write headers, so nothing is believed of them but its form."""
     found = dict(headers)
@@ -136,7 +200,7 @@ def bug_letter(user_id: str, deed: Deed, error: Exception) -> Publish:
     return without_record(
         user_id=user_id,
         about={"userId": user_id, "deed": deed.name, "cause": deed.cause, "at": _iso(deed.at_ms)},
-        reason="bug",
+        reason=BUG,
         at_ms=deed.at_ms,
         field=deed.name,
         found=repr(error)[:200],

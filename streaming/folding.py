@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 from streaming.contracts.errors import BadEvent
 from streaming.core import (
@@ -17,7 +17,7 @@ from streaming.core import (
     timed,
     wanted,
 )
-from streaming.dead_letters import Deed, bug_letter, dead_letter
+from streaming.dead_letters import BUG, Deed, Origin, bug_letter, refused, tripped
 from streaming.effects import Fact, Publish
 from streaming.keys import fate_field
 from streaming.reading import Fate, Incoming, Item
@@ -107,7 +107,7 @@ class Folding:
 
     def own_bug(self, user_id: str, deed: Deed, error: Exception) -> None:
         """Our own bug in what no record asked for goes to the dead letters, and is reported."""
-        self.letter(bug_letter(user_id, deed, error), "bug")
+        self.letter(bug_letter(user_id, deed, error), BUG)
         self.facts.append(Fact("bugs", {"traceback": "".join(traceback.format_exception(error))}))
 
     def settle(self, context: Context) -> None:
@@ -166,12 +166,12 @@ def fold_item(folding: Folding, item: Item, context: Context, *, topic: str, par
         try:
             result = on_record(folding.state(item.user_id), item.user_id, item.message, context)
         except BadEvent as error:
-            said = {"field": error.field, "found": error.value, "wanted": error.wanted}
-            _letter(folding, record, Origin(topic, partition, item), reason="bad_field", **said)
+            origin = Origin(topic, partition, item.timestamp_ms)
+            _dead_lettered(folding, refused(record, origin, "bad_field", error), origin, "bad_field")
             return
         except Exception as error:  # noqa: BLE001 -- our own bug must neither stop the stream nor be swallowed (law 7)
             if last_try:
-                _bug(folding, error, record, Origin(topic, partition, item))
+                _bug(folding, error, record, Origin(topic, partition, item.timestamp_ms))
                 return
         else:
             folding.put(item.user_id, result)
@@ -179,39 +179,15 @@ def fold_item(folding: Folding, item: Item, context: Context, *, topic: str, par
             return
 
 
-class Origin(NamedTuple):
-    """Where an item stood."""
-
-    topic: str
-    partition: int
-    item: Item
-
-
 def _bug(folding: Folding, error: Exception, record: Incoming, origin: Origin) -> None:
-    said = "".join(traceback.format_exception(error))
-    _letter(
-        folding, record, origin, reason="bug", found=repr(error)[:200], wanted="code that handles this record",
-        blame="us", traceback=said,
-    )  # fmt: skip
-    folding.facts.append(Fact("bugs", {"traceback": said}))
+    letter = tripped(record, origin, error, "code that handles this record")
+    _dead_lettered(folding, letter, origin, BUG)
+    folding.facts.append(Fact("bugs", {"traceback": "".join(traceback.format_exception(error))}))
 
 
-def _letter(folding: Folding, record: Incoming, origin: Origin, *, reason: str, **said: Any) -> None:
-    """The record goes to the dead letters, and is counted there."""
-    topic, partition, item = origin
-    letter = dead_letter(
-        topic=topic,
-        partition=partition,
-        offset=item.offset,
-        at_ms=item.timestamp_ms,
-        key=record.key,
-        value=record.value,
-        headers=record.headers,
-        reason=reason,
-        **said,
-    )
+def _dead_lettered(folding: Folding, letter: Publish, origin: Origin, reason: str) -> None:
     folding.letter(letter, reason)
-    folding.count(topic, partition, "dead_lettered")
+    folding.count(origin.topic, origin.partition, "dead_lettered")
 
 
 def count_without_customer(folding: Folding, items: Iterable[Item], topic: str, partition: int) -> None:

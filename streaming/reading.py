@@ -13,7 +13,7 @@ from streaming.contracts.events import Event
 from streaming.contracts.partition import murmur2
 from streaming.contracts.strategies import Strategy
 from streaming.contracts.topics import STRATEGIES
-from streaming.dead_letters import Headers, dead_letter
+from streaming.dead_letters import Headers, Origin, refused
 from streaming.effects import Publish
 
 Fate = Literal["folded", "duplicate", "ignored", "dead_lettered", "clock"]
@@ -120,19 +120,7 @@ class Reader:
 
     def _refused(self, record: Incoming, watermark_ms: int | None, error: BadEvent) -> Item:
         reason = _reason(error)
-        letter = dead_letter(
-            topic=self.topic,
-            partition=self.partition,
-            offset=record.offset,
-            key=record.key,
-            value=record.value,
-            reason=reason,
-            at_ms=record.timestamp,
-            field=error.field,
-            found=error.value,
-            wanted=error.wanted,
-            headers=record.headers,
-        )
+        letter = refused(record, Origin(self.topic, self.partition, record.timestamp), reason, error)
         return Item(record.offset, record.timestamp, watermark_ms, "dead_lettered", letter=letter, reason=reason)
 
     def _decoded(self, record: Incoming) -> Message | Ignored:

@@ -165,11 +165,8 @@ class Store(Queries):
         Raises:
             Unavailable: Redis does not answer.
         """
-        if missing := self._missing(wanted):
-            async with answering():
-                reading = self._redis.pipeline(transaction=False)
-                self._ask_for(missing, reading)
-                self._take_in(missing, await reading.execute())
+        if self._missing(wanted):
+            await self.look(wanted)
 
     async def look(self, wanted: Mapping[int, Iterable[str]]) -> bool:
         """`read` and `paused` in one round trip: whether an operator paused new strategies.

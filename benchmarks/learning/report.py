@@ -1,6 +1,7 @@
 """What the kept curves say: lift per block, and the served policy against the best peer of each block, paired by seed.
 
 Usage: python -m benchmarks.learning.report --seeds 6 7 8
+       python -m benchmarks.learning.report --seeds 6 7 8 --tampered tampered_from=1500 tampered_to=2500 flipped=0.3
 """
 
 import argparse
@@ -12,13 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t as student
 
-from benchmarks.learning.__main__ import named
-from benchmarks.learning.arms import NAMES, PEERS
+from benchmarks.learning.__main__ import named, world_of
+from benchmarks.learning.arms import NAMES, PEERS, Knobs
+from benchmarks.learning.play import BLOCK
 from benchmarks.learning.results import RESULTS, Line, current
 from benchmarks.worlds.knobs import WorldKnobs
 
 Curves = dict[tuple[int, str], list[Line]]
 CONFIDENCE = 0.95
+CLEAN_AGAIN = 2000
+"""Untampered interactions after which what tampering cost is looked at."""
 
 
 class Difference(NamedTuple):
@@ -67,6 +71,16 @@ def against_best(curves: Curves, seeds: Sequence[int], arm: str, blocks: range) 
     return paired(list(np.mean(gaps, axis=0)))
 
 
+def lost(usual: Curves, tampered: Curves, seeds: Sequence[int], arm: str, world: WorldKnobs) -> Difference | None:
+    """The lift that an arm lacks once rewards have been clean again for `CLEAN_AGAIN` interactions; None: not played so far."""
+    first = -(-(world.tampered_to + CLEAN_AGAIN) // BLOCK)
+    one, other = lifts(usual, seeds, arm), lifts(tampered, seeds, arm)
+    width = min(one.shape[1], other.shape[1])
+    if width <= first:
+        return None
+    return paired(list((one[:, first:width] - other[:, first:width]).mean(axis=1)))
+
+
 def table(curves: Curves, seeds: Sequence[int], field: str = "lift") -> list[str]:
     """One Markdown row per arm: mean over seeds by block; new products weighted by the requests they rest on."""
     arms = complete(curves, seeds, NAMES)
@@ -87,14 +101,25 @@ def _cell(lines: Sequence[Line], field: str) -> str:
     return f"{np.average([getattr(line, field) for line in known], weights=weights):.3f}"
 
 
+def _show_lost(options: argparse.Namespace, curves: Curves, world: WorldKnobs, settings: Knobs | None) -> None:
+    tampered = current(options.results, options.seeds, NAMES, world, settings)
+    for arm in [
+        arm for arm in complete(curves, options.seeds, NAMES) if arm in complete(tampered, options.seeds, NAMES)
+    ]:
+        if found := lost(curves, tampered, options.seeds, arm, world):
+            print(f"{arm}: lift lost by tampering {found.mean:.3f} ({found.low:+.3f} to {found.high:+.3f})")
+
+
 def main(arguments: list[str]) -> int:
     """Print tables and differences."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning.report", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--settings", nargs="*", default=[], help="of the served arms, as they were played")
+    parser.add_argument("--tampered", nargs="*", default=[], help="knobs of a world to compare the usual one with")
     options = parser.parse_args(arguments)
-    curves = current(options.results, options.seeds, NAMES, WorldKnobs(), named(options.settings) or None)
+    settings = named(options.settings) or None
+    curves = current(options.results, options.seeds, NAMES, WorldKnobs(), settings)
     for field in ("lift", "new_product_lift", "unseen_product_lift"):
         print(f"\n{field}, mean of seeds {options.seeds}\n")
         print("\n".join(table(curves, options.seeds, field)))
@@ -107,6 +132,8 @@ def main(arguments: list[str]) -> int:
                     f"{arm} minus the best peer of each block, {blocks.start}–{blocks.stop}k: {found.mean:+.3f} "
                     f"({found.low:+.3f} to {found.high:+.3f}, {found.seeds} seeds)"
                 )
+    if options.tampered:
+        _show_lost(options, curves, world_of(options.tampered), settings)
     return 0
 
 

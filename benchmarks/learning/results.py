@@ -59,29 +59,20 @@ _MODEL = (
 )
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(Block, frozen=True, kw_only=True):
     """One arm's block, as printed and kept.
 
     Args:
+        interactions: of the block; fewer than `BLOCK` at the end of a run.
         code: hash of everything that this arm's curve depends on.
         knobs: a peer's or the updater's settings, where they are not the usual ones.
     """
 
     seed: int
     arm: str
-    block: int
-    lift: float
-    reward: float
-    regret: float
-    new_product_lift: float | None
-    random: float
-    oracle: float
-    new_products: int
-    unseen_product_lift: float | None
-    unseen_products: int
     interactions: int
     code: str
-    knobs: dict[str, Any] = {}
+    knobs: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 def line_of(seed: int, arm: str, count: int, code: str, knobs: Knobs | None, block: Block) -> Line:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct, structs
 
+from benchmarks.worlds.tampering import reported
 from benchmarks.worlds.world import Moment, World
 from streaming.contracts.ids import reward_id, stable_seed
 from streaming.contracts.money import to_major
@@ -32,7 +33,8 @@ def deliveries(world: World, moment: Moment, acted: Acted) -> list[Delivery]:
     """Everything that `strategy.rewards` will say of a decision."""
     knobs = world.knobs
     rng = np.random.default_rng(stable_seed("delivery", str(world.seed), str(moment.number)))
-    outcomes = world.answer(moment, acted.index)
+    happened = world.answer(moment, acted.index)
+    outcomes = reported(knobs, world.seed, moment.number, moment.request.user_id, happened)
     late = outcomes.refunded and bool(rng.random() < knobs.late_refunds)
     response = Outcomes("USD", shown=outcomes.shown, clicked=outcomes.clicked)
     final = structs.replace(outcomes, refunded=False, refunded_margin_minor=0) if late else outcomes

@@ -22,6 +22,9 @@ class WorldKnobs(msgspec.Struct, frozen=True):
         response_delay, final_delay: until the click's and the horizon's reward close, at least.
         late_refunds: share of refunds that come after the final, as corrections.
         duplicates: share of rewards delivered once more.
+        tampered_from, tampered_to: within these rewards are tampered with; 0, 0: never.
+        flipped: share of the rewards then that say the contrary of what the customer did.
+        fraudulent: share of customers who then click on all they are shown, and order as they always did.
     """
 
     customers: int = 400
@@ -48,3 +51,7 @@ class WorldKnobs(msgspec.Struct, frozen=True):
     final_delay: int = 160
     late_refunds: float = 0.5
     duplicates: float = 0.02
+    tampered_from: int = 0
+    tampered_to: int = 0
+    flipped: float = 0.0
+    fraudulent: float = 0.0

@@ -12,7 +12,7 @@ from benchmarks.learning.__main__ import main
 from benchmarks.learning.arms import PEERS, Uniform, chosen, make
 from benchmarks.learning.features import rows_of
 from benchmarks.learning.play import Tally, play
-from benchmarks.learning.report import against_best, paired
+from benchmarks.learning.report import against_best, lost, paired
 from benchmarks.learning.results import ROOT, Line, code_of, covers, path_of, read
 from benchmarks.learning.runs import Task, run_task
 from benchmarks.learning.tune import TUNING, Published, combinations, tune
@@ -173,17 +173,22 @@ def test_the_command_prints_a_line_per_arm_and_block(tmp_path: Path, capsys: pyt
         main(["--arms", "oracle"])
 
 
+def curve(arm: str, seed: int, lifts: Sequence[float]) -> list[Line]:
+    """Whole blocks of these lifts."""
+    return [
+        Line(
+            seed=seed, arm=arm, interactions=1000, code="x", block=block, lift=lift, reward=0.0, regret=0.0,
+            new_product_lift=None, random=0.0, oracle=1.0, new_products=0, unseen_product_lift=None, unseen_products=0,
+        )
+        for block, lift in enumerate(lifts)
+    ]  # fmt: skip
+
+
 def test_differences_are_paired_by_seed() -> None:
     """The interval is Student's, and the best peer is chosen per block by its mean."""
     found = paired([0.1, 0.2, 0.3])
     assert found.mean == pytest.approx(0.2)
     assert found.low == pytest.approx(0.2 - 4.3027 * 0.1 / np.sqrt(3), abs=1e-4)
-
-    def curve(arm: str, seed: int, lifts: Sequence[float]) -> list[Line]:
-        return [
-            Line(seed, arm, block, lift, 0.0, 0.0, None, 0.0, 1.0, 0, None, 0, 1000, "x")
-            for block, lift in enumerate(lifts)
-        ]
 
     curves = {
         (seed, arm): curve(arm, seed, lifts)
@@ -193,6 +198,19 @@ def test_differences_are_paired_by_seed() -> None:
     gap = against_best(curves, (6, 7), "fused", range(1, 6))
     assert gap is not None
     assert gap.mean == pytest.approx(np.mean([0.5 - 0.4, 0.6 - 0.4]))
+
+
+def test_what_tampering_cost_is_looked_at_once_rewards_have_been_clean_again() -> None:
+    """The blocks after the tampering and 2,000 clean interactions count; without any there is no answer."""
+    usual = {(seed, "fused"): curve("fused", seed, (0.1, 0.2, 0.3, 0.4, 0.5)) for seed in (6, 7)}
+    tampered = {
+        (6, "fused"): curve("fused", 6, (0.1, 0.0, 0.0, 0.35, 0.45)),
+        (7, "fused"): curve("fused", 7, (0.1, 0.0, 0.0, 0.41, 0.50)),
+    }
+    found = lost(usual, tampered, (6, 7), "fused", WorldKnobs(tampered_from=500, tampered_to=1000))
+    assert found is not None
+    assert found.mean == pytest.approx((0.05 - 0.005) / 2)
+    assert lost(usual, tampered, (6, 7), "fused", WorldKnobs(tampered_from=500, tampered_to=3500)) is None
 
 
 def test_a_search_publishes_every_combination_best_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

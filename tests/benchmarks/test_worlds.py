@@ -132,3 +132,36 @@ def test_customers_are_heavy_tailed() -> None:
     weights = np.sort([person.weight for person in World(11).people])[::-1]
     assert weights[: len(weights) // 10].sum() > 0.25 * weights.sum()
     assert max(person.units for person in World(11).people) > 3.0
+
+
+def clicks(world: World, numbers: range) -> list[tuple[str, bool, bool]]:
+    """Of some interactions: who, whether a click was reported, and whether an order was."""
+    found = []
+    for moment in moments(world, numbers):
+        index = tuple(int(place) for place in np.argwhere(moment.grid.allowed)[0])
+        said = {each.reward.stage: each.reward for each in deliveries(world, moment, Acted(index, 1.0, POLICY))}
+        assert said["response"].outcomes.clicked == said["final"].outcomes.clicked
+        found.append((moment.request.user_id, said["final"].outcomes.clicked, said["final"].outcomes.ordered))
+    return found
+
+
+def test_flipped_rewards_say_the_contrary_for_a_while() -> None:
+    """About as many as the knob says, and none before or after; the truth of an action is as it was."""
+    usual, knobs = World(11), WorldKnobs(tampered_from=20, tampered_to=320, flipped=0.3)
+    flipped = World(11, knobs)
+    pairs = list(zip(clicks(usual, range(340)), clicks(flipped, range(340)), strict=True))
+    differ = [one != other for one, other in pairs]
+    assert not any(differ[:20]) and not any(differ[320:])  # noqa: PT018 -- one claim
+    assert 0.22 < np.mean(differ[20:320]) < 0.38
+    assert not any(ordered and not clicked for _, (_, clicked, ordered) in pairs)
+    assert np.array_equal(usual.moment(50).values, flipped.moment(50).values)
+
+
+def test_fraudulent_customers_click_on_everything_for_a_while() -> None:
+    """The same ones each time, a share of all; the others do what they always did."""
+    knobs = WorldKnobs(tampered_from=0, tampered_to=400, fraudulent=0.2)
+    pairs = list(zip(clicks(World(11), range(400)), clicks(World(11, knobs), range(400)), strict=True))
+    frauds = {user for (user, before, _), (_, after, _) in pairs if after and not before}
+    assert all(after for _, (user, after, _) in pairs if user in frauds)
+    assert all(one == other for one, other in pairs if one[0] not in frauds)
+    assert 0.1 < len(frauds) / len({user for (user, _, _), _ in pairs}) < 0.3

@@ -161,7 +161,12 @@ Recall.read_back = _nothing
 
 
 def run_with_an_old_copy(
-    stack: LocalStack, world: FaultWorld, recorded: Recording, tmp_path: Path, trap: str
+    stack: LocalStack,
+    world: FaultWorld,
+    recorded: Recording,
+    tmp_path: Path,
+    trap: str,
+    patience_s: float | None = None,
 ) -> Outcome:
     """Half of the input, a copy; the rest; Redis is restored from the copy under the running agents, strategies paused."""
     with redis.Redis.from_url(stack.endpoints.redis_url) as server:
@@ -175,6 +180,7 @@ def run_with_an_old_copy(
         world.wait(world.settled, "the second half")
     restored(stack, tmp_path / "copy.rdb", folder)
     pause(world.client, world.settings.topic_prefix)
+    world.limit_s = patience_s or world.limit_s
     found = world.finish()
     resume(world.client, world.settings.topic_prefix)
     return found
@@ -204,7 +210,7 @@ def test_without_protection_an_old_copy_shows(
     world = make_bench(said=[], endpoints=own_stack.endpoints)
     if trap == KEEPS_READING:
         with pytest.raises(pytest.fail.Exception):
-            run_with_an_old_copy(own_stack, world, recorded, tmp_path, trap)
+            run_with_an_old_copy(own_stack, world, recorded, tmp_path, trap, patience_s=20.0)
         found = world.outcome()
         assert differences(undisturbed, found, ("customers",))
     else:
