@@ -203,6 +203,7 @@ class Agents:
         self.failed = asyncio.get_running_loop().create_future()
         if refusal := await self.store.evicts():
             raise ValueError(refusal)
+        await self.store.another_process()  # remembers which one it is
         await self.store.fix_buckets()
         await self.ends.start()
         await self.catalog.start()

@@ -117,12 +117,23 @@ class Processor:
         left = await self.store.load(missing)
         while self.store.recreated:
             _log.warning("%s was deleted and made again: its old offsets are void", self.store.recreated.pop())
+        if self.store.suspect:
+            await self._suspect(missing)
         for number in missing:
             home = self.store.bucket(number)
             if older := self.floors.older(home):
                 await self._read_again(home, older)
         if left:
             await self.release(left)
+
+    async def _suspect(self, numbers: Iterable[int]) -> None:
+        """A Redis that was started again may lack a bucket's last write though no seal tells: what was said, was said."""
+        stamps_ms = [stamp_ms for number in numbers if (stamp_ms := self.store.bucket(number).stamp_ms)]
+        if not stamps_ms:
+            return  # none of them is the home of a partition that somebody owned: the next ones will tell
+        if await self.store.another_process():
+            await self.recall.read_back(min(stamps_ms))
+        self.store.suspect = False
 
     async def _read_again(self, home: Bucket, older: dict[str, int]) -> None:
         """Redis came back older: remember what was said meanwhile, then read what it has not applied."""

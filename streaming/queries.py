@@ -30,6 +30,7 @@ class Queries(Installation):
         super().__init__(client, prefix, buckets)
         self._keys = [BucketKeys.of(prefix, bucket) for bucket in range(buckets)]
         self._memory_asked_s = 0.0
+        self._run_id = ""
 
     async def _greet(self, connection: Any) -> None:
         """What every new connection begins with; redis-py calls it, also amid a call that it repeats by itself."""
@@ -39,6 +40,20 @@ class Queries(Installation):
     def bucket_numbers(self) -> range:
         """All buckets."""
         return range(self._buckets)
+
+    async def another_process(self) -> bool:
+        """Whether another Redis process answers than when this was asked last; yes where that may not be asked.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        async with answering():
+            try:
+                found = str((await self._redis.info("server")).get("run_id", ""))
+            except NoPermissionError:
+                found = ""
+        known, self._run_id = self._run_id, found
+        return not found or found != known
 
     async def evicts(self) -> str | None:
         """Why this Redis would lose rows, in words.

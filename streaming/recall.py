@@ -66,7 +66,7 @@ class Recall:
             Unavailable: Kafka does not answer.
         """
         since_ms = max(0, since_ms - SLACK_MS)
-        _log.warning("Redis came back older: reading back what was said since then")
+        _log.warning("Redis may have come back older: reading back what was said since its last sign of life")
         consumer = AIOKafkaConsumer(enable_auto_commit=False, auto_offset_reset="earliest", **self._options())
         try:
             await consumer.start()

@@ -49,6 +49,10 @@ class Store(Queries):
         buckets: number of buckets; refused when another number was fixed at first start.
         incarnations: topic → id of the topic now; offsets stored under another id mean nothing and are not read.
         max_cached: customers cached per bucket.
+
+    Attributes:
+        recreated: topics whose stored offsets were found void.
+        suspect: a connection was lost, and nobody has made sure yet of who answers over the next one.
     """
 
     def __init__(
@@ -63,9 +67,11 @@ class Store(Queries):
         self._cache: dict[int, Bucket] = {}
         self._writer = secrets.token_hex(4)
         self.recreated: set[str] = set()
+        self.suspect = False
 
     async def _greet(self, connection: Any) -> None:
         if self._cache:
+            self.suspect = True
             message = "the connection was lost: all is read again"
             raise Reconnected(message)
         await super()._greet(connection)

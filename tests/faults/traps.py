@@ -246,3 +246,37 @@ async def _once(self, batch):
 Processor._apply, Processor._joins = _once, _always
 """
 """A batch is tried once, and the second net is gone too: a gap between what was applied and what comes is not read again."""
+
+SEALS_OF_OTHERS = """
+from streaming.processor import Processor
+from streaming.store import Store
+_write, _seal, _fold = Store.write, Processor._seal, Processor._fold
+_last = -1
+
+async def _home_first(self, all_writes):
+    global _last
+    _last = max(all_writes, default=-1)
+    return await _write(self, dict(sorted(all_writes.items())))
+
+async def _noted(self, *args):
+    global _last
+    _last = -1
+    await _fold(self, *args)
+
+async def _seal_of_others(self, *args):
+    await _seal(self, *args)
+
+async def _by_what_was_last(self, *args):
+    await (self.seal_of_others(*args) if _last >= self.layout.partitions else _seal(self, *args))
+
+Store.write, Processor._fold = _home_first, _noted
+Processor._seal, Processor.seal_of_others = _by_what_was_last, _seal_of_others
+"""
+"""`seal_of_others`: the seal of a batch that was last written to a bucket which is no home: a home's version would tell."""
+
+GOES_ON_OVER_ANY_CONNECTION = """
+from streaming.queries import Queries
+from streaming.store import Store
+Store._greet = Queries._greet
+"""
+"""A turn goes on where its connection was lost, over a new one."""

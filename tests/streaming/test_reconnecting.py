@@ -94,3 +94,45 @@ def test_a_store_that_knows_nothing_connects_again(redis_url: str) -> None:
         await store.close()
 
     asyncio.run(body())
+
+
+class Asked(Recall):
+    """Notes from when on the outputs were to be read back."""
+
+    def __init__(self) -> None:
+        """Nothing was asked."""
+        super().__init__(dict, "")
+        self.since_ms: list[int] = []
+
+    async def read_back(self, since_ms: int) -> None:
+        """Note it."""
+        self.since_ms.append(since_ms)
+
+
+@pytest.mark.parametrize(("another", "since_ms"), [(True, [AT_MS]), (False, [])], ids=["restarted", "the same"])
+def test_what_was_said_is_read_back_if_another_redis_answers(
+    redis_url: str, since_ms: list[int], *, another: bool
+) -> None:
+    """From its last sign of life, which a home bucket holds; a Redis that was only out of reach has lost nothing."""
+
+    async def body() -> list[int]:
+        store, recall = Store(redis_url, f"said{another}.", BUCKETS, {}), Asked()
+        layout = Layout(BUCKETS, PARTITIONS, ClockRules("replay", 0))
+        processor = Processor(
+            store, Outbox(Taking(), "", Silent()), layout, lambda: CONTEXT, Silent(), lambda: AT_MS, recall
+        )
+        await store.another_process()
+        await processor.load([HOME])
+        assert await store.stamp([HOME], AT_MS)
+        if another:
+            store._run_id = "of the one before"
+        await store._redis.connection_pool.disconnect()
+        suspect = []
+        for number in (HERE, HOME, HOME):  # the first is no home: it cannot say since when
+            await processor.persistently(lambda: processor.load([number]))  # noqa: B023 -- awaited at once
+            suspect.append(store.suspect)
+        assert suspect == [True, False, False]
+        await store.close()
+        return recall.since_ms
+
+    assert asyncio.run(body()) == since_ms
