@@ -255,8 +255,10 @@ _last = -1
 
 async def _home_first(self, all_writes):
     global _last
-    _last = max(all_writes, default=-1)
-    return await _write(self, dict(sorted(all_writes.items())))
+    in_order = dict(sorted(all_writes.items()))
+    for number, writes in in_order.items():
+        _last = number if any(name.endswith("|folded") for name in writes.counts) else -1
+    return await _write(self, in_order)
 
 async def _noted(self, *args):
     global _last
@@ -272,7 +274,7 @@ async def _by_what_was_last(self, *args):
 Store.write, Processor._fold = _home_first, _noted
 Processor._seal, Processor.seal_of_others = _by_what_was_last, _seal_of_others
 """
-"""`seal_of_others`: the seal of a batch that was last written to a bucket which is no home: a home's version would tell."""
+"""`seal_of_others`: the seal of a batch whose last write folded records into a bucket that is no home: a home's version would tell."""
 
 GOES_ON_OVER_ANY_CONNECTION = """
 from streaming.queries import Queries
