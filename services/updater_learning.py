@@ -13,23 +13,13 @@ from model.grid import ActionGrid
 from model.learner import CriticLearner
 from model.lessons import LearnerKnobs, Lesson
 from model.memory import Replay
+from services.records import Record
 from services.settings import UpdaterSettings
 from streaming.contracts.codec import decode
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.rewards import Reward
-from streaming.contracts.topics import REWARDS
-from streaming.dead_letters import Origin, refused, tripped
+from streaming.dead_letters import refused, tripped
 from streaming.effects import Publish
-
-
-class RewardRecord(msgspec.Struct, frozen=True):
-    """A record of `strategy.rewards` as read; `timestamp_ms` is Kafka's."""
-
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp_ms: int
-    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class Learned(msgspec.Struct, frozen=True):
@@ -69,7 +59,7 @@ class Learning:
         """Before the first reward."""
         return cls(CriticLearner(knobs_of(settings), formula), Replay(settings.buffer))
 
-    def take(self, record: RewardRecord) -> Learned:
+    def take(self, record: Record) -> Learned:
         """Learn one record. Our own bug is tried once more, then dead-lettered: it stops nothing."""
         if record.offset < self.next_offset:
             return Learned()  # read again after a restart
@@ -79,7 +69,7 @@ class Learning:
         try:
             reward = checked(decode(record.value, Reward))
         except BadEvent as error:
-            return Learned(letter=refused(record, _origin(record), "bad_reward", error))
+            return Learned(letter=refused(record, record.origin, "bad_reward", error))
         try:
             return self._learn(reward)
         except Exception:  # noqa: BLE001 -- tried once more alone, then dead-lettered as a bug
@@ -87,7 +77,7 @@ class Learning:
         try:
             return self._learn(reward)
         except Exception as error:  # noqa: BLE001 -- kept as a letter with its traceback, counted and alerted
-            return Learned(letter=tripped(record, _origin(record), error, "our code to learn from it"))
+            return Learned(letter=tripped(record, record.origin, error, "our code to learn from it"))
 
     def _learn(self, reward: Reward) -> Learned:
         lesson = self.learner.learn(reward)
@@ -119,7 +109,3 @@ def checked(reward: Reward) -> Reward:
     if not allowed:
         raise BadEvent("decision", reward.decision, "an action that the request allows")
     return reward
-
-
-def _origin(record: RewardRecord) -> Origin:
-    return Origin(REWARDS.name, 0, record.timestamp_ms)

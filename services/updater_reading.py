@@ -9,10 +9,10 @@ from kafka.errors import KafkaError
 
 from services import metrics
 from services.clients import topic_name
+from services.records import Record
 from services.settings import SettingError, UpdaterSettings, kafka_options
 from services.topics import Topic, topics_now
 from services.updater_announcing import SERVICE
-from services.updater_learning import RewardRecord
 from services.worker_sending import patiently
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import ADAPTERS, REWARDS
@@ -82,7 +82,7 @@ class Reader:
         """Begin to read rewards."""
         self._consumer.resume(self._rewards)
 
-    def poll(self, timeout_ms: int) -> tuple[list[RewardRecord], list[Pair]]:
+    def poll(self, timeout_ms: int) -> tuple[list[Record], list[Pair]]:
         """What came: rewards in order, and records of `model.adapters`. A failing Kafka is counted and waited for."""
         try:
             polled = self._consumer.poll(timeout_ms=timeout_ms, max_records=MAX_RECORDS)
@@ -90,10 +90,7 @@ class Reader:
             metrics.KAFKA_ERRORS.labels(SERVICE).inc()
             self._stop.wait(1.0)
             return [], []
-        rewards = [
-            RewardRecord(r.offset, r.key, r.value, r.timestamp, tuple(r.headers or ()))
-            for r in polled.get(self._rewards, ())
-        ]
+        rewards = [Record.of(REWARDS, r) for r in polled.get(self._rewards, ())]
         return rewards, [(r.key, r.value) for r in polled.get(self._adapters, ())]
 
     def close(self) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import msgspec
 
 from services import metrics
+from services.records import Record
 from services.settings import WorkerSettings
 from services.worker_answers import Answerer
-from services.worker_intake import Ask, Pace, Record, bug_letter, is_late, refusal, suppression, take
+from services.worker_intake import Ask, Pace, bug_letter, is_late, refusal, suppression, take
 from services.worker_sending import Sender, Stopped, patiently
 from services.worker_store import AnswerStore
 from streaming.contracts.carrying import carrying

@@ -5,28 +5,17 @@ from typing import Literal
 from msgspec import Struct
 
 from model.grid import ActionGrid
+from services.records import Record
 from streaming.contracts.codec import decode
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.ids import derive, strategy_id
 from streaming.contracts.strategies import StrategyRequest, Suppression
-from streaming.dead_letters import Origin, refused, tripped
+from streaming.dead_letters import refused, tripped
 from streaming.effects import Publish
 
 Refusal = Literal["paused", "stale"]
 PACE_MEMORY = 0.8
 """Weight of the past in a batch's expected time."""
-
-
-class Record(Struct, frozen=True):
-    """A record as read. `topic` is without prefix; `timestamp_ms` is Kafka's, on the wall clock."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp_ms: int
-    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class Ask(Struct, frozen=True):
@@ -62,7 +51,7 @@ def take(record: Record) -> Ask | Publish | None:
         request = _contacted(decode(record.value, StrategyRequest))
         return Ask(record, request, ActionGrid.of(request), strategy_id(request.request_id))
     except BadEvent as error:
-        return letter(record, "bad_request", error)
+        return refused(record, record.origin, "bad_request", error)
 
 
 def _contacted(request: StrategyRequest) -> StrategyRequest:
@@ -71,18 +60,9 @@ def _contacted(request: StrategyRequest) -> StrategyRequest:
     return request
 
 
-def letter(record: Record, reason: str, error: BadEvent) -> Publish:
-    """A record of a sender's fault as a dead letter."""
-    return refused(record, _origin(record), reason, error)
-
-
 def bug_letter(record: Record, error: BaseException) -> Publish:
     """A record that tripped our own code, twice, as a dead letter with its traceback."""
-    return tripped(record, _origin(record), error, "our code to handle it")
-
-
-def _origin(record: Record) -> Origin:
-    return Origin(record.topic, record.partition, record.timestamp_ms)
+    return tripped(record, record.origin, error, "our code to handle it")
 
 
 def refusal(ask: Ask, *, now_ms: int, strategy_ttl_s: float, paused: bool) -> Refusal | None:

@@ -18,10 +18,10 @@ from kafka.structs import OffsetAndMetadata
 from services import metrics
 from services.clients import group_consumer, topic_name
 from services.group_joining import Joining
+from services.records import Record
 from services.settings import WorkerSettings
 from services.topics import Topic, topics_now
 from services.watchdog import STANDS_AFTER_S, WORKERS
-from services.worker_intake import Record
 from services.worker_sending import patiently
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import REQUESTS
@@ -100,12 +100,7 @@ class RequestReader:
             self._checked.clear()
         void = self._begun_anew()
         self.owned = {place.partition for place in self._consumer.assignment()}
-        return [
-            Record(REQUESTS.name, r.partition, r.offset, r.key, r.value, r.timestamp, tuple(r.headers or ()))
-            for place, records in found.items()
-            if place not in void
-            for r in records
-        ]
+        return [Record.of(REQUESTS, r) for place, records in found.items() if place not in void for r in records]
 
     def _begun_anew(self) -> set[TopicPartition]:
         """Of the partitions that were assigned since the last look, those that were sent back to their beginning."""

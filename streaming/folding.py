@@ -107,7 +107,11 @@ class Folding:
 
     def own_bug(self, user_id: str, deed: Deed, error: Exception) -> None:
         """Our own bug in what no record asked for goes to the dead letters, and is reported."""
-        self.letter(bug_letter(user_id, deed, error), BUG)
+        self.bug(bug_letter(user_id, deed, error), error)
+
+    def bug(self, letter: Publish, error: Exception) -> None:
+        """A letter about our own bug, and the bug as a fact."""
+        self.letter(letter, BUG)
         self.facts.append(Fact("bugs", {"traceback": "".join(traceback.format_exception(error))}))
 
     def settle(self, context: Context) -> None:
@@ -167,27 +171,19 @@ def fold_item(folding: Folding, item: Item, context: Context, *, topic: str, par
             result = on_record(folding.state(item.user_id), item.user_id, item.message, context)
         except BadEvent as error:
             origin = Origin(topic, partition, item.timestamp_ms)
-            _dead_lettered(folding, refused(record, origin, "bad_field", error), origin, "bad_field")
+            folding.letter(refused(record, origin, "bad_field", error), "bad_field")
+            folding.count(topic, partition, "dead_lettered")
             return
         except Exception as error:  # noqa: BLE001 -- our own bug must neither stop the stream nor be swallowed (law 7)
             if last_try:
-                _bug(folding, error, record, Origin(topic, partition, item.timestamp_ms))
+                origin = Origin(topic, partition, item.timestamp_ms)
+                folding.bug(tripped(record, origin, error, "code that handles this record"), error)
+                folding.count(topic, partition, "dead_lettered")
                 return
         else:
             folding.put(item.user_id, result)
             folding.count(topic, partition, result.fate)
             return
-
-
-def _bug(folding: Folding, error: Exception, record: Incoming, origin: Origin) -> None:
-    letter = tripped(record, origin, error, "code that handles this record")
-    _dead_lettered(folding, letter, origin, BUG)
-    folding.facts.append(Fact("bugs", {"traceback": "".join(traceback.format_exception(error))}))
-
-
-def _dead_lettered(folding: Folding, letter: Publish, origin: Origin, reason: str) -> None:
-    folding.letter(letter, reason)
-    folding.count(origin.topic, origin.partition, "dead_lettered")
 
 
 def count_without_customer(folding: Folding, items: Iterable[Item], topic: str, partition: int) -> None:

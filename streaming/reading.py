@@ -13,7 +13,7 @@ from streaming.contracts.events import Event
 from streaming.contracts.partition import murmur2
 from streaming.contracts.strategies import Strategy
 from streaming.contracts.topics import STRATEGIES
-from streaming.dead_letters import Headers, Origin, refused
+from streaming.dead_letters import Origin, Original, refused
 from streaming.effects import Publish
 
 Fate = Literal["folded", "duplicate", "ignored", "dead_lettered", "clock"]
@@ -23,17 +23,12 @@ MAX_CLOCK_STEP_MS = 400 * 24 * 3600 * 1000
 """How far the shop's clock may jump at once in replay, e.g. over the horizons at its end; events may not."""
 
 
-class Incoming(Protocol):
+class Incoming(Original, Protocol):
     """The parts of a consumed record that are read."""
 
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int
-
     @property
-    def headers(self) -> Headers:
-        """Kafka's headers."""
+    def timestamp(self) -> int:
+        """Kafka's, milliseconds."""
         ...
 
 

@@ -18,9 +18,10 @@ from model.critic import Critic
 from model.grid import ActionGrid
 from model.lm import LanguageModel
 from model.policy import Knobs, decide
+from services.records import Record
 from services.settings import UpdaterSettings, load
 from services.updater_critics import next_critic
-from services.updater_learning import Learning, RewardRecord
+from services.updater_learning import Learning
 from services.updater_training import CANDIDATE_SLOT, Training
 from services.worker_serving import Change, Loaded, ServingTable, ready
 from streaming.contracts.adapters import BASE_ALONE, Serving
@@ -28,6 +29,7 @@ from streaming.contracts.ids import stable_seed
 from streaming.contracts.kinds import Arm as ArmName
 from streaming.contracts.rewards import Reward
 from streaming.contracts.strategies import StrategyRequest
+from streaming.contracts.topics import REWARDS
 
 ACTING: dict[str, ArmName] = {
     "fused": "fused",
@@ -97,7 +99,7 @@ class Production:
         """Through the updater's door, as bytes."""
         if self._name == "frozen":
             return
-        record = RewardRecord(self._offset, None, msgspec.json.encode(reward), self._offset)
+        record = Record(REWARDS.name, 0, self._offset, None, msgspec.json.encode(reward), self._offset)
         learned = self.learning.take(record)
         if learned.letter is not None:
             raise RuntimeError(f"a reward was refused: {learned.letter.value!r}")

@@ -40,6 +40,7 @@ _PEERS = {
 }
 _CRITIC = (
     "benchmarks/learning/production.py",
+    "services/records.py",
     "services/updater_learning.py",
     "services/updater_critics.py",
     "services/settings.py",

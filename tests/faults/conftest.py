@@ -52,6 +52,16 @@ def own_stack(stratagem_home: Path) -> Iterator[LocalStack]:
 
 
 @pytest.fixture
+def left_alive(own_stack: LocalStack) -> Iterator[None]:
+    """What a test that failed has left dead is started for the next one."""
+    yield
+    if not own_stack.database.process.alive():
+        own_stack.start_database()
+    if not own_stack.broker.process.alive():
+        own_stack.start_broker()
+
+
+@pytest.fixture
 def server(own_stack: LocalStack) -> Iterator[redis.Redis]:
     """A client of the stack's own Redis; what a test set is undone."""
     with redis.Redis.from_url(own_stack.endpoints.redis_url) as client:

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -19,6 +19,8 @@ from tests.faults.conftest import DAILY_CAP, MakeBench
 from tests.faults.outages import SMALL, health, publication, words
 from tests.faults.processes import Agents
 from tests.faults.recorded import Recording, Said, recording
+
+pytestmark = pytest.mark.usefixtures("left_alive")
 
 FOLDED = ("customers", "open", "rewards")
 AWAY_S = 60.0 if os.environ.get("STRATAGEM_SOAK") else 15.0
@@ -37,14 +39,6 @@ async def _gives_up(self, messages):
 
 Outbox.send = _gives_up
 """
-
-
-@pytest.fixture(autouse=True)
-def _running(own_stack: LocalStack) -> Iterator[None]:
-    """What a test that failed has left dead is started for the next one."""
-    yield
-    if not own_stack.broker.process.alive():
-        own_stack.start_broker()
 
 
 def without_producers(world: FaultWorld) -> None:

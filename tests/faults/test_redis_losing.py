@@ -1,7 +1,6 @@
 """A Redis that dies with its machine comes back without its last writes: what they held is folded again, and said once."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,7 @@ from tests.faults.conftest import DAILY_CAP, MakeBench
 from tests.faults.outages import SMALL, Moment
 from tests.faults.recorded import Recording
 
-
-@pytest.fixture(autouse=True)
-def _running(own_stack: LocalStack) -> Iterator[None]:
-    """What a test that failed has left dead is started for the next one."""
-    yield
-    if not own_stack.database.process.alive():
-        own_stack.start_database()
+pytestmark = pytest.mark.usefixtures("left_alive")
 
 
 def lose_the_last_writes(stack: LocalStack, count: int) -> None:

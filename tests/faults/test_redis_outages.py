@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,10 @@ from tests.faults.conftest import DAILY_CAP, MakeBench
 from tests.faults.outages import SMALL, Moment, amid, applied_share, health, redis_is_waited_for, words
 from tests.faults.recorded import Recording
 
+pytestmark = pytest.mark.usefixtures("left_alive")
+
 AWAY_S = 60.0 if os.environ.get("STRATAGEM_SOAK") else 15.0
 NAMES = {topic.name for topic in INPUTS}
-
-
-@pytest.fixture(autouse=True)
-def _running(own_stack: LocalStack) -> Iterator[None]:
-    """What a test that failed has left dead is started for the next one."""
-    yield
-    if not own_stack.database.process.alive():
-        own_stack.start_database()
 
 
 def committed(world: FaultWorld) -> dict[tuple[str, int], int]:

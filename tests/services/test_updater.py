@@ -13,13 +13,14 @@ from model.lm import LanguageModel
 from model.registry import Registry
 from services import updater_announcing
 from services.local.stack import Endpoints
+from services.records import Record
 from services.settings import registry_address
-from services.updater_learning import Learning, RewardRecord
+from services.updater_learning import Learning
 from services.updater_state import folder_of, load_learning, newest
 from streaming.contracts.adapters import BASE_ALONE, Serving, Version
 from streaming.contracts.codec import encode
 from streaming.contracts.rewards import Reward
-from streaming.contracts.topics import ADAPTERS, DEAD_LETTERS, DECISIONS
+from streaming.contracts.topics import ADAPTERS, DEAD_LETTERS, DECISIONS, REWARDS
 from streaming.reward import Formula
 from tests.model.closed import closed_rewards
 from tests.services.schema_checks import assert_valid
@@ -53,7 +54,7 @@ def test_killed_it_ends_where_an_undisturbed_run_does(bench: Bench) -> None:
         bench.until(lambda: bench.offset() == 300, "everything learned", thread.is_alive)
     found, straight = learned(bench), Learning.fresh(bench.settings, Formula())
     for offset, reward in enumerate(rewards):
-        straight.take(RewardRecord(offset, None, encode(reward), 0))
+        straight.take(Record(REWARDS.name, 0, offset, None, encode(reward), 0))
     assert found.learner.learned == straight.learner.learned == 300
     for spec in OUTCOMES:
         assert np.abs(found.learner.means[spec.name] - straight.learner.means[spec.name]).max() <= 1e-9

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from model.critic import Critic
+from services.records import Record
 from services.settings import UpdaterSettings
 from services.updater_critics import Owing, taken_up
-from services.updater_learning import Learning, RewardRecord
+from services.updater_learning import Learning
 from streaming.contracts.codec import encode
+from streaming.contracts.topics import REWARDS
 from streaming.reward import Formula
 from tests.model.closed import closed_rewards
 
@@ -19,7 +21,7 @@ def learned(count: int) -> Learning:
     """A learner that knows so many rewards."""
     learning = Learning.fresh(SETTINGS, Formula())
     for offset, reward in enumerate(closed_rewards(60)[:count]):
-        learning.take(RewardRecord(offset, None, encode(reward), 0))
+        learning.take(Record(REWARDS.name, 0, offset, None, encode(reward), 0))
     return learning
 
 

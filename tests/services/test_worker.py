@@ -17,9 +17,10 @@ from model.grid import ActionGrid
 from model.policy import propensity
 from services import metrics
 from services.local.stack import Endpoints
+from services.records import Record
 from services.settings import WorkerSettings
 from services.worker_answers import Answerer
-from services.worker_intake import Ask, Record, take
+from services.worker_intake import Ask, take
 from services.worker_serving import ServingTable
 from services.worker_store import AnswerStore
 from streaming.contracts import codec

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from services.worker_intake import Ask, Pace, Record, bug_letter, is_late, refusal, suppression, take
+from services.records import Record
+from services.worker_intake import Ask, Pace, bug_letter, is_late, refusal, suppression, take
 from streaming.contracts.codec import encode
 from streaming.effects import Publish
 from tests.model.sample import request_of

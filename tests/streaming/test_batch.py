@@ -5,14 +5,9 @@ import asyncio
 import pytest
 
 from streaming.batch import Batch, Rewind
-from streaming.clock import ClockRules
 from streaming.contracts.topics import SHOP_EVENTS
-from streaming.facts import Silent
-from streaming.outbox import Outbox
-from streaming.processor import Processor
-from streaming.reading import Layout
 from streaming.store import Store
-from tests.streaming.test_merging import AT_MS, BUCKETS, CONTEXT, PARTITIONS, USER, Said, Taking, event
+from tests.streaming.test_merging import BUCKETS, USER, Said, event, processor_of
 from tests.streaming.test_older_redis import NothingSaid
 
 
@@ -29,10 +24,8 @@ async def applied(url: str, prefix: str, batches: list[Batch], next_record: int 
         assert offset <= (next_record or offset)
         return next_record
 
-    store, facts, back = Store(url, prefix, BUCKETS, {}), Silent(), []
-    layout = Layout(BUCKETS, PARTITIONS, ClockRules("replay", 0))
-    recall = NothingSaid(dict, prefix)
-    processor = Processor(store, Outbox(Taking(), prefix, facts), layout, lambda: CONTEXT, facts, lambda: AT_MS, recall)
+    store, back = Store(url, prefix, BUCKETS, {}), []
+    processor = processor_of(store, NothingSaid(dict, ""))
     processor.next_record = asked
     for each in batches:
         try:

@@ -150,11 +150,16 @@ async def nothing_to_read(places: Iterable[tuple[str, int]]) -> dict[tuple[str, 
     return dict.fromkeys(places, 0)
 
 
+def processor_of(store: Store, recall: Recall | None = None, producer: Any = None) -> Processor:
+    """A processor that publishes to a producer that takes everything, unless another is given."""
+    layout = Layout(BUCKETS, PARTITIONS, ClockRules("replay", 0))
+    outbox = Outbox(producer or Taking(), "", Silent())
+    return Processor(store, outbox, layout, lambda: CONTEXT, Silent(), lambda: AT_MS, recall or Recall(dict, ""))
+
+
 def process(store: Store) -> tuple[Processor, Keeper]:
     """A processor and its keeper, as a process has them at its start."""
-    layout = Layout(BUCKETS, PARTITIONS, ClockRules("replay", 0))
-    outbox, recall = Outbox(Taking(), "", Silent()), Recall(dict, "")
-    processor = Processor(store, outbox, layout, lambda: CONTEXT, Silent(), lambda: AT_MS, recall)
+    processor = processor_of(store)
     catalog: Any = SimpleNamespace(bad=[])
     consumer: Any = None
     keeper = Keeper(processor, Timers(processor), catalog, "", lambda: consumer, SimpleNamespace(now=nothing_to_read))

@@ -9,21 +9,17 @@ import pytest
 import redis
 
 from streaming.batch import Batch
-from streaming.clock import ClockRules
 from streaming.contracts.codec import decode, encode, instant
 from streaming.contracts.rewards import Reward
 from streaming.contracts.topics import ADS_EVENTS, DEAD_LETTERS, REWARDS, SHOP_EVENTS, STRATEGIES
-from streaming.facts import Silent
 from streaming.floors import Floors
 from streaming.keys import control_key, namespace
-from streaming.outbox import Outbox
 from streaming.processor import Processor
-from streaming.reading import Layout
 from streaming.recall import Recall
 from streaming.store import Store
 from streaming.timers import Timers
 from tests.streaming import attribution_samples
-from tests.streaming.test_merging import AT_MS, BUCKETS, CONTEXT, PARTITIONS, USER, Said, fixed
+from tests.streaming.test_merging import AT_MS, BUCKETS, USER, Said, fixed, processor_of
 
 TOLD = attribution_samples.moved(
     attribution_samples.strategy(1), USER, instant(AT_MS), instant(AT_MS) + timedelta(hours=1)
@@ -84,10 +80,7 @@ async def told(processor: Processor, timers: Timers, *, strategies_last: bool) -
 async def restored(url: str, prefix: str) -> tuple[list[Reward], int]:
     """What is said of the hours that are read again, the strategies last, after Redis came back empty."""
     store, published = Store(url, prefix, BUCKETS, {}), Published()
-    layout = Layout(BUCKETS, PARTITIONS, ClockRules("replay", 0))
-    processor = Processor(
-        store, Outbox(published, "", Silent()), layout, lambda: CONTEXT, Silent(), lambda: AT_MS, NothingSaid(dict, "")
-    )
+    processor = processor_of(store, NothingSaid(dict, ""), published)
     timers = Timers(processor)
     processor.after_batch = timers.after_batch
     await told(processor, timers, strategies_last=False)

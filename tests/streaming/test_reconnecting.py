@@ -7,20 +7,15 @@ import pytest
 import redis
 
 from streaming.batch import Batch
-from streaming.clock import ClockRules
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import SHOP_EVENTS
 from streaming.effects import Publish
-from streaming.facts import Silent
 from streaming.keys import BucketKeys
-from streaming.outbox import Outbox
-from streaming.processor import Processor
 from streaming.queries import Queries
-from streaming.reading import Layout
 from streaming.recall import Recall
 from streaming.store import Store
 from streaming.writes import Writes
-from tests.streaming.test_merging import AT_MS, BUCKETS, CONTEXT, PARTITIONS, Said, Taking, event, named
+from tests.streaming.test_merging import AT_MS, BUCKETS, Said, event, named, processor_of
 
 USER = named(2, "user")
 HOME, HERE = 0, 2
@@ -51,10 +46,8 @@ def folded(url: str, prefix: str) -> tuple[bool, int]:
     """Whether the customer's row is there after one batch, and how far the partition is sealed."""
 
     async def body() -> tuple[bool, int]:
-        store, facts = Forgetful(url, prefix), Silent()
-        layout = Layout(BUCKETS, PARTITIONS, ClockRules("replay", 0))
-        outbox = Outbox(Taking(), prefix, facts)
-        processor = Processor(store, outbox, layout, lambda: CONTEXT, facts, lambda: AT_MS, Recall(dict, prefix))
+        store = Forgetful(url, prefix)
+        processor = processor_of(store)
         await processor.batch(Batch(SHOP_EVENTS.name, 0, [Said(0, USER.encode(), event(USER, "p1", 1))]))
         store.forget()
         await processor.load([HOME, HERE])
@@ -117,10 +110,7 @@ def test_what_was_said_is_read_back_if_another_redis_answers(
 
     async def body() -> list[int]:
         store, recall = Store(redis_url, f"said{another}.", BUCKETS, {}), Asked()
-        layout = Layout(BUCKETS, PARTITIONS, ClockRules("replay", 0))
-        processor = Processor(
-            store, Outbox(Taking(), "", Silent()), layout, lambda: CONTEXT, Silent(), lambda: AT_MS, recall
-        )
+        processor = processor_of(store, recall)
         await store.another_process()
         await processor.load([HOME])
         assert await store.stamp([HOME], AT_MS)
