@@ -2,7 +2,7 @@
 
 Two arms share the customers of a trial: `treated` gets the version on trial, the others what is served anyway. What is
 wanted is the difference of the arms' mean reward per customer, and a bound on it that may be looked at after every
-customer and acted on at any moment. It is a confidence sequence by betting [1, Theorem 3, hedged capital]: for every
+customer and acted on at any moment. It is a confidence sequence by betting [1, hedged capital]: for every
 candidate difference m someone bets, with capital 1, that the true one is larger, and someone that it is smaller. If it is
 m, neither can expect to win, so that capital ever reaches 1/alpha with probability alpha at most (Ville's inequality).
 An m against which capital has reached 1/alpha is ruled out, for good: the largest capital so far counts.
@@ -33,7 +33,7 @@ the game is not fair any more. Hence:
   differences drift. The *interval* presumes more: one difference that lasts.
 
 **The bets** are constant ones, spaced by factors of two, an equal part of the capital on each (diversified Kelly betting,
-[1, supplement]; Cover's universal portfolios): without tuning the capital grows as with the best of them, but for the
+[1]; Cover's universal portfolios): without tuning the capital grows as with the best of them, but for the
 factor of their number. Each factor falls in m (rises, for the other side), truncation included, hence what is ruled out is
 everything up to a bound, and between two candidates the bound is the outer one.
 
