@@ -24,7 +24,7 @@ from model.critic_features import DIMENSIONS, FEATURES_VERSION, encode, penaltie
 from model.formula import RewardFormula
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.kinds import GRAMMARS
-from streaming.contracts.strategies import StrategyRequest
+from streaming.contracts.strategies import StrategyRequest, grammar_of
 
 Floats = npt.NDArray[np.float64]
 Weights = npt.NDArray[np.float32]
@@ -176,12 +176,12 @@ class Critic:
         size = (len(encoded.indptr) - 1, DIMENSIONS)
         matrix = csr_matrix((encoded.data, encoded.indices, encoded.indptr), shape=size, copy=False)
         scores = np.ascontiguousarray((matrix @ self.stacked).T)  # (columns of all models, rows)
-        slots = [slot.name for slot in request.slots]
+        pointed = [slot.name in grammar_of(request).candidate_slots for slot in request.slots]
         chances: dict[str, Floats] = {}
         start = 0
         for spec in OUTCOMES:
             stop = start + len(self.weights[spec.name])
-            chances[spec.name] = _sigmoid(_logits(spec, scores[start:stop], encoded.rows, request.kind, slots))
+            chances[spec.name] = _sigmoid(_logits(spec, scores[start:stop], encoded.rows, pointed))
             start = stop
         return chances
 
@@ -251,18 +251,17 @@ def prior_logit(spec: OutcomeSpec) -> float:
     return float(np.log(spec.prior / (1.0 - spec.prior)))
 
 
-def sees(spec: OutcomeSpec, kind: str, slot: str) -> bool:
-    """Whether a model reads a slot."""
-    candidate = slot in GRAMMARS[kind].candidate_slots
+def sees(spec: OutcomeSpec, *, candidate: bool) -> bool:
+    """Whether a model reads a slot; `candidate`: its values are candidates."""
     return spec.slots == "all" or candidate == (spec.slots == "candidates")
 
 
-def _logits(spec: OutcomeSpec, scores: Floats, rows: tuple[range, ...], kind: str, slots: list[str]) -> Floats:
+def _logits(spec: OutcomeSpec, scores: Floats, rows: tuple[range, ...], pointed: list[bool]) -> Floats:
     """(columns, one axis per slot; 1 where the model does not read the slot)."""
-    axes = len(slots)
+    axes = len(pointed)
     total: Floats = scores[:, 0].reshape(-1, *([1] * axes)) + prior_logit(spec)
     for axis in reversed(range(axes)):  # small arrays first: the last slots have few values
-        if sees(spec, kind, slots[axis]):
+        if sees(spec, candidate=pointed[axis]):
             shape = [1] * axes
             shape[axis] = len(rows[axis])
             total = total + scores[:, rows[axis].start : rows[axis].stop].reshape(-1, *shape)

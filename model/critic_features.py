@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streaming.contracts.features import NUMBERS, bin_of
-from streaming.contracts.kinds import GRAMMARS
-from streaming.contracts.strategies import Candidate, StrategyRequest, candidate_by_id
+from streaming.contracts.strategies import Candidate, StrategyRequest, candidate_by_id, grammar_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -72,15 +71,16 @@ def encode(request: StrategyRequest, decision: Mapping[str, str] | None = None) 
         decision: slot → value; None for all values.
     """
     context, atoms, atom_values = _customer(request)
-    candidates = candidate_by_id(request)
+    candidates, pointed = candidate_by_id(request), grammar_of(request).candidate_slots
     parts = [_joined(context)]
     rows: list[range] = []
     for slot in request.slots:
         values = slot.values if decision is None else (decision[slot.name],)
         start = len(parts)
         for value in values:
-            row = _value_row(request, slot.name, value, candidates.get(value))
-            parts.append(_joined(row, atoms, atom_values, by_id=value in candidates))
+            candidate = candidates.get(value) if slot.name in pointed else None
+            row = _value_row(request, slot.name, value, candidate)
+            parts.append(_joined(row, atoms, atom_values, by_id=candidate is not None))
         rows.append(range(start, len(parts)))
     lengths = np.fromiter((len(index) for index, _ in parts), np.int64, len(parts))
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
@@ -128,7 +128,7 @@ def _value_row(request: StrategyRequest, slot: str, value: str, candidate: Candi
 
 def _closed_row(request: StrategyRequest, slot: str, value: str) -> _Row:
     named = [(f"{slot}={value}", 1.0), (f"{request.kind}:{slot}={value}", 1.0)]
-    if slot in GRAMMARS[request.kind].candidate_slots:
+    if slot in grammar_of(request).candidate_slots:
         named.append((f"{slot}=unknown", 1.0))
     if slot == "channel":
         named.append(("channel_response", 4.0 * request.features.channel_response.get(value, 0.0)))

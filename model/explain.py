@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from model.critic_features import REGION_STARTS, TEXT_CROSS, Encoded, encode
 from model.policy import Decided
-from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.strategies import (
     Alternative,
     Candidate,
@@ -25,6 +24,7 @@ from streaming.contracts.strategies import (
     Slot,
     StrategyRequest,
     candidate_by_id,
+    grammar_of,
 )
 
 MEASURED_OF_CUSTOMER = 2
@@ -91,7 +91,7 @@ def _contrast(request: StrategyRequest, decided: Decided) -> StrategyRequest:
         strongest = int(others.argmax())
         kept = (chosen, strongest) if others[strongest] > 0.0 else (chosen,)
         slots.append(Slot(slot.name, tuple(slot.values[i] for i in kept)))
-    pointed = [slot for slot in slots if slot.name in GRAMMARS[request.kind].candidate_slots]
+    pointed = [slot for slot in slots if slot.name in grammar_of(request).candidate_slots]
     offered = candidate_by_id(request)
     named = dict.fromkeys(value for slot in pointed for value in slot.values)  # the chosen one first
     candidates = tuple(offered[value] for value in named)
@@ -157,7 +157,7 @@ def _by_atom(encoded: Encoded, row: int, weights: npt.NDArray[np.floating], atom
 
 def _related(candidates: tuple[Candidate, ...]) -> list[tuple[str, str]]:
     """The relation in which the chosen candidate differs most from the alternative."""
-    first, other = candidates[0].relation, candidates[1].relation if len(candidates) > 1 else {}
+    first, other = (*(candidate.relation for candidate in candidates[:2]), {}, {})[:2]
     gap = {name: abs(share - other.get(name, 0.0)) for name, share in first.items()}
     ranked = sorted((name for name in gap if gap[name] > 0.0), key=lambda name: (-gap[name], name))
     return [("relation", name) for name in ranked[:1]]

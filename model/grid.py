@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streaming.contracts.errors import BadEvent
-from streaming.contracts.kinds import GRAMMARS, MAX_ACTIONS
-from streaming.contracts.strategies import Exclusion, StrategyRequest
+from streaming.contracts.kinds import MAX_ACTIONS
+from streaming.contracts.strategies import Exclusion, StrategyRequest, grammar_of
 
 MAX_CELLS = 16 * MAX_ACTIONS
 """Cells of the array, forbidden ones included; a bound on memory, whatever a request says."""
@@ -86,7 +86,7 @@ class ActionGrid:
 
 
 def _check_slots(request: StrategyRequest) -> None:
-    grammar = GRAMMARS[request.kind]
+    grammar = grammar_of(request)
     names = tuple(slot.name for slot in request.slots)
     if names != grammar.slots:
         raise BadEvent("slots", names, f"the slots of {request.kind} in order: {', '.join(grammar.slots)}")

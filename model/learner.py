@@ -5,7 +5,7 @@ one does. When to publish a snapshot is the caller's business.
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ class CriticLearner:
         self.seen = SeenIds(4 * knobs.window)
         self.outages = Outages(knobs.outage_after)
         self.watch = DriftWatch()
-        self.kinds: dict[str, KindState] = {kind: KindState() for kind in GRAMMARS}
+        self.kinds: defaultdict[str, KindState] = defaultdict(KindState)
         self.means: dict[str, Floats] = {spec.name: np.zeros(DIMENSIONS) for spec in OUTCOMES}
         self.noise = weight_noise(knobs)
         self.drawn: dict[str, Floats] = prior_draws(self.noise)
@@ -219,7 +219,7 @@ class CriticLearner:
         """
         found = {}
         orders = [example for example in self.window if example.labels[_ORDERED] > 0.0]
-        for kind in GRAMMARS:
+        for kind in sorted({example.kind for example in orders}.union(GRAMMARS)):
             own = [example for example in orders if example.kind == kind]
             expected = sum(example.labels[_ORDERED] * max(example.unit_margin, 0.0) for example in own)
             typical = expected / sum(example.labels[_ORDERED] for example in own) if own else 0.0

@@ -11,9 +11,8 @@ from model.critic import OUTCOMES, PENALTIES
 from model.critic_features import DIMENSIONS, encode
 from model.memory import Row
 from streaming.contracts.ids import stable_seed
-from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.rewards import Reward
-from streaming.contracts.strategies import StrategyRequest
+from streaming.contracts.strategies import StrategyRequest, grammar_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -75,7 +74,7 @@ def channel_of(reward: Reward) -> str:
 def row_of(request: StrategyRequest, decision: dict[str, str]) -> Row:
     """The features of one decision, in the order context, closed slots, candidates."""
     encoded = encode(request, decision)
-    candidate_slots = GRAMMARS[request.kind].candidate_slots
+    candidate_slots = grammar_of(request).candidate_slots
     order = [0]
     for wanted in (False, True):
         order += [

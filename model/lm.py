@@ -23,8 +23,7 @@ from model.pointer import Pointer, pool
 from model.scoring import slot_table
 from model.spelling import Spelling
 from model.suffix import ROOT, Pack
-from streaming.contracts.kinds import GRAMMARS
-from streaming.contracts.strategies import StrategyRequest
+from streaming.contracts.strategies import StrategyRequest, grammar_of
 
 if TYPE_CHECKING:
     from model.session import DecodeSession
@@ -191,7 +190,7 @@ class LanguageModel:
     def open_slot(self, pack: Pack, row: int, node: int, request: StrategyRequest, index: int) -> None:
         """Add the choice between the values of slot `index` at `node`."""
         slot = request.slots[index]
-        if slot.name in GRAMMARS[request.kind].candidate_slots:
+        if slot.name in grammar_of(request).candidate_slots:
             places = {candidate.id: place for place, candidate in enumerate(request.candidates)}
             pack.point_at(row, node, [places[value] for value in slot.values])
         else:
@@ -199,8 +198,8 @@ class LanguageModel:
 
     def say(self, pack: Pack, row: int, node: int, request: StrategyRequest, slot: str, value: str) -> int:
         """Add a chosen value's tokens below `node`; returns the last one."""
-        if slot not in GRAMMARS[request.kind].candidate_slots:
-            return pack.rows[row].add(self.spelling.value_path(request.kind, slot, value), node)
+        if slot not in grammar_of(request).candidate_slots:
+            return pack.rows[row].add(self.spelling.value_path(grammar_of(request).closed[slot], value), node)
         place = next(place for place, candidate in enumerate(request.candidates) if candidate.id == value)
         node = pack.rows[row].add(self.spelling.tag(place), node)
         pack.echoes.append((row, node, place))

@@ -16,7 +16,7 @@ import msgspec
 
 from streaming.contracts.features import CATEGORIES, NUMBERS, RELATIONS, bin_of
 from streaming.contracts.kinds import CHANNELS, GRAMMARS, KIND_NAMES, MAX_CANDIDATES
-from streaming.contracts.strategies import Candidate, Features, StrategyRequest, Trigger
+from streaming.contracts.strategies import Candidate, Features, StrategyRequest, Trigger, grammar_of
 
 RECIPE = "prompt-1"
 """Part of the base's hash: another way to write the prompt needs another base."""
@@ -37,7 +37,7 @@ MARGIN_EDGES = (0.2, 0.3, 0.4)
 """Margin over price → levels 0..3."""
 AGE_EDGES_DAYS = (14.0, 90.0)
 DEAL_EDGES_PCT = (5, 15, 30)
-"""Largest allowed discount → levels 0..3; written for promotions."""
+"""Largest allowed discount → levels 0..3; written where the kind decides on a discount."""
 
 START = " decide:"
 MESSAGE = " message:"
@@ -51,6 +51,7 @@ LEVELS_BEGIN = " price="
 
 _CONTROL = re.compile(r"[^\w\s'’-]|[_\d]+", re.UNICODE)
 _SPACE = re.compile(r"\s+")
+_ESCAPED = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029]")
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -84,8 +85,13 @@ def level(value: float, edges: Iterable[float]) -> int:
     return bisect.bisect_right(tuple(edges), value)
 
 
-def candidate_text(candidate: Candidate, kind: str) -> str:
-    """What the model reads of one candidate: words, then levels, then how the customer relates to it."""
+def candidate_text(candidate: Candidate, *, priced: bool) -> str:
+    """What the model reads of one candidate: words, then levels, then how the customer relates to it.
+
+    Args:
+        candidate: what is offered.
+        priced: its kind decides on a discount, so the deepest one it bears is said.
+    """
     words = [clean(candidate.name, MAX_WORDS)]
     for extra in (candidate.category[-1] if candidate.category else "", candidate.brand):
         cleaned = clean(extra, 3, WORD_CHARS)
@@ -94,10 +100,10 @@ def candidate_text(candidate: Candidate, kind: str) -> str:
     if candidate.what == "campaign":
         words.append(clean(candidate.text, TEXT_WORDS))
     text = " " + " ".join(word for word in words if word)
-    return text + "".join(_levels(candidate, kind)) + "".join(_relations(candidate.relation))
+    return text + "".join(_levels(candidate, priced=priced)) + "".join(_relations(candidate.relation))
 
 
-def _levels(candidate: Candidate, kind: str) -> list[str]:
+def _levels(candidate: Candidate, *, priced: bool) -> list[str]:
     price = candidate.price_minor / 100
     rate = candidate.margin_minor / candidate.price_minor if candidate.price_minor else 0.0
     words = [
@@ -105,7 +111,7 @@ def _levels(candidate: Candidate, kind: str) -> list[str]:
         f" margin={level(rate, MARGIN_EDGES)}",
         f" age={level(candidate.age_days, AGE_EDGES_DAYS)}",
     ]
-    if kind == "promotion":
+    if priced:
         words.append(f" deal={level(candidate.max_discount_pct, DEAL_EDGES_PCT)}")
     return words
 
@@ -153,8 +159,9 @@ def render(request: StrategyRequest) -> Prompt:
     query = clean(request.context.get("query", "") or request.context.get("category", ""), TEXT_WORDS)
     if query:
         moment.append(f" about {query}")
+    priced = "discount" in grammar_of(request).slots
     return Prompt(
-        candidates=tuple(candidate_text(candidate, request.kind) for candidate in request.candidates),
+        candidates=tuple(candidate_text(candidate, priced=priced) for candidate in request.candidates),
         tags=tuple(tag(index) for index in range(count)),
         moment=tuple(moment),
     )
@@ -171,8 +178,11 @@ def slot_text(slot: str) -> str:
 
 
 def value_text(value: str) -> str:
-    """How a closed value is written; its token path alone is canonical."""
-    return f" {value}"
+    """How a closed value is written; its token path alone is canonical.
+
+    Controls are escaped, so that no value holds `END`, by which one is told from a longer one that begins with it.
+    """
+    return " " + _ESCAPED.sub(lambda mark: mark[0].encode("unicode_escape").decode(), value)
 
 
 def vocabulary() -> tuple[str, ...]:

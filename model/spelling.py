@@ -5,8 +5,7 @@ from typing import Any
 
 from model import prompt as text
 from model.trie import Path, TokenTrie, build, prefix_free
-from streaming.contracts.kinds import GRAMMARS
-from streaming.contracts.strategies import Slot, StrategyRequest
+from streaming.contracts.strategies import Slot, StrategyRequest, grammar_of
 
 MAX_WORD_TOKENS = 14
 """Of a candidate's words: a long name may not make the prompt long, nor push out what relates it to the customer."""
@@ -22,6 +21,7 @@ class Spelling:
         self._special = frozenset(tokenizer.all_special_ids)
         self.ids = lru_cache(maxsize=65536)(self._ids)
         self.slot_trie = lru_cache(maxsize=4096)(self._slot_trie)
+        self.paths = lru_cache(maxsize=4096)(self._paths)
         self.start = self.ids(text.START)
         self.message = self.ids(text.MESSAGE)
         self.end = self.ids(text.END)
@@ -39,23 +39,28 @@ class Spelling:
         """What the suffix says before the value of slot `name`."""
         return self.ids(text.slot_text(name))
 
-    def value_path(self, kind: str, slot: str, value: str) -> Path:
-        """The canonical path of a closed value; the same whichever other values a request allows.
+    def value_path(self, closed: tuple[str, ...], value: str) -> Path:
+        """The canonical path of a value of a slot, the same whichever of its values a request allows.
 
-        Raises `ValueError` for a value that the kind's grammar does not hold.
+        Args:
+            closed: all values of the slot by its kind's grammar; `ValueError` where `value` is none of them.
+            value: the one to spell.
         """
-        values = GRAMMARS[kind].closed[slot]
-        return self._paths(values)[values.index(value)]
+        return self.paths(closed)[closed.index(value)]
 
-    def _paths(self, values: tuple[str, ...]) -> tuple[Path, ...]:
-        return prefix_free([self.ids(text.value_text(value)) for value in values], self.end[0])
+    def _paths(self, closed: tuple[str, ...]) -> tuple[Path, ...]:
+        """One path per value, none of them another's prefix. Numbered where this tokenizer writes two of them alike."""
+        spelled = [self.ids(text.value_text(value)) for value in closed]
+        if not all(spelled) or len(set(spelled)) < len(spelled):
+            spelled = [self.ids(text.value_text(f"{place} {value}")) for place, value in enumerate(closed)]
+        return prefix_free(spelled, self.end[-1])
 
-    def _slot_trie(self, kind: str, slot: str, values: tuple[str, ...]) -> TokenTrie:
-        return build(tuple(self.value_path(kind, slot, value) for value in values))
+    def _slot_trie(self, closed: tuple[str, ...], values: tuple[str, ...]) -> TokenTrie:
+        return build(tuple(self.value_path(closed, value) for value in values))
 
     def trie_of(self, request: StrategyRequest, slot: Slot) -> TokenTrie:
         """The trie of the values that a request allows in a closed slot."""
-        return self.slot_trie(request.kind, slot.name, slot.values)
+        return self.slot_trie(grammar_of(request).closed[slot.name], slot.values)
 
     def candidate(self, words: str) -> Path:
         """A candidate's text: as much of its words as is read, then all of its levels."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import UNSET
 
 from model.lm import LanguageModel
 from model.writing import context, write
@@ -67,8 +68,9 @@ class TextPool:
         """
         contexts = [context(request, decision) for request, decision in zip(requests, decisions, strict=True)]
         known = [self._known(of) for of in contexts]
-        if any(not each.texts and each.tries < MAX_TRIES for each in known):
-            new = [row for row, each in enumerate(known) if len(each.texts) < self._variants]
+        shipped = [request.grammar is UNSET for request in requests]  # a declared kind brings its own text
+        if any(own and not each.texts and each.tries < MAX_TRIES for own, each in zip(shipped, known, strict=True)):
+            new = [row for row, each in enumerate(known) if shipped[row] and len(each.texts) < self._variants]
         else:
             new = []
         chosen = [each.texts[int(rng.integers(len(each.texts)))] if each.texts else "" for each in known]

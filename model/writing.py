@@ -14,8 +14,7 @@ from transformers import DynamicCache
 from model import prompt as text
 from model.lm import LanguageModel
 from model.trie import Path
-from streaming.contracts.kinds import GRAMMARS
-from streaming.contracts.strategies import StrategyRequest
+from streaming.contracts.strategies import StrategyRequest, grammar_of
 
 TEMPERATURE = 0.7
 """Of the message's words; decisions have their own."""
@@ -24,7 +23,7 @@ TEMPERATURE = 0.7
 def context(request: StrategyRequest, decision: Mapping[str, str]) -> tuple[str, ...]:
     """The pieces before a message, hence all that it can depend on."""
     moment = (f" kind={request.kind}", f" trigger={request.trigger}", f" language={request.language}", text.START)
-    closed = GRAMMARS[request.kind].closed
+    closed = grammar_of(request).closed
     slots = (
         piece
         for slot in request.slots

@@ -6,6 +6,7 @@ from services import metrics
 from services.updater_announcing import SERVICE
 from services.updater_learning import Learned
 from streaming.contracts.codec import to_ms
+from streaming.contracts.kinds import kind_label
 
 LOG = logging.getLogger(__name__)
 MIXED = "mixed"
@@ -31,18 +32,18 @@ class Counting:
         if reward is None or lesson is None or lesson.fate == "duplicate":
             return
         arm = MIXED if reward.mixed_arms else reward.assigned_arm
-        metrics.REWARDS.labels(reward.stage, reward.kind, arm).inc()
+        metrics.REWARDS.labels(reward.stage, kind_label(reward.kind), arm).inc()
         delay_s = (to_ms(reward.closed_at) - to_ms(reward.issued_at)) / 1000
         metrics.REWARD_DELAY.labels(reward.stage).observe(max(delay_s, 0.0))
         if reward.stage != "response":
             paid = reward.reward if reward.stage == "final" else reward.difference
-            metrics.REWARD_SUM.labels(reward.kind, arm).inc(paid)
+            metrics.REWARD_SUM.labels(kind_label(reward.kind), arm).inc(paid)
         for outcome, loss in lesson.losses.items():
             before = self._losses.get(outcome, loss)
             self._losses[outcome] = before + SMOOTHING * (loss - before)
             metrics.CRITIC_ERROR.labels(outcome).set(self._losses[outcome])
         if lesson.drifted:
-            metrics.DRIFTS.labels(reward.kind).inc()
+            metrics.DRIFTS.labels(kind_label(reward.kind)).inc()
             LOG.warning("drift of %s: forgetting faster and exploring wider for a while", reward.kind)
 
     @staticmethod

@@ -99,8 +99,6 @@ def checked(reward: Reward) -> Reward:
         return reward
     if reward.policy is None or reward.propensity is None or reward.propensity <= 0.0:
         raise BadEvent("propensity", reward.propensity, "a probability above 0 and the policy it belongs to")
-    if reward.request.kind != reward.kind:
-        raise BadEvent("kind", reward.kind, f"the request's, {reward.request.kind}")
     grid = ActionGrid.of(reward.request)
     try:
         allowed = bool(grid.allowed[grid.index(reward.decision)])

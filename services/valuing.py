@@ -60,6 +60,7 @@ def windows_of(settings: AgentsSettings) -> Windows:
             raise _refused("windows_by_kind", settings.windows_by_kind, wanted)
     return Windows(
         by_kind={kind: _windows_of(settings, kind, own) for kind in KIND_NAMES},
+        others=_windows_of(settings, "declared", {}),
         refund_ms=round(settings.refund_days * DAY_MS),
         late_ms=round(settings.late_outcome_h * HOUR_MS),
         early_ms=round(settings.early_outcome_h * HOUR_MS),

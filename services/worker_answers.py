@@ -16,8 +16,7 @@ from services.worker_intake import Ask
 from services.worker_serving import ServingTable
 from streaming.contracts.adapters import BASE_ALONE
 from streaming.contracts.ids import stable_seed
-from streaming.contracts.kinds import GRAMMARS
-from streaming.contracts.strategies import Strategy, StrategyRequest
+from streaming.contracts.strategies import Strategy, StrategyRequest, grammar_of
 
 MAX_MESSAGE_TOKENS = 48
 TEMPLATE = ""
@@ -112,10 +111,11 @@ class Answerer:
 
 def decision_tokens(spelling: Spelling, request: StrategyRequest, decision: Mapping[str, str]) -> int:
     """Tokens after the prompt that a decision is: the start, and each slot with the value that was chosen."""
-    pointed = GRAMMARS[request.kind].candidate_slots
+    grammar = grammar_of(request)
     places = {candidate.id: place for place, candidate in enumerate(request.candidates)}
     count = len(spelling.start)
     for slot, value in decision.items():
-        path = spelling.tag(places[value]) if slot in pointed else spelling.value_path(request.kind, slot, value)
+        pointed = slot in grammar.candidate_slots
+        path = spelling.tag(places[value]) if pointed else spelling.value_path(grammar.closed[slot], value)
         count += len(spelling.slot(slot)) + len(path)
     return count

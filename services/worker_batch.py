@@ -19,6 +19,7 @@ from services.worker_intake import Ask, Pace, bug_letter, is_late, refusal, supp
 from services.worker_sending import Sender, Stopped, patiently
 from services.worker_store import AnswerStore
 from streaming.contracts.carrying import carrying
+from streaming.contracts.kinds import kind_label
 from streaming.contracts.strategies import Strategy, Suppression
 from streaming.contracts.topics import STRATEGIES, SUPPRESSIONS
 from streaming.effects import Publish
@@ -117,7 +118,7 @@ class Batch:
             _count(answer)
             if not answer.startswith(_SUPPRESSED):
                 waited_s = max(0.0, now_s - ask.record.timestamp_ms / 1000)
-                metrics.REQUEST_TO_STRATEGY.labels(ask.request.kind).observe(waited_s)
+                metrics.REQUEST_TO_STRATEGY.labels(kind_label(ask.request.kind)).observe(waited_s)
 
     def _letters(self, letters: Sequence[tuple[Publish, str]]) -> None:
         if letters:
@@ -145,10 +146,10 @@ def _count(answer: bytes) -> None:
         return
     strategy = msgspec.json.decode(answer, type=Strategy)
     policy = strategy.policy
-    metrics.STRATEGIES.labels(strategy.kind, policy.assigned_arm, policy.acting_arm).inc()
+    metrics.STRATEGIES.labels(kind_label(strategy.kind), policy.assigned_arm, policy.acting_arm).inc()
     metrics.MESSAGES.labels(strategy.message.source, strategy.message.language).inc()
     if policy.late:
-        metrics.LATE.labels(strategy.kind).inc()
+        metrics.LATE.labels(kind_label(strategy.kind)).inc()
 
 
 def _where(record: Record) -> tuple[str, int, int]:

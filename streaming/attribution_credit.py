@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from streaming.attribution_models import UNIT, Touch, shares
-from streaming.contracts.kinds import GRAMMARS, Kind
+from streaming.contracts.strategies import grammar_of
 from streaming.open_state import OpenState, OpenStrategy, Order, OrderLine, Share, Through, Windows
 
 Meaning = Literal["shown", "clicked", "unsubscribed", "complained", "cost"]
@@ -71,9 +71,9 @@ class Credited(Struct, frozen=True):
         return self.shares[self.place].weight / sum(share.weight for share in self.shares)
 
 
-def meaning(kind: Kind, name: str) -> Meaning | None:
-    """What an event that echoes a strategy of this kind says; None: nothing."""
-    grammar = GRAMMARS[kind]
+def meaning(strategy: OpenStrategy, name: str) -> Meaning | None:
+    """What an event that echoes a strategy says; None: nothing to one of its kind."""
+    grammar = grammar_of(strategy)
     if name == grammar.shown_event:
         return "shown"
     if name == grammar.click_event:
@@ -89,7 +89,7 @@ def timeline(strategy: OpenStrategy, windows: Windows) -> Timeline:
     A first exposure counts until `valid_until` plus the response window: a message may be opened late, but not
     for ever.
     """
-    w = windows.by_kind[strategy.kind]
+    w = windows.of_kind(strategy.kind)
     if strategy.ghost:
         opens = strategy.issued_ms
         return Timeline(None, opens, opens, opens + w.horizon_ms, opens + w.horizon_ms, (), ())
@@ -164,7 +164,7 @@ def _shared(
 
 def _touch(strategy: OpenStrategy, order: Order, line: Timeline, windows: Windows) -> Touch | None:
     """What the strategy did before the order and still counts, None where nothing does."""
-    w = windows.by_kind[strategy.kind]
+    w = windows.of_kind(strategy.kind)
     if order.at_ms >= line.closes_ms:
         return None
     clicked = [at for at in line.clicks if at <= order.at_ms < at + w.click_conversion_ms]
@@ -197,5 +197,5 @@ def _times(strategy: OpenStrategy, wanted: Meaning) -> list[int]:
 
 def _matching(strategy: OpenStrategy, wanted: Meaning) -> Iterator[int]:
     for fact in strategy.facts:
-        if meaning(strategy.kind, fact.name) == wanted:
+        if meaning(strategy, fact.name) == wanted:
             yield fact.at_ms

@@ -45,7 +45,7 @@ def with_echo(state: OpenState, echo: Echo, windows: Windows) -> OpenState:
 def with_fact(strategy: OpenStrategy, echo: Echo, windows: Windows) -> OpenStrategy:
     """The strategy with one more fact; what says nothing to its kind, or of a ghost, is passed over."""
     known = any(fact.message_id == echo.message_id for fact in strategy.facts)
-    if known or strategy.ghost or meaning(strategy.kind, echo.name) is None:
+    if known or strategy.ghost or meaning(strategy, echo.name) is None:
         return strategy
     facts = sorted((*strategy.facts, echo), key=lambda f: (f.at_ms, f.message_id))
     return _bounded(replace(strategy, facts=tuple(facts)), echo, windows)

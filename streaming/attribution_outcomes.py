@@ -12,7 +12,7 @@ from streaming.contracts.carrying import SaidStrategy, with_parts
 from streaming.contracts.codec import instant
 from streaming.contracts.ids import reward_id, strategy_id
 from streaming.contracts.rewards import CurrencyMoney, Outcomes, Reward, Stage
-from streaming.contracts.strategies import Strategy, StrategyRequest
+from streaming.contracts.strategies import Strategy, StrategyRequest, grammar_of
 from streaming.open_state import Echo, OpenStrategy, Order, Subject
 from streaming.reward import Formula, summed
 
@@ -58,6 +58,7 @@ def opened(strategy: Strategy, issued_ms: int, valid_until_ms: int) -> OpenStrat
         products=scope.products,
         categories=scope.categories,
         campaigns=scope.campaigns,
+        grammar=strategy.request.grammar,
     )
 
 
@@ -85,12 +86,14 @@ def ghost(request: StrategyRequest, issued_ms: int) -> OpenStrategy:
         issued_ms=issued_ms,
         valid_until_ms=issued_ms,
         subject=msgspec.Raw(msgspec.json.encode(subject)),
+        grammar=request.grammar,
     )
 
 
 def scope_of(request: StrategyRequest, decision: dict[str, str]) -> Scope:
     """What the decision's candidates sell."""
-    chosen = [candidate for candidate in request.candidates if candidate.id in set(decision.values())]
+    pointed = {decision[slot] for slot in grammar_of(request).candidate_slots if slot in decision}
+    chosen = [candidate for candidate in request.candidates if candidate.id in pointed]
     return Scope(
         products=tuple(c.id for c in chosen if c.what == "product"),
         categories=tuple(c.category or (c.id,) for c in chosen if c.what == "category"),
@@ -192,7 +195,7 @@ def reward_record(
 
 
 def _within(strategy: OpenStrategy, line: Timeline, wanted: Meaning) -> list[Echo]:
-    return [f for f in strategy.facts if f.at_ms < line.closes_ms and meaning(strategy.kind, f.name) == wanted]
+    return [f for f in strategy.facts if f.at_ms < line.closes_ms and meaning(strategy, f.name) == wanted]
 
 
 def _instant(at_ms: int | None) -> datetime | None:

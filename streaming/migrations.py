@@ -13,7 +13,7 @@ from streaming.contracts.errors import Unavailable
 Stored = dict[str, Any]
 """A row as decoded JSON."""
 VERSION = 2
-OPEN_VERSION = 1
+OPEN_VERSION = 2
 """Of open states."""
 FIRST = 1
 """The version of rows and open states that do not say theirs."""
@@ -74,4 +74,5 @@ def _with_claims(stored: Stored) -> Stored:
 Steps = dict[int, Callable[[Stored], Stored]]
 """Version → the step to the next one."""
 STEPS: Steps = {1: _with_claims}
-OPEN_STEPS: Steps = {}
+OPEN_STEPS: Steps = {1: lambda stored: stored}
+"""Version 2 keeps the grammar of a declared kind, which version 1 did not admit."""

@@ -7,9 +7,9 @@ recomputed from the facts, so that the order in which two topics were read canno
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from streaming.contracts.kinds import KIND_NAMES, Arm, Kind
+from streaming.contracts.kinds import KIND_NAMES, Arm, Grammar
 from streaming.contracts.rewards import Outcomes, Reward
 from streaming.contracts.strategies import PolicyRecord, StrategyRequest
 from streaming.migrations import OPEN_VERSION, migrated_open
@@ -50,6 +50,7 @@ class Windows(Struct, frozen=True):
     """When outcomes close, how long what is closed is remembered, and by which formula it is valued.
 
     Args:
+        by_kind: of the kinds that ship; `others`: of declared ones.
         refund_ms: a closed strategy with orders waits this long for refunds and cancellations.
         late_ms: a closed strategy without orders waits this long for late records.
         early_ms: an outcome waits this long for a strategy that has not been read yet.
@@ -61,7 +62,7 @@ class Windows(Struct, frozen=True):
         half_life_ms: of `time_decay`.
     """
 
-    by_kind: dict[Kind, KindWindows] = field(default_factory=lambda: dict.fromkeys(KIND_NAMES, KindWindows()))
+    by_kind: dict[str, KindWindows] = field(default_factory=lambda: dict.fromkeys(KIND_NAMES, KindWindows()))
     refund_ms: Span = 30 * DAY_MS
     late_ms: Span = DAY_MS
     early_ms: Span = 6 * HOUR_MS
@@ -72,6 +73,16 @@ class Windows(Struct, frozen=True):
     model: Model = "last_touch"
     half_life_ms: Span = DAY_MS
     formula: Formula = Formula()
+    others: KindWindows = KindWindows()
+
+    def of_kind(self, kind: str) -> KindWindows:
+        """One kind's windows."""
+        return self.by_kind.get(kind, self.others)
+
+    @property
+    def longest_ms(self) -> int:
+        """The longest horizon of any kind."""
+        return max(each.horizon_ms for each in (*self.by_kind.values(), self.others))
 
     @staticmethod
     def of(horizon_ms: int, response_ms: int) -> "Windows":
@@ -82,7 +93,7 @@ class Windows(Struct, frozen=True):
             click_conversion_ms=horizon_ms,
             view_conversion_ms=min(response_ms, horizon_ms),
         )
-        return Windows(by_kind=dict.fromkeys(KIND_NAMES, each))
+        return Windows(by_kind=dict.fromkeys(KIND_NAMES, each), others=each)
 
 
 class Echo(Struct, frozen=True):
@@ -195,10 +206,11 @@ class OpenStrategy(Struct, frozen=True):
         published: outcomes of the last final or correction.
         subject: a `Subject`, kept encoded: it is large and read only when something is published; what a newer writer
             said in its request and policy is in it.
+        grammar: of a kind that does not ship.
     """
 
     strategy_id: str
-    kind: Kind
+    kind: str
     ghost: bool
     currency: str
     issued_ms: int
@@ -212,6 +224,7 @@ class OpenStrategy(Struct, frozen=True):
     cutoff_ms: int = 0
     published: Outcomes | None = None
     reward: float = 0.0
+    grammar: Grammar | UnsetType = UNSET
 
 
 class OpenState(Struct, frozen=True, tag_field="schema_version", tag=OPEN_VERSION):

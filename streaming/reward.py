@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from streaming.contracts.kinds import GRAMMARS, Kind
 from streaming.contracts.money import to_major
 from streaming.contracts.rewards import Outcomes, Stage
-from streaming.contracts.strategies import Candidate, Slot, StrategyRequest
+from streaming.contracts.strategies import Candidate, Slot, StrategyRequest, grammar_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +91,7 @@ class Formula(Struct, frozen=True):
         """The attributed margin after discount, before refunds, units of reward."""
         return self.total_value(outcomes, "margin_minor")
 
-    def of_outcomes(self, decision: dict[str, str], kind: Kind, stage: Stage, what: Outcomes) -> dict[str, float]:
+    def of_outcomes(self, decision: dict[str, str], kind: str, stage: Stage, what: Outcomes) -> dict[str, float]:
         """`components` of what happened. A recorded cost replaces the price list; an ad that nobody saw cost nothing."""
         cost = 0.0 if stage == "response" else self.total_value(what, "cost_minor")
         if not cost and (what.shown or kind != "ad"):
@@ -115,7 +114,7 @@ class Formula(Struct, frozen=True):
         off_minor = candidate.price_minor * discount_pct(decision) / 100
         return self.value(candidate.margin_minor - off_minor, currency, currency)
 
-    def cost_major(self, kind: Kind, decision: dict[str, str]) -> float:
+    def cost_major(self, kind: str, decision: dict[str, str]) -> float:
         """What the contact costs: the channel's message, or an ad's exposure by bid tier and placement."""
         if kind == "ad":
             tier = self._by_tier().get(decision.get("bid_tier", ""), 0.0)
@@ -195,14 +194,14 @@ class Formula(Struct, frozen=True):
 
         A ranking sells from its category and its pinned product: the mean of the two candidates' margins.
         """
-        pointed = [slot for slot in request.slots if slot.name in GRAMMARS[request.kind].candidate_slots]
+        pointed = [slot for slot in request.slots if slot.name in grammar_of(request).candidate_slots]
         margin = self._of_candidates(request, pointed, [c.margin_minor for c in request.candidates])
         grid: NDArray[np.float64] = margin - self.discount_grid(request)
         return grid
 
     def discount_grid(self, request: StrategyRequest) -> "NDArray[np.float64]":
         """What one unit is sold below full price, for every action, shape as `margin_grid`."""
-        pointed = [slot for slot in request.slots if slot.name in GRAMMARS[request.kind].candidate_slots]
+        pointed = [slot for slot in request.slots if slot.name in grammar_of(request).candidate_slots]
         off = {s.name: [int(v) / 100 for v in s.values] for s in request.slots if s.name == "discount"}
         if not off:
             return self._axes(request, {})

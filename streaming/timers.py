@@ -142,7 +142,7 @@ class Timers:
 
     @property
     def _longest_ms(self) -> int:
-        return max(each.horizon_ms for each in self._processor.context().windows.by_kind.values())
+        return self._processor.context().windows.longest_ms
 
     def _held(self, partition: int) -> bool:
         owed = self._processor.floors.newly_owed(STRATEGIES.name, partition)

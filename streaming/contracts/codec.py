@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
-from streaming.contracts.errors import BadEvent
+from streaming.contracts.errors import BadEvent, BadPart
 from streaming.contracts.events import EVENTS, MONEY_FIELDS, Context, Event, Id, Line, OrderProperties, Properties
 from streaming.contracts.money import to_minor
 
@@ -176,6 +176,9 @@ def _explained(error: Exception, value: bytes, root: str) -> BadEvent:
     wanted, path = (match["wanted"], match["path"] or "$") if match else (str(error), "$")
     missing = re.search(r"missing required field `([^`]+)`", wanted)
     where = path.removeprefix("$").removeprefix(".")
+    if isinstance(error.__cause__, BadPart):
+        part = error.__cause__
+        return BadEvent(".".join(filter(None, (where, part.field))), part.value, part.wanted)
     if missing:
         where = f"{where}.{missing[1]}" if where else missing[1]
     name = where if root == "$" else f"{root}.{where}" if where else root

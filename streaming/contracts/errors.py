@@ -18,6 +18,10 @@ class BadEvent(Exception):
         super().__init__(f"{field}: got {self.value}, wanted {wanted}")
 
 
+class BadPart(BadEvent, ValueError):
+    """A `BadEvent` that a part of a record finds in itself; the decoder puts the part's path before the field."""
+
+
 class Unavailable(Exception):
     """Something we depend on does not answer now. Retry with backoff, count it, stay alive."""
 

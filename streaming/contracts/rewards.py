@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from streaming.contracts.kinds import Arm, Kind
+from streaming.contracts.errors import BadPart
+from streaming.contracts.kinds import Arm
 from streaming.contracts.money import Currency, Minor
 from streaming.contracts.strategies import PolicyRecord, Probability, StrategyRequest
 
@@ -87,7 +88,7 @@ class Reward(Struct, frozen=True):
     request_id: str
     user_id: str
     stage: Stage
-    kind: Kind
+    kind: str
     assigned_arm: Arm
     acting_arm: Arm
     ghost: bool
@@ -106,3 +107,8 @@ class Reward(Struct, frozen=True):
     schema_version: int = 1
     mixed_arms: bool = False
     money_difference: tuple[CurrencyMoney, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse another kind than the request's."""
+        if self.kind != self.request.kind:
+            raise BadPart("kind", self.kind, f"the request's, {self.request.kind}")

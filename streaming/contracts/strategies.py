@@ -1,11 +1,12 @@
 """`strategy.requests`, `strategy.suppressions` and `strategies`: what is asked, why not, what was said."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from streaming.contracts.kinds import Arm, Kind
+from streaming.contracts.errors import BadPart
+from streaming.contracts.kinds import GRAMMARS, Arm, Grammar, check_kind
 from streaming.contracts.money import Currency, Minor
 
 SCHEMA_VERSION = 1
@@ -104,12 +105,16 @@ class StrategyRequest(Struct, frozen=True, gc=False):
     """Everything the model may use, frozen.
 
     `issued_at` is event time; `deadline_s` counts on the wall clock from the record's Kafka timestamp. `mixed_arms`:
-    the customer was merged from rows of two arms (`identify`) and is no evidence for any arm.
+    the customer was merged from rows of two arms (`identify`) and is no evidence for any arm. `grammar`: of a kind that
+    does not ship, so that whoever reads the request can decide, value and learn it without knowing the kind.
+
+    Raises:
+        BadPart: a kind that does not ship, without its grammar.
     """
 
     request_id: str
     user_id: str
-    kind: Kind
+    kind: str
     trigger: Trigger
     arm: Arm
     issued_at: datetime
@@ -117,7 +122,7 @@ class StrategyRequest(Struct, frozen=True, gc=False):
     language: Literal["en", "zh"]
     currency: Currency
     features: Features
-    candidates: Annotated[tuple[Candidate, ...], Meta(min_length=1)]
+    candidates: tuple[Candidate, ...]
     slots: Annotated[tuple[Slot, ...], Meta(min_length=1)]
     exclusions: tuple[Exclusion, ...] = ()
     removed: tuple[Removed, ...] = ()
@@ -126,6 +131,11 @@ class StrategyRequest(Struct, frozen=True, gc=False):
     """What the moment is about, e.g. `query` or `category`; hostile text, never trusted."""
     schema_version: int = SCHEMA_VERSION
     mixed_arms: bool = False
+    grammar: Grammar | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """Refuse a kind that nobody has declared."""
+        check_kind(self.kind, self.grammar)
 
 
 class Suppression(Struct, frozen=True):
@@ -134,7 +144,7 @@ class Suppression(Struct, frozen=True):
     suppression_id: str
     request_id: str
     user_id: str
-    kind: Kind
+    kind: str
     trigger: Trigger
     arm: Arm
     reason: SuppressionReason
@@ -217,7 +227,7 @@ class Strategy(Struct, frozen=True):
     strategy_id: str
     request_id: str
     user_id: str
-    kind: Kind
+    kind: str
     issued_at: datetime
     decision: dict[str, str]
     message: Message
@@ -230,7 +240,29 @@ class Strategy(Struct, frozen=True):
     request: StrategyRequest
     schema_version: int = SCHEMA_VERSION
 
+    def __post_init__(self) -> None:
+        """Refuse another kind than the request's."""
+        if self.kind != self.request.kind:
+            raise BadPart("kind", self.kind, f"the request's, {self.request.kind}")
+
 
 def candidate_by_id(request: StrategyRequest) -> dict[str, Candidate]:
     """The request's candidates by id."""
     return {candidate.id: candidate for candidate in request.candidates}
+
+
+class OfKind(Protocol):
+    """A request, or what is kept of one."""
+
+    @property
+    def kind(self) -> str:
+        """The kind's name."""
+
+    @property
+    def grammar(self) -> Grammar | UnsetType:
+        """Of a kind that does not ship."""
+
+
+def grammar_of(said: OfKind) -> Grammar:
+    """What the kind may say: the grammar that came with it, else the one that ships."""
+    return said.grammar or GRAMMARS[said.kind]

@@ -14,6 +14,7 @@ from model.corpus import compose
 from model.fresh import random_lm
 from model.lm import LanguageModel
 from model.pointer import Pointer
+from streaming.contracts.kinds import CHANNELS
 from streaming.contracts.strategies import StrategyRequest
 from tests.model.composed import any_decision, bytes_lm, requests
 
@@ -85,7 +86,7 @@ def test_multi_token_values_are_products_of_sibling_choices() -> None:
     product, channel = request.slots[0], request.slots[1]
     got = lm.slot_log_probs(prompts, [request], [decision])[0][1]
     place = product.values.index(decision["product"])
-    paths = [lm.spelling.value_path(request.kind, "channel", value) for value in channel.values]
+    paths = [lm.spelling.value_path(CHANNELS, value) for value in channel.values]
     ids, spans = lm.spelling.prompt(request)
     before = [*ids, *lm.spelling.start, *lm.spelling.slot("product"), *lm.spelling.tag(place)]
     after = lm.spelling.slot("channel")

@@ -3,9 +3,13 @@
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
-from streaming.contracts.codec import instant
+from streaming.contracts.codec import decode, encode, instant
 from streaming.contracts.ids import reward_id
+from streaming.contracts.kinds import Grammar
+from streaming.contracts.rewards import Reward
+from streaming.contracts.strategies import Slot
 from streaming.open_state import HOUR_MS, KindWindows, Windows
 from tests.streaming.attribution_player import Played, only
 from tests.streaming.attribution_samples import WINDOWS, at, echo, order, refund, strategy
@@ -208,3 +212,21 @@ def test_unsubscription_and_complaint_cost() -> None:
     assert final.outcomes.shown
     assert final.components["unsubscribe"] == -1.0
     assert final.components["complaint"] == -3.0
+
+
+def test_a_declared_kind_is_answered_by_its_own_events() -> None:
+    """Its grammar says what shows it and what answers it; other kinds' events say nothing; its windows are `others`."""
+    grammar = Grammar(
+        ("place",), closed={"place": ("p1", "door")}, shown_event="Email Opened", click_event="Product Added"
+    )
+    request = replace(strategy(1).request, kind="poster", slots=(Slot("place", ("p1", "door")),), grammar=grammar)
+    s = replace(strategy(1), kind="poster", request=request, decision={"place": "p1"})
+    played = Played(replace(WINDOWS, others=KindWindows(2 * HOUR_MS, 4 * HOUR_MS, 4 * HOUR_MS, HOUR_MS)))
+    played.feed(s, echo("Promotion Clicked", s, 0.5), echo("Email Opened", s, 1), echo("Product Added", s, 2))
+    played.feed(order("o1", 2.5, "p1"))  # sells the product whose id its closed value happens to be
+    response, final = played.until(5)
+    assert (response.outcomes.shown, response.outcomes.clicked) == (True, True)
+    assert response.closed_at == instant(at(3))
+    assert (final.kind, final.outcomes.shown_at, final.outcomes.ordered) == ("poster", instant(at(1)), False)
+    assert final.request == request
+    assert decode(encode(final), Reward) == final

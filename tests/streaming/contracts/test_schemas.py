@@ -18,7 +18,7 @@ from streaming.contracts.asyncapi import EXAMPLES, document, files, main
 from streaming.contracts.codec import Ignored, decode, decode_event, encode, instant
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.events import EVENTS
-from streaming.contracts.kinds import GRAMMARS, KIND_NAMES
+from streaming.contracts.kinds import ANSWERS, GRAMMARS, KIND_NAMES
 from streaming.contracts.progress import Progress
 from streaming.contracts.schemas import CONTRACTS, event_name, schemas
 from streaming.contracts.strategies import Check, Suppression
@@ -263,3 +263,11 @@ def test_the_page_for_consumers_names_what_attribution_reads(kind: str) -> None:
     grammar = GRAMMARS[kind]
     for name in (grammar.shown_event, grammar.click_event, grammar.topic_of_shown):
         assert f"`{name}`" in row
+
+
+def test_what_may_answer_a_kind_echoes_its_strategy() -> None:
+    """Every event that a grammar may name has a `strategy_id`; those left out are orders, costs and consent."""
+    echoing = {name for name, properties in EVENTS.items() if "strategy_id" in properties.__struct_fields__}
+    others = {"Order Completed", "Ad Cost Recorded", "Unsubscribed", "Email Marked as Spam"}
+    assert echoing - set(ANSWERS) == others
+    assert set(ANSWERS) <= echoing
