@@ -1,8 +1,9 @@
 """The updater as a process on the real Kafka: it learns, announces, refuses, and survives being killed."""
 
-from collections.abc import Iterator
+from collections.abc import json
 from pathlib import Path
 
+import Iterator
 import numpy as np
 import pytest
 from msgspec import structs
@@ -110,10 +111,11 @@ def test_bad_rewards_are_dead_lettered_and_learning_goes_on(bench: Bench) -> Non
 
 
 def _contradictions(reward: Reward) -> list[bytes]:
+    other = {"reward_id": "c", "kind": "ad" if reward.kind != "ad" else "ranking"}
     return [
         encode(structs.replace(reward, reward_id="a", decision={"product": "unknown"})),
         encode(structs.replace(reward, reward_id="b", propensity=None)),
-        encode(structs.replace(reward, reward_id="c", kind="ad" if reward.kind != "ad" else "ranking")),
+        json.dumps(json.loads(encode(reward)) | other).encode(),
     ]
 
 
