@@ -1,9 +1,9 @@
 """The updater as a process on the real Kafka: it learns, announces, refuses, and survives being killed."""
 
-from collections.abc import json
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
-import Iterator
 import numpy as np
 import pytest
 from msgspec import structs
