@@ -5,6 +5,8 @@ a candidate is `model/gate_evidence.py`'s business.
 
 References:
     Dudik, Langford, Li (2011), Doubly robust policy evaluation and learning, ICML.
+    Swaminathan, Joachims (2015), The self-normalized estimator for counterfactual learning, NeurIPS.
+    Kish (1965), Survey sampling, Wiley: the effective sample size.
 """
 
 import math
@@ -38,7 +40,10 @@ class GateKnobs(msgspec.Struct, frozen=True):
         kl_cap_nats: mean KL(candidate || champion) of the served distribution per request.
         entropy_floor_nats: least mean entropy of the candidate's own slot distributions.
         delta: how much worse the value may be, units of reward.
-        min_value_rows: with fewer, the value check says so and judges nothing.
+        min_value_rows: with fewer newer rewards the value cannot be judged;
+        min_effective: nor with a smaller effective sample size of the candidate's importance weights.
+        value_wanted: refuse a candidate whose value cannot be judged, as befits a change. A refresh is let through: it is a
+            small step of a line that its anchor watches, and would otherwise stand still wherever traffic is thin.
         min_parity_rows: with fewer, nothing says that trainer and server mean the same, and the candidate is refused.
     """
 
@@ -47,10 +52,42 @@ class GateKnobs(msgspec.Struct, frozen=True):
     entropy_floor_nats: float = 0.005
     delta: float = 0.02
     min_value_rows: int = 30
+    min_effective: float = 5.0
+    value_wanted: bool = False
     min_parity_rows: int = 1
     critic_loss_slack_nats: float = 0.02
     critic_bias_cap: float = 0.1
     critic_step_cap: float = 4.0
+
+
+class OffPolicy(msgspec.Struct, frozen=True):
+    """What a policy is worth by rewards that others earned, one number per newer closed reward.
+
+    Args:
+        ratios: its probability of the logged decision over the logged propensity (the marginal of law 2), cut at `MAX_RATIO`.
+        rewards: of the logged decision.
+        robust: doubly robust, see `doubly_robust`.
+    """
+
+    ratios: tuple[float, ...] = ()
+    rewards: tuple[float, ...] = ()
+    robust: tuple[float, ...] = ()
+
+    @property
+    def effective(self) -> float:
+        """Kish's effective sample size of the weights; 0 where all are 0."""
+        squares = float(np.sum(np.square(self.ratios)))
+        return float(np.sum(self.ratios)) ** 2 / squares if squares > 0.0 else 0.0
+
+    def numbers(self, of: str) -> dict[str, float]:
+        """By inverse propensity, self-normalised, doubly robust; with the effective sample size. Units of reward per decision."""
+        weighted, weights = float(np.dot(self.ratios, self.rewards)), float(np.sum(self.ratios))
+        return {
+            f"{of}_ips": weighted / len(self.ratios) if self.ratios else 0.0,
+            f"{of}_snips": weighted / weights if weights > 0.0 else 0.0,
+            f"{of}_dr": _mean(self.robust),
+            f"{of}_effective": self.effective,
+        }
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -61,7 +98,7 @@ class Evidence(msgspec.Struct, frozen=True):
         valid: decisions the candidate sampled that rules allow; `sampled`: all of them.
         kl_nats: per request KL(candidate || champion) of the served distribution.
         entropy_nats: per slot, the candidate's own distribution.
-        differences: per newer closed reward, doubly robust value of the candidate minus the champion's.
+        candidate, champion: what each is worth by the same newer closed rewards.
     """
 
     parity: tuple[float, ...]
@@ -69,7 +106,13 @@ class Evidence(msgspec.Struct, frozen=True):
     sampled: int
     kl_nats: tuple[float, ...]
     entropy_nats: tuple[float, ...]
-    differences: tuple[float, ...]
+    candidate: OffPolicy
+    champion: OffPolicy
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Per newer closed reward, doubly robust value of the candidate minus the champion's."""
+        return tuple(own - other for own, other in zip(self.candidate.robust, self.champion.robust, strict=True))
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -111,7 +154,7 @@ def judge_adapter(evidence: Evidence, knobs: GateKnobs) -> Judgement:
         ),
         _at_most("kl", evidence.kl_nats, knobs.kl_cap_nats, "nats per request to the champion"),
         _at_least("entropy", evidence.entropy_nats, knobs.entropy_floor_nats, "nats per slot"),
-        _value(evidence.differences, knobs),
+        _value(evidence, knobs),
     ]
     numbers = {
         "parity_rows": float(len(evidence.parity)),
@@ -122,6 +165,7 @@ def judge_adapter(evidence: Evidence, knobs: GateKnobs) -> Judgement:
         "value_difference": _mean(evidence.differences),
         "value_difference_se": _standard_error(evidence.differences),
     }
+    numbers |= evidence.candidate.numbers("candidate") | evidence.champion.numbers("champion")
     return judge(checks, numbers)
 
 
@@ -204,18 +248,19 @@ def _at_least(name: str, values: Sequence[float], floor: float, unit: str) -> Ch
     )
 
 
-def _value(differences: Sequence[float], knobs: GateKnobs) -> Check:
-    if len(differences) < knobs.min_value_rows:
-        detail = f"too few newer closed rewards: {len(differences)}, {knobs.min_value_rows} wanted; not judged"
-        return Check("value", passed=True, detail=detail)
+def _value(evidence: Evidence, knobs: GateKnobs) -> Check:
+    differences, effective = evidence.differences, evidence.candidate.effective
+    if len(differences) < knobs.min_value_rows or effective < knobs.min_effective:
+        detail = (
+            f"not judged: {len(differences)} newer closed rewards, {knobs.min_value_rows} wanted; "
+            f"effective sample size {effective:.1f}, {knobs.min_effective:g} wanted"
+        )
+        return Check("value", passed=not knobs.value_wanted, detail=detail)
     mean, error = _mean(differences), _standard_error(differences)
     # Refused when worse by more than delta beyond doubt: the noise of few rows must not stop the line.
     worst = mean + 2.0 * error
-    return Check(
-        "value",
-        passed=worst >= -knobs.delta,
-        detail=f"{mean:+.4f} ± {error:.4f} against the champion on {len(differences)} newer rewards, delta {knobs.delta}",
-    )
+    detail = f"{mean:+.4f} ± {error:.4f} against the champion on {len(differences)} newer rewards, delta {knobs.delta}"
+    return Check("value", passed=worst >= -knobs.delta, detail=f"{detail}; effective sample size {effective:.1f}")
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ from msgspec import structs
 from model.batch import PromptBatch
 from model.critic import Critic
 from model.decode import Mix, SlotDistribution, Walk
-from model.gate import Evidence, doubly_robust
+from model.gate import MAX_RATIO, Evidence, OffPolicy, doubly_robust
 from model.grid import ActionGrid
 from model.lm import LanguageModel
 from model.memory import Replayed
@@ -122,14 +122,11 @@ def measure(
     samples = [candidate.sample(prompts, items, critic, draw) for draw in range(DRAWS)]
     sampled = [decided for row in samples for decided in row]
     valid = sum(_valid(item, decided) for row in samples for item, decided in zip(items, row, strict=True))
-    count = len(newer)
-    differences: Floats = np.zeros(0)
-    if count:
-        before = [champion.sample(prompts, items, critic, draw)[:count] for draw in range(DRAWS)]
-        values = [critic.values(item.request)[0] for item in newer]
-        differences = _robust(newer, values, critic, candidate.knobs, ours[:count], [row[:count] for row in samples])
-        differences = differences - _robust(newer, values, critic, champion.knobs, theirs[:count], before)
-    return Evidence((), valid, len(sampled), tuple(kl), tuple(entropy), tuple(float(d) for d in differences))
+    count, values = len(newer), [critic.values(item.request)[0] for item in newer]
+    before = [champion.sample(prompts, items, critic, draw)[:count] for draw in range(DRAWS)] if count else []
+    worth = _worth(newer, values, critic, candidate.knobs, ours[:count], [row[:count] for row in samples])
+    champions = _worth(newer, values, critic, champion.knobs, theirs[:count], before)
+    return Evidence((), valid, len(sampled), tuple(kl), tuple(entropy), worth, champions)
 
 
 def joined(parts: Sequence[Evidence], parity: tuple[float, ...]) -> Evidence:
@@ -140,26 +137,40 @@ def joined(parts: Sequence[Evidence], parity: tuple[float, ...]) -> Evidence:
         sum(part.sampled for part in parts),
         tuple(gap for part in parts for gap in part.kl_nats),
         tuple(gap for part in parts for gap in part.entropy_nats),
-        tuple(gap for part in parts for gap in part.differences),
+        _together([part.candidate for part in parts]),
+        _together([part.champion for part in parts]),
     )
 
 
-def _robust(
+def _together(parts: Sequence[OffPolicy]) -> OffPolicy:
+    return OffPolicy(
+        tuple(ratio for part in parts for ratio in part.ratios),
+        tuple(reward for part in parts for reward in part.rewards),
+        tuple(value for part in parts for value in part.robust),
+    )
+
+
+def _worth(
     items: Sequence[Replayed],
     values: Sequence[Floats],
     critic: Critic,
     knobs: Knobs,
     lm: Sequence[Sequence[Floats]],
     samples: Sequence[Sequence[Decided]],
-) -> Floats:
-    """(n,) doubly robust values of a policy."""
+) -> OffPolicy:
+    """What a policy is worth by rewards that its critic has not learned."""
+    if not items:
+        return OffPolicy()
     expected = np.array([np.mean([value[row[place].index] for row in samples]) for place, value in enumerate(values)])
     chosen = [_chance(item, critic, knobs, own) for item, own in zip(items, lm, strict=True)]
     ratio = np.array(chosen) / np.array([item.propensity for item in items])
     predicted = np.array(
         [value[ActionGrid.of(item.request).index(item.decision)] for item, value in zip(items, values, strict=True)]
     )
-    return doubly_robust(expected, ratio, np.array([item.reward for item in items]), predicted)
+    rewards = np.array([item.reward for item in items])
+    robust = doubly_robust(expected, ratio, rewards, predicted)
+    columns = (np.minimum(ratio, MAX_RATIO), rewards, robust)
+    return OffPolicy(*(tuple(float(number) for number in column) for column in columns))
 
 
 def _walk(item: Replayed, critic: Critic, knobs: Knobs) -> Walk:

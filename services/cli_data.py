@@ -144,7 +144,7 @@ def _with_redis(act: Callable[[Any, str], Any]) -> Any:
 
 @click.group()
 def adapters() -> None:
-    """Look at the versions of adapters and critics."""
+    """Look at the versions of adapters and critics, and say what is served."""
 
 
 @adapters.command("list")
@@ -166,6 +166,50 @@ def adapters_show(name: str) -> None:
     if found is None:
         _nothing(f"no version {name!r}; `stratagem adapters list` names them")
     click.echo(found)
+
+
+def _act_options(command: Any) -> Any:
+    by = click.option("--by", default=None, help="Your name on the decision; your login name when left out.")
+    return by(click.option("--reason", required=True, help="Why, in your words; stands on the decision.")(command))
+
+
+def _done(act: Callable[[Any, Any], Any], by: str | None, reason: str) -> None:
+    """Do an operator's act, say what came of it; exits with 1 when it cannot be done."""
+    from getpass import getuser
+
+    from services.adapters import Act
+    from services.endpoints import connected
+    from services.settings import UpdaterSettings
+    from streaming.contracts.errors import BadEvent
+
+    if not reason.strip():
+        raise click.BadParameter("a reason that says something is wanted", param_hint="--reason")
+    try:
+        decision = act(connected(UpdaterSettings, os.environ), Act(by or getuser(), reason.strip()))
+    except BadEvent as error:
+        _nothing(str(error))
+    click.echo(f"{decision.version} {decision.decision} by {decision.by}; {decision.checks[0].detail}")
+
+
+@adapters.command("promote")
+@click.argument("name")
+@_act_options
+def adapters_promote(name: str, by: str | None, reason: str) -> None:
+    """Serve NAME to everybody as champion, whatever the gate says of it; it becomes its own anchor."""
+    from services.adapters import promote
+
+    _done(lambda settings, act: promote(settings, name, act), by, reason)
+
+
+@adapters.command("rollback")
+@click.argument("name")
+@click.option("--to", default="", help="What to serve instead of a champion; its anchor or parent when left out.")
+@_act_options
+def adapters_rollback(name: str, to: str, by: str | None, reason: str) -> None:
+    """Take NAME off trial if it is the canary; if it is the champion, serve what was served before it."""
+    from services.adapters import roll_back
+
+    _done(lambda settings, act: roll_back(settings, name, act, to), by, reason)
 
 
 COMMANDS = (publish, replay, watch, profile, pause, resume, adapters)

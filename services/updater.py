@@ -11,11 +11,10 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from model.critic import Critic, named
-from model.gate import Judgement, corrupt, judge
+from model.gate import Judgement, judge
 from model.registry import Registry
 from services import metrics
 from services.clients import topic_name
@@ -25,23 +24,24 @@ from services.topics import Topic
 from services.updater_announcing import SERVICE, Announcer
 from services.updater_counting import Counting
 from services.updater_critics import Owing, ServedCritics, next_critic, taken_up
-from services.updater_inbox import check, inbox_of, plain_name, put_away, waiting
 from services.updater_reading import Reader
+from services.updater_rollout import Rollout
 from services.updater_state import (
     TRAINING,
     UpdaterFacts,
     commit,
     folder_of,
+    load_trials,
     newest,
     partial_folder,
     restored,
     save_learning,
+    save_trials,
     snapshots,
 )
 from services.valuing import formula_of
 from services.watchdog import STANDS_AFTER_S, guarded, over_updater
 from services.worker_sending import Sender
-from streaming.contracts.adapters import BASE_ALONE
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.strategies import Check
 from streaming.contracts.topics import REWARDS
@@ -68,6 +68,8 @@ class Updater:
         self._number = self._facts.number if self._facts else 0
         registry = Registry(registry_address(settings), settings.home.absolute() / "cache" / "versions")
         self.announcer = Announcer(registry, Sender(settings), stop, "")
+        trials = load_trials(newest(self._folder)) if self._facts else load_trials(None)
+        self.rollout = Rollout(settings, self.announcer, trials, stop)
         self._served = ServedCritics(registry, self.announcer.said, self._formula)
         self.critic = named(self.learning.learner.snapshot(), 0)
         self._published_s = self._snapshot_s = self._inbox_s = time.monotonic()
@@ -76,7 +78,6 @@ class Updater:
         self._saved = self._progress()
         self._counting = Counting()
         self._loading: Future[Training] | None = None
-        self._unfit: set[str] = set()
         self._owing = Owing()
 
     def run(self) -> None:
@@ -94,6 +95,7 @@ class Updater:
         finally:
             metrics.LIVE.labels(SERVICE).set(0)
             self.reader.close()
+            self.rollout.close()
             self.announcer.close()
 
     def _begin(self) -> None:
@@ -110,11 +112,14 @@ class Updater:
         else:
             first = Check("first", passed=True, detail="what is believed before any reward")
             self._serve_critic(self.critic, judge([first]))
+        self.rollout.follow(self.critic.version)
         self._say_what_is_served()
 
     def turn(self) -> None:
         """One turn of the loop."""
         self._read(BUSY_POLL_MS if self._busy() else IDLE_POLL_MS)
+        self.rollout.follow(self.critic.version)
+        self.rollout.turn()
         now_s = time.monotonic()
         self.learning.unpublished |= self._owing.owed(self.learning, self.critic)
         if self.learning.unpublished and now_s - self._published_s >= self.settings.publish_every_s:
@@ -125,7 +130,8 @@ class Updater:
             self._begin_training(self._loading.result())
         if now_s - self._inbox_s >= INBOX_EVERY_S:
             self._inbox_s = now_s
-            self._look_into_inbox()
+            if self.training is not None:
+                self.rollout.look_into_inbox(self.training, self.learning, self.critic)
         if now_s - self._snapshot_s >= self.settings.snapshot_every_s and self._progress() != self._saved:
             self._save()
 
@@ -136,6 +142,7 @@ class Updater:
         for record in rewards:
             learned = self.learning.take(record)
             self._counting.count(learned)
+            self.rollout.take(learned)
             if learned.letter is not None:
                 self.announcer.send([learned.letter])
 
@@ -175,30 +182,11 @@ class Updater:
                 training.restore(saved / TRAINING)
             except BadEvent as error:
                 LOG.warning("the adapter in training does not fit and starts anew: %s", error)
-        self._hold_champion()
-
-    def _hold_champion(self) -> None:
-        """The champion another life or an operator announced, and the one before it, whose rewards still come."""
-        assert self.training is not None
-        said = self.announcer.said
-        champion = said.versions.get(said.champion)
-        parent = said.versions.get(champion.parent) if champion else None
-        for version in (parent, champion):
-            held = self.training.held
-            if version is None or version.name in (*self._unfit, held.get("champion")):
-                continue
-            if version is parent and version.name in held.values():
-                continue
-            try:
-                self.training.hold_champion(version.name, self.announcer.registry.fetch(version), version.lm_weight)
-            except BadEvent as error:
-                LOG.warning("adapter %s cannot be held: %s", version.name, error)
-                self._unfit.add(version.name)
+        self.rollout.hold_champion(training, again=False)
 
     def _train(self, now_s: float) -> None:
         assert self.training is not None
-        if self.announcer.said.champion not in (BASE_ALONE, self.training.held.get("champion"), *self._unfit):
-            self._hold_champion()
+        self.rollout.hold_champion(self.training, again=True)
         judgement = self.training.examine(self.learning, now_s)
         if judgement is not None:
             self._judged(judgement)
@@ -207,52 +195,16 @@ class Updater:
             metrics.TRAINING_STEPS.inc()
 
     def _judged(self, judgement: Judgement) -> None:
-        training = self.training
-        assert training is not None
-        assert training.candidate is not None
-        serve = judgement.decision == "promoted"
-        with TemporaryDirectory(prefix="adapter-") as folder:
-            training.save_candidate(Path(folder))
-            self._write_learning(Path(folder) / "learner")
-            version = self.announcer.adapter(
-                Path(folder),
-                training.lm.base_sha256,
-                training.candidate.parent,
-                self._offsets(),
-                training.candidate.lm_weight,
-                judgement,
-                serve=serve,
-            )
-        LOG.info("adapter %s: %s, %s", version.name, judgement.decision, judgement.reason)
-        if serve:
-            training.promoted(version.name)
-            self._say_what_is_served()
-        else:
-            training.refused(judgement)
-        self.announcer.forget_adapters()
-
-    def _look_into_inbox(self) -> None:
-        if self.training is None or self.training.candidate is not None:
-            return
-        inbox = inbox_of(self.settings)
-        for path in waiting(inbox, time.time()):
-            try:
-                check(path)
-                judgement = self.training.examine_foreign(path, self.learning, self.critic)
-            except BadEvent as error:
-                judgement = corrupt(error)
-            if judgement.decision == "promoted":
-                canary = Check("canary", passed=False, detail="a change of recipe is served only after a canary")
-                judgement = judge([*judgement.checks, canary], judgement.numbers)
-            self.announcer.decided(plain_name(path), "adapter", judgement, by="operator")
-            LOG.warning("%s is refused: %s", plain_name(path), judgement.reason)
-            put_away(inbox, path)
+        assert self.training is not None
+        self.rollout.publish(self.training, judgement, self._offsets(), self._write_learning)
+        self._say_what_is_served()
 
     def _save(self) -> None:
         self._snapshot_s = time.monotonic()
         self._number = max(self._number, *(int(p.name.split("-")[1]) for p in snapshots(self._folder)), 0) + 1
         partial = partial_folder(self._folder)
         self._write_learning(partial)
+        save_trials(self.rollout.trials, partial)
         saved = newest(self._folder)
         if self.training is not None:
             self.training.save(partial / TRAINING)

@@ -1,7 +1,7 @@
 """What the updater tells the world: versions first (that is the commit), then one record `serving`, every decision of the gate."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from model.gate import Judgement
 from model.registry import Registry, What, sequence_of
 from services.metrics import GATE_DECISIONS
 from services.worker_sending import Sender, patiently
-from streaming.contracts.adapters import BASE_ALONE, SERVING_KEY, GateDecision, Serving, Version, decode_record
+from streaming.contracts.adapters import BASE_ALONE, SERVING_KEY, Decided, GateDecision, Serving, Version, decode_record
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.ids import derive
 from streaming.contracts.topics import ADAPTERS, DECISIONS
@@ -32,13 +32,20 @@ those must be recomputed (law 2)."""
 KEPT_ADAPTERS = 10
 """The same for adapters, beside those that are served."""
 SERVICE = "updater"
+Becomes = Callable[[Serving], Serving]
+"""What is served after, from what is served before; `model/roles.py`."""
 
 
 class Announced:
-    """What `model.adapters` says, our own records included. Without I/O."""
+    """What `model.adapters` says, our own records included. Without I/O.
+
+    Attributes:
+        outranked: the last record `serving` in the topic is one of a lower epoch, which compaction would leave alone there.
+    """
 
     def __init__(self) -> None:
         """Nothing yet."""
+        self.outranked = False
         self.versions: dict[str, Version] = {}
         self.serving: Serving | None = None
         self.highest: dict[str, int] = {"adapter": 0, "critic": 0}
@@ -57,7 +64,9 @@ class Announced:
             number = sequence_of(record.name)
             self.versions[record.name] = record
             self.highest[record.what] = max(self.highest[record.what], number)
-        elif self.serving is None or (record.epoch, record.sequence) > (self.serving.epoch, self.serving.sequence):
+            return
+        self.outranked = self.serving is not None and record.epoch < self.serving.epoch
+        if self.serving is None or (record.epoch, record.sequence) > (self.serving.epoch, self.serving.sequence):
             self.serving = record
 
     @property
@@ -106,7 +115,7 @@ class Announcer:
                 SERVICE,
                 self._stop,
             )
-        self._commit(version, {"critic": version.name})
+        self._commit(lambda serving: replace(serving, critic=version.name), version)
         self.decided(version.name, "critic", judgement)
         self._forget_critics()
         return replace_version(critic, version.name)
@@ -118,11 +127,11 @@ class Announcer:
         parent: str,
         offsets: dict[str, int],
         lm_weight: float,
-        judgement: Judgement,
+        numbers: dict[str, float],
         *,
-        serve: bool,
+        becomes: Callable[[Serving, str], Serving] | None,
     ) -> Version:
-        """Publish an adapter; serve it as champion when told to. Its decision goes out after it."""
+        """Publish an adapter, and what is served with it, from what was and the version's name; None: it is not served."""
         version = patiently(
             lambda: self.registry.publish(
                 "adapter",
@@ -134,16 +143,19 @@ class Announcer:
                 parent=parent,
                 created_at=datetime.now(UTC),
                 offsets=offsets,
-                metrics=judgement.numbers,
+                metrics=numbers,
                 lm_weight=lm_weight,
             ),
             "registry",
             SERVICE,
             self._stop,
         )
-        self._commit(version, {"champion": version.name} if serve else {})
-        self.decided(version.name, "adapter", judgement)
+        self._commit((lambda serving: becomes(serving, version.name)) if becomes else None, version)
         return version
+
+    def serve(self, becomes: Becomes) -> None:
+        """Announce that something else is served, of versions that are announced already."""
+        self._commit(becomes)
 
     def forget_adapters(self) -> None:
         """Old adapters leave topic and registry; what is served stays, however old."""
@@ -156,50 +168,45 @@ class Announcer:
         """Let go of Kafka."""
         self._sender.close()
 
-    def decided(self, name: str, what: str, judgement: Judgement, by: str = "gate") -> None:
-        """Record a decision of the gate with its numbers."""
+    def decided(
+        self, name: str, what: str, judgement: Judgement, by: str = "gate", decision: Decided | None = None
+    ) -> None:
+        """Record a decision with its numbers.
+
+        Args:
+            decision: what it comes to, where that is not the judgement's own word.
+        """
+        said = decision or judgement.decision
         now = datetime.now(UTC)
-        decision = GateDecision(
-            decision_id=derive("dec", name, judgement.decision, now.isoformat()),
+        record = GateDecision(
+            decision_id=derive("dec", name, said, now.isoformat()),
             version=name,
             what="critic" if what == "critic" else "adapter",
-            decision=judgement.decision,
+            decision=said,
             reason=judgement.reason,
             checks=judgement.checks,
             numbers=judgement.numbers,
             decided_at=now,
             by=by,
         )
-        GATE_DECISIONS.labels(what, judgement.decision).inc()
-        self.send([publish(DECISIONS, name, decision, decision.decision_id)])
+        GATE_DECISIONS.labels(what, said).inc()
+        self.send([publish(DECISIONS, name, record, record.decision_id)])
 
     def send(self, effects: Sequence[Publish]) -> None:
         """Publish and wait for acknowledgement, however long Kafka is away."""
         if effects:
             patiently(lambda: self._sender.send(effects), "kafka", SERVICE, self._stop)
 
-    def _commit(self, version: Version, served: dict[str, str]) -> None:
+    def _commit(self, becomes: Becomes | None, version: Version | None = None) -> None:
         """The version, then what is served. Both are also taken in, as any reader would."""
-        effects = [publish(ADAPTERS, version.name, version, version.name)]
-        if served:
-            effects.append(publish(ADAPTERS, SERVING_KEY, self._serving(served), version.name))
+        effects = [publish(ADAPTERS, version.name, version, version.name)] if version is not None else []
+        if becomes is not None:
+            before = self.said.serving or nothing_served()
+            after = replace(becomes(before), sequence=before.sequence + 1, decided_at=datetime.now(UTC))
+            effects.append(publish(ADAPTERS, SERVING_KEY, after, f"{after.epoch}.{after.sequence}"))
         self.send(effects)
         for effect in effects:
             self.said.take(effect.key, effect.value)
-
-    def _serving(self, changed: dict[str, str]) -> Serving:
-        before = self.said.serving or Serving(
-            epoch=0,
-            sequence=0,
-            champion=BASE_ALONE,
-            anchor=BASE_ALONE,
-            canary="",
-            critic="",
-            salts={},
-            anchor_share=0.0,
-            decided_at=datetime.now(UTC),
-        )
-        return replace(before, sequence=before.sequence + 1, decided_at=datetime.now(UTC), **changed)
 
     def _next(self, what: str) -> int:
         in_registry = self.registry.highest_sequence("critic" if what == "critic" else "adapter")
@@ -218,6 +225,11 @@ class Announcer:
         for name in old:
             del self.said.versions[name]
         self.registry.prune(what, set(self.registry.names(what)) - set(old))
+
+
+def nothing_served() -> Serving:
+    """Before anything was announced: the base alone."""
+    return Serving(0, 0, BASE_ALONE, BASE_ALONE, "", "", {}, 0.0, datetime.now(UTC))
 
 
 def kept(sequences: Collection[int], newest: int) -> set[int]:

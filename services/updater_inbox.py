@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from model.registry_files import facts_of
@@ -59,7 +60,8 @@ def check(path: Path) -> None:
 
 
 def put_away(inbox: Path, path: Path) -> None:
-    """Move a judged entry aside, so that it is judged once."""
+    """Move a judged entry aside, so that it is judged once; where its owner has removed it, that is done."""
     judged = inbox / JUDGED
-    judged.mkdir(exist_ok=True)
-    path.rename(judged / f"{time.time_ns()}-{_PLAIN.sub('-', path.name)[:80]}")
+    judged.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        path.rename(judged / f"{time.time_ns()}-{_PLAIN.sub('-', path.name)[:80]}")

@@ -19,6 +19,7 @@ from model.registry_files import FileFact, facts_of, verify
 from services.clients import topic_name
 from services.settings import UpdaterSettings
 from services.updater_learning import Learning, knobs_of
+from services.updater_trials import Trials
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.topics import REWARDS
 
@@ -26,7 +27,7 @@ LOG = logging.getLogger(__name__)
 
 KEPT = 2
 """Snapshots kept: the newest and the one before it."""
-FACTS, REPLAY, MANIFEST = "updater.json", "replay.zlib", "snapshot.json"
+FACTS, REPLAY, MANIFEST, TRIALS = "updater.json", "replay.zlib", "snapshot.json", "trials.zlib"
 TRAINING = "training"
 """Folder of the adapter in training and its optimiser, when there is one."""
 
@@ -59,6 +60,22 @@ def save_learning(learning: Learning, facts: UpdaterFacts, into: Path) -> None:
     packed = msgspec.msgpack.encode(list(learning.replay))
     (into / REPLAY).write_bytes(zlib.compress(packed, level=1))
     (into / FACTS).write_bytes(msgspec.json.encode(facts))
+
+
+def save_trials(trials: Trials, into: Path) -> None:
+    """Customers and evidence of what is on trial."""
+    (into / TRIALS).write_bytes(zlib.compress(msgspec.msgpack.encode(trials), level=1))
+
+
+def load_trials(path: Path | None) -> Trials:
+    """What `save_trials` wrote into a snapshot; none where it holds none, or those of other code."""
+    if path is None or not (path / TRIALS).is_file():
+        return Trials()
+    try:
+        return msgspec.msgpack.decode(zlib.decompress((path / TRIALS).read_bytes()), type=Trials)
+    except msgspec.MsgspecError as error:
+        LOG.warning("trials of snapshot %s cannot be continued, they begin anew: %s", path.name, error)
+        return Trials()
 
 
 def commit(partial: Path, folder: Path, number: int) -> Path:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from model import adapter
 from model.critic import Critic
 from model.distil import Distiller
-from model.gate import Evidence, GateKnobs, Judgement, corrupt, judge_adapter, parity_bound
+from model.gate import Evidence, GateKnobs, Judgement, judge_adapter, parity_bound
 from model.gate_evidence import Contender, joined, measure, parity_gaps
 from model.lm import LanguageModel
 from model.memory import Replayed
@@ -50,6 +50,7 @@ class Candidate(msgspec.Struct, frozen=True):
         number: closed rewards learned when its training ended: newer ones have a higher number.
         critic: as it stood then.
         since_s: on the caller's monotonic clock.
+        foreign: the folder it was read from, where it is an operator's: a change; empty for a step of our line.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Candidate(msgspec.Struct, frozen=True):
     steps: int
     since_s: float
     parent: str
+    foreign: str = ""
 
 
 class Training:
@@ -89,9 +91,9 @@ class Training:
         return self._measuring is not None
 
     def lm_weight(self) -> float:
-        """The language model's share after the steps taken so far."""
+        """The language model's share after the steps taken so far; the line does not fall behind a change that it began with."""
         ramp = min(1.0, self.distiller.steps / self._settings.lm_ramp_steps)
-        return self._settings.lm_weight * ramp
+        return max(self._settings.lm_weight * ramp, self.champion_weight)
 
     def owed(self, learning: Learning) -> bool:
         """Whether a LoRA step is due."""
@@ -124,29 +126,37 @@ class Training:
         if self.candidate is None:
             return None
         if self._measuring is None:
-            newer = self._newer(learning, self.candidate.number)
+            newer = [item for item in learning.replay if item.number > self.candidate.number]
             waited_s = now_s - self.candidate.since_s
-            if waited_s < self._settings.candidate_wait_s and not (
-                len(newer) >= JUDGED_NEWER and self.served(learning)
-            ):
+            wait_s = self._settings.change_wait_s if self.candidate.foreign else self._settings.candidate_wait_s
+            if waited_s < wait_s and not (len(newer) >= JUDGED_NEWER and self.served(learning)):
                 return None
             self._measuring = self._measure(learning, self.candidate, newer[-JUDGED_NEWER:])
         evidence = next(self._measuring)
         if evidence is None:
             return None
         self._measuring = None
-        return judge_adapter(evidence, self.gate_knobs())
+        return judge_adapter(evidence, self.gate_knobs(change=bool(self.candidate.foreign)))
 
-    def examine_foreign(self, directory: Path, learning: Learning, critic: Critic) -> Judgement:
-        """An operator's adapter, at once: it is a rare act. The candidate's slot is free then."""
+    def examine_next(self, directory: Path, learning: Learning, critic: Critic, now_s: float) -> None:
+        """Make an operator's adapter the candidate; the slot is free then. What it was trained on is not known.
+
+        So it is valued on what closes from now on. The language model's weight is the one that our line has reached.
+
+        Raises:
+            BadEvent: what it holds does not fit or cannot be read.
+        """
         try:
             tensors = adapter.read(directory, self.wanted, self.lm.device)
-        except (BadEvent, OSError) as error:
-            return corrupt(error if isinstance(error, BadEvent) else BadEvent("files", str(error), "readable files"))
+        except OSError as error:
+            raise BadEvent("files", str(error), "readable files") from None
         adapter.place(self.lm, CANDIDATE_SLOT, tensors)
-        stands = Candidate(learning.learner.learned, critic, self.lm_weight(), 0, 0.0, BASE_ALONE)
-        evidence = next(part for part in self._measure(learning, stands, []) if part is not None)
-        return judge_adapter(evidence, self.gate_knobs())
+        number, parent = learning.learner.learned, self.held.get("champion", BASE_ALONE)
+        self.candidate = Candidate(number, critic, self.lm_weight(), 0, now_s, parent, str(directory))
+
+    def set_aside(self) -> None:
+        """The candidate was not ours: it is judged, and nothing follows for training."""
+        self.candidate = None
 
     def promoted(self, version: str) -> None:
         """The candidate is the champion now; the old one stays at hand for parity."""
@@ -164,10 +174,22 @@ class Training:
         self.candidate = None
         self.refusals += any(not check.passed and check.name != "parity" for check in judgement.checks)
         if self.refusals >= REFUSALS_BEFORE_RESET:
-            self.refusals = 0
-            start = _copied(self.lm, CHAMPION_SLOT) if "champion" in self.held else self._fresh
-            adapter.place(self.lm, adapter.TRAINING_SLOT, start)
-            self.distiller = self.distiller.again()
+            self.restart()
+
+    def restart(self) -> None:
+        """Train on from the champion; a candidate of our own that came from elsewhere is no step of its line."""
+        if self.candidate is not None and not self.candidate.foreign:
+            self.candidate = None
+        self._measuring, self.refusals = None, 0
+        start = _copied(self.lm, CHAMPION_SLOT) if "champion" in self.held else self._fresh
+        adapter.place(self.lm, adapter.TRAINING_SLOT, start)
+        self.distiller = self.distiller.again()
+
+    def hold_base(self) -> None:
+        """The base alone is served; the champion so far stays at hand for parity."""
+        self._keep_former()
+        self.held.pop("champion", None)
+        self.champion_weight = 0.0
 
     def hold_champion(self, version: str, directory: Path, lm_weight: float) -> None:
         """Take in the champion another life or an operator announced; the one held so far stays at hand for parity.
@@ -198,12 +220,13 @@ class Training:
         """The candidate's files, as a version has them."""
         adapter.save(self.lm, CANDIDATE_SLOT, directory)
 
-    def gate_knobs(self) -> GateKnobs:
-        """The gate's bounds."""
+    def gate_knobs(self, *, change: bool = False) -> GateKnobs:
+        """The gate's bounds; a change must have been valued."""
         return GateKnobs(
             parity=parity_bound(str(self.lm.dtype)),
             kl_cap_nats=self._settings.kl_cap_nats,
             delta=self._settings.value_margin,
+            value_wanted=change,
         )
 
     def _measure(self, learning: Learning, candidate: Candidate, newer: list[Replayed]) -> Iterator[Evidence | None]:
@@ -260,10 +283,6 @@ class Training:
 
     def _knobs(self, version: str, lm_weight: float) -> Knobs:
         return Knobs(self.base, version, self._settings.temperature, lm_weight)
-
-    @staticmethod
-    def _newer(learning: Learning, number: int) -> list[Replayed]:
-        return [item for item in learning.replay if item.number > number]
 
 
 def _same_base(one: str, other: str) -> bool:

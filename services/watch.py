@@ -39,7 +39,11 @@ def suppression_line(suppression: Suppression) -> str:
 def adapter_line(record: AdapterRecord) -> str:
     """A version or the serving record in words."""
     if isinstance(record, Serving):
-        return f"serving: champion {record.champion}, anchor {record.anchor}, critic {record.critic} (epoch {record.epoch})"
+        tried = f"canary {record.canary} to {record.canary_share:.0%}, " if record.canary else ""
+        return (
+            f"serving: champion {record.champion}, {tried}anchor {record.anchor} to {record.anchor_share:.0%}, "
+            f"critic {record.critic} (epoch {record.epoch})"
+        )
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
     return f"{record.created_at:%Y-%m-%d %H:%M:%S} {record.name} after {record.parent or 'nothing'} ({numbers})"
 
@@ -47,7 +51,8 @@ def adapter_line(record: AdapterRecord) -> str:
 def decision_line(decision: GateDecision) -> str:
     """A decision of the gate in words."""
     failed = "; ".join(f"{check.name}: {check.detail}" for check in decision.checks if not check.passed)
-    return f"{decision.decided_at:%Y-%m-%d %H:%M:%S} {decision.version} {decision.decision}: {decision.reason} {failed}"
+    who = "" if decision.by == "gate" else f" by {decision.by}"
+    return f"{decision.decided_at:%Y-%m-%d %H:%M:%S} {decision.version} {decision.decision}{who}: {decision.reason} {failed}"
 
 
 class Watchable(NamedTuple):

@@ -99,12 +99,12 @@ class ServingTable:
 
     def version_for(self, request: StrategyRequest) -> str:
         """Which adapter a request is admitted with: stable shares of customers, each by a salt of its own."""
-        if self._serving is None or request.arm not in ("fused", "lm"):
+        serving = self._serving
+        if serving is None or request.arm not in ("fused", "lm"):
             return self.champion
-        for role in ("canary", "anchor"):
-            salt = self._serving.salts.get(role, "")
-            version = self._roles[role]
-            if version and salt and stable_unit(salt, request.user_id) < self._serving.anchor_share:
+        for role, share in (("canary", serving.canary_share), ("anchor", serving.anchor_share)):
+            salt, version = serving.salts.get(role, ""), self._roles[role]
+            if version and salt and stable_unit(salt, request.user_id) < share:
                 return version
         return self.champion
 

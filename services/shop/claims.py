@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from services.shop.books import Evidence
 from services.shop.summary import Summary
+from streaming.contracts.adapters import GateDecision
 
 FULL_MINUTES = 5.0
 """A shorter demo is a smoke run: too few customers answer in it for the learning to be seen."""
 FIRST_STRATEGY_S = 60.0
 LEAST_ADAPTERS = 2
 LEAST_MODEL_SHARE = 0.8
+CORRUPT, HARMFUL = "inbox-corrupt-adapter", "inbox-harmful-adapter"
+"""How decisions name what `services/shop/spoiled.py` put into the inbox."""
+KEPT_OUT = ("refused", "rolled_back")
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -36,7 +42,7 @@ def claims(summary: Summary, evidence: Evidence, reached_ms: int) -> list[Claim]
         reached_ms: when Kafka and Redis answered, epoch milliseconds.
     """
     first_s = first_strategy_s(evidence, reached_ms)
-    spoiled = [d for d in evidence.decisions if d.what == "adapter" and d.version.startswith("inbox-")]
+    corrupt = [d for d in evidence.decisions if d.what == "adapter" and d.version == CORRUPT]
     return [
         Claim(
             "no strategy came" if first_s is None else f"first strategy {first_s:.1f} s after the stack was up",
@@ -47,15 +53,33 @@ def claims(summary: Summary, evidence: Evidence, reached_ms: int) -> list[Claim]
             min(summary.adapters_promoted, summary.swaps) >= LEAST_ADAPTERS,
         ),
         Claim(
-            "the corrupt adapter was refused" if spoiled else "the corrupt adapter was never judged",
-            bool(spoiled) and all(decision.decision == "refused" for decision in spoiled),
+            "the corrupt adapter was refused" if corrupt else "the corrupt adapter was never judged",
+            bool(corrupt) and all(decision.decision == "refused" for decision in corrupt),
         ),
+        harmful_is_kept_out(evidence.decisions),
         Claim(
             f"{summary.messages_by_model_share:.0%} of the messages in the model's own words",
             summary.messages_by_model_share >= LEAST_MODEL_SHARE,
         ),
         served_beats_random(summary),
     ]
+
+
+def harmful_is_kept_out(decisions: Sequence[GateDecision]) -> Claim:
+    """The intact adapter that does the opposite was refused by the gate, or taken off again by its canary's numbers."""
+    about = [each for each in decisions if each.what == "adapter" and each.version == HARMFUL]
+    tried = {d.version for d in decisions if d.decision == "on_trial" and d.reason.startswith(f"{HARMFUL}:")}
+    about += [each for each in decisions if each.version in tried]
+    if not about:
+        return Claim("the harmful adapter was never judged", held=False)
+    last = about[-1]
+    words = {
+        "refused": f"the harmful adapter was refused by the gate ({last.reason})",
+        "rolled_back": f"the harmful adapter was rolled back on trial ({last.reason})",
+        "timed_out": f"the harmful adapter's trial ended without proof of it ({last.reason})",
+        "on_trial": "the harmful adapter passed the gate and is still on trial: too few customers to tell",
+    }
+    return Claim(words.get(last.decision, f"the harmful adapter was {last.decision}"), last.decision in KEPT_OUT)
 
 
 def served_beats_random(summary: Summary) -> Claim:

@@ -1,7 +1,7 @@
 """`stratagem demo`: a fresh stack, all services and the shop; a live view; then the books and the report.
 
-Edge. It starts processes, watches topics, and slips one corrupt adapter into the registry's inbox, as a careless
-operator might.
+Edge. It starts processes, watches topics, and slips a corrupt and a harmful adapter into the registry's inbox, as a
+careless operator might.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from services.shop.books import Evidence, collect, read_fates
 from services.shop.claims import FULL_MINUTES, claims
 from services.shop.oracle import Baseline, baselines
 from services.shop.report import write_report
+from services.shop.spoiled import slip_corrupt_adapter, slip_harmful_adapter
 from services.shop.summary import in_words, summarise, unbalanced
 from services.shop.view import View
 from services.shop.world import load_world
@@ -29,8 +30,8 @@ from services.valuing import formula_of
 OVERHEAD_MINUTES = 1.0
 """Of the given minutes, what start, closing of windows and report take."""
 LEAST_VISITS_MINUTES = 0.5
-CORRUPT_AT_SHARE = 0.5
-"""The corrupt adapter comes once this share of the visits' time has passed and there is an adapter to spoil."""
+SPOILED_AT_SHARE = 0.5
+"""The spoiled adapters come once this share of the visits' time has passed and there is an adapter to spoil."""
 END_PATIENCE_S = 210.0
 """Wall seconds the shop may take beyond its visits: for its start, and to let every window close."""
 SETTLE_PATIENCE_S = 20.0
@@ -91,7 +92,7 @@ def play(supervisor: Supervisor, settings: ShopSettings, visits_s: float, progre
     view = View(settings, f"Stratagem demo, seed {settings.demo_seed}: real purchases, simulated answers")
     shop = supervisor.start("shop")
     began_s = told_s = time.monotonic()
-    corrupted, status = False, None
+    spoiled, status = False, None
     try:
         with Live(view.draw(), console=console, refresh_per_second=2, transient=True) as live:
             while status is None and time.monotonic() - began_s < visits_s + END_PATIENCE_S:
@@ -99,8 +100,8 @@ def play(supervisor: Supervisor, settings: ShopSettings, visits_s: float, progre
                 supervisor.check()
                 view.read(timeout_ms=100)
                 live.update(view.draw())
-                if not corrupted and time.monotonic() - began_s > visits_s * CORRUPT_AT_SHARE:
-                    corrupted = slip_corrupt_adapter(settings.home)
+                if not spoiled and time.monotonic() - began_s > visits_s * SPOILED_AT_SHARE:
+                    spoiled = slip_corrupt_adapter(settings.home) and slip_harmful_adapter(settings.home)
                 if not console.is_terminal and time.monotonic() - told_s > PLAIN_EVERY_S:
                     told_s = time.monotonic()
                     progress(view.facts())
@@ -109,26 +110,6 @@ def play(supervisor: Supervisor, settings: ShopSettings, visits_s: float, progre
     if status != 0:
         progress(f"the shop ended with status {status}; its log ends:\n{shop.tail()}")
     return status == 0
-
-
-def slip_corrupt_adapter(home: Path) -> bool:
-    """Put a copy of the newest adapter, its tensors cut in half, into the inbox that the updater judges.
-
-    Returns:
-        Whether there was an adapter to spoil.
-    """
-    versions = sorted((home / "registry").glob("adapter-*/adapter_model.safetensors"))
-    if not versions:
-        return False
-    inbox = home / "registry" / "inbox"
-    partial, folder = inbox / ".corrupt-adapter", inbox / "corrupt-adapter"
-    partial.mkdir(parents=True, exist_ok=True)
-    for path in versions[-1].parent.glob("adapter*"):
-        content = path.read_bytes()
-        cut = len(content) // 2 if path.suffix == ".safetensors" else len(content)
-        (partial / path.name).write_bytes(content[:cut])
-    partial.rename(folder)
-    return True
 
 
 def settled_evidence(settings: ShopSettings, worker_log: Path) -> Evidence:

@@ -43,6 +43,13 @@ class Serving(Struct, frozen=True, tag="serving", tag_field="record"):
     """What is served now.
 
     An operator's act raises `epoch`; readers ignore lower epochs, and within an epoch lower sequences.
+
+    A customer of a model's arm whose `stable_unit(salts[role], user_id)` is below the role's share is served that role's
+    version: the canary first, then the anchor; everybody else the champion.
+
+    Args:
+        anchor_carried: what the line may have lost against former anchors, units of reward per customer.
+        anchor_trial: which of this anchor's trials it is, from 1.
     """
 
     epoch: int
@@ -55,6 +62,9 @@ class Serving(Struct, frozen=True, tag="serving", tag_field="record"):
     anchor_share: float
     decided_at: datetime
     schema_version: int = 1
+    canary_share: float = 0.0
+    anchor_carried: float = 0.0
+    anchor_trial: int = 1
 
 
 AdapterRecord = Version | Serving
@@ -71,13 +81,23 @@ def decode_record(value: bytes) -> AdapterRecord:
     return record
 
 
+Decided = Literal["promoted", "refused", "rolled_back", "on_trial", "timed_out", "renewed"]
+
+
 class GateDecision(Struct, frozen=True):
-    """Every decision of the gate with its numbers."""
+    """Every decision of the gate with its numbers.
+
+    Args:
+        version: what was decided about. Of an anchor's trial: `rolled_back` names the champion that is served no more, `renewed`
+            and `timed_out` the anchor.
+        decision: `on_trial` and what ends it (`promoted`, `rolled_back`, `timed_out`) are of a canary; `renewed` is of an anchor.
+        by: `gate`, or the operator's name, whose own words `reason` then has.
+    """
 
     decision_id: str
     version: str
     what: Literal["adapter", "critic"]
-    decision: Literal["promoted", "refused", "rolled_back"]
+    decision: Decided
     reason: str
     checks: tuple[Check, ...]
     numbers: dict[str, float]

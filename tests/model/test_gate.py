@@ -8,7 +8,7 @@ from msgspec import structs
 from model import adapter
 from model.critic import Critic, named
 from model.fresh import random_lm
-from model.gate import Evidence, GateKnobs, doubly_robust, judge_adapter, parity_bound
+from model.gate import Evidence, GateKnobs, OffPolicy, doubly_robust, judge_adapter, parity_bound
 from model.gate_critic import bounded, examine_critic
 from model.gate_evidence import Contender, joined, measure, parity_gaps
 from model.grid import ActionGrid
@@ -22,13 +22,23 @@ from tests.model.closed import closed_rewards
 from tests.model.sample import request_of
 
 KNOBS = GateKnobs()
+CHAMPION = OffPolicy((1.0,) * 40, (0.2,) * 40, (0.2,) * 40)
+
+
+def worth(differences: tuple[float, ...], weight: float = 1.0) -> OffPolicy:
+    """A candidate that differs so from the champion."""
+    robust = tuple(0.2 + difference for difference in differences)
+    return OffPolicy((weight,) * len(robust), (0.2,) * len(robust), robust)
+
+
 SOUND = Evidence(
     parity=(1e-6,) * 5,
     valid=20,
     sampled=20,
     kl_nats=(0.1,) * 5,
     entropy_nats=(0.5,) * 5,
-    differences=(0.01, -0.01) * 20,
+    candidate=worth((0.01, -0.01) * 20),
+    champion=CHAMPION,
 )
 
 
@@ -56,7 +66,7 @@ def test_a_sound_candidate_is_promoted() -> None:
         ({"sampled": 0, "valid": 0}, "decisions"),
         ({"kl_nats": (3.0, 2.0)}, "kl"),
         ({"entropy_nats": (0.0, 0.0)}, "entropy"),
-        ({"differences": (-0.1, -0.12) * 20}, "value"),
+        ({"candidate": worth((-0.1, -0.12) * 20)}, "value"),
     ],
 )
 def test_each_fault_is_refused_by_its_own_check(change: dict[str, object], name: str) -> None:
@@ -79,12 +89,35 @@ def test_nothing_to_judge_parity_by_is_said() -> None:
     assert judge_adapter(structs.replace(SOUND, parity=()), KNOBS).reason == "parity: not judged, 0 rows"
 
 
-def test_too_few_newer_rewards_are_said() -> None:
-    """Nothing is judged by a handful: the check passes and says so."""
-    judgement = judge_adapter(structs.replace(SOUND, differences=(-1.0,) * 3), KNOBS)
-    value = next(check for check in judgement.checks if check.name == "value")
-    assert value.passed
-    assert "too few" in value.detail
+FEW = structs.replace(SOUND, candidate=worth((-1.0,) * 3), champion=OffPolicy((1.0,) * 3, (0.2,) * 3, (0.2,) * 3))
+ONE_DECIDES = structs.replace(SOUND, candidate=OffPolicy((50.0, *(0.0,) * 39), (0.2,) * 40, (0.4,) * 40))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"), [(FEW, "3 newer closed rewards"), (ONE_DECIDES, "sample size 1.0, 5 wanted")]
+)
+def test_without_enough_to_be_valued_by_a_refresh_passes_and_a_change_does_not(evidence: Evidence, said: str) -> None:
+    """A handful of rewards, or one that outweighs all: nothing is judged by it, which is said, and refused for a change."""
+    refresh = judge_adapter(evidence, KNOBS)
+    value = next(check for check in refresh.checks if check.name == "value")
+    assert (refresh.decision, value.passed) == ("promoted", True)
+    assert value.detail.startswith("not judged")
+    assert said in value.detail
+    change = judge_adapter(evidence, GateKnobs(value_wanted=True))
+    assert (change.decision, change.reason) == ("refused", f"value: {value.detail}")
+
+
+def test_values_off_policy_by_hand() -> None:
+    """Inverse propensity, self-normalised and Kish's effective sample size, as reckoned on paper."""
+    told = OffPolicy((2.0, 1.0, 0.0, 0.5), (1.0, 3.0, 5.0, 0.0), (1.0, 2.0, 3.0, 2.0)).numbers("candidate")
+    assert told["candidate_ips"] == pytest.approx(5.0 / 4)
+    assert told["candidate_snips"] == pytest.approx(5.0 / 3.5)
+    assert told["candidate_dr"] == pytest.approx(2.0)
+    assert told["candidate_effective"] == pytest.approx(12.25 / 5.25)
+    assert set(OffPolicy().numbers("none").values()) == {0.0}
+    numbers = judge_adapter(SOUND, KNOBS).numbers
+    assert numbers["champion_effective"] == pytest.approx(40.0)
+    assert numbers["candidate_dr"] == pytest.approx(0.2)
 
 
 def test_doubly_robust_by_hand() -> None:

@@ -74,7 +74,10 @@ def test_watch_says_in_words_what_comes(told: dict[str, str]) -> None:
     assert suppression == "2026-03-01 12:00 user-9 ad not asked: daily_cap three today"
     adapters = watched("adapters", 4, told)
     assert adapters[0] == "2026-03-01 12:00:00 adapter-000001-a after base (loss 0.25)"
-    assert "serving: champion adapter-000002-b, anchor adapter-000002-b, critic critic-000007-c (epoch 1)" in adapters
+    assert (
+        "serving: champion adapter-000002-b, anchor adapter-000002-b to 10%, critic critic-000007-c (epoch 1)"
+        in adapters
+    )
     assert adapters[3].startswith("stranger unreadable: ")
     assert "adapter-000002-b promoted: all checks" in watched("decisions", 1, told)[0]
 

@@ -9,19 +9,22 @@ from services.shop.books import Evidence
 from services.shop.claims import claims
 from services.shop.summary import ArmReward, Summary, summarise
 from services.shop.world import World
-from streaming.contracts.adapters import GateDecision
+from streaming.contracts.adapters import Decided, GateDecision
 from tests.services.shop.shop_samples import make_request, make_strategy
 
 UP_MS = 1_000_000
 
 
+def decision(name: str, what: Decided, version: str = "", reason: str = "value: worse") -> GateDecision:
+    """On an adapter of the inbox, or on the version that it became."""
+    named = version or f"inbox-{name}-adapter"
+    return GateDecision("d-1", named, "adapter", what, reason, (), {}, datetime.now(UTC), "operator")
+
+
 @pytest.fixture
 def evidence(world: World) -> Evidence:
-    """One strategy, ten seconds after the stack was up, and a corrupt adapter refused."""
+    """One strategy, ten seconds after the stack was up, and the spoiled adapters refused."""
     strategy = make_strategy(make_request(world, "ranking", next(iter(world.customers))))
-    refused = GateDecision(
-        "d-1", "inbox-corrupt-adapter", "adapter", "refused", "cut off", (), {}, datetime.now(UTC), "updater"
-    )
     return Evidence(
         published=1,
         fates={"folded": 1},
@@ -32,7 +35,7 @@ def evidence(world: World) -> Evidence:
         conflicts=0,
         suppressions={},
         rewards={},
-        decisions=[refused],
+        decisions=[decision("corrupt", "refused"), decision("harmful", "refused")],
         stalls_ms=[],
     )
 
@@ -88,6 +91,31 @@ def test_a_late_or_missing_first_strategy_is_told(good: Summary, evidence: Evide
 
 def test_the_corrupt_adapter_must_be_refused(good: Summary, evidence: Evidence) -> None:
     """Never judged, or promoted, is told."""
-    assert "never judged" in unheld(good, msgspec.structs.replace(evidence, decisions=[]))[0]
-    promoted = [msgspec.structs.replace(evidence.decisions[0], decision="promoted")]
-    assert unheld(good, msgspec.structs.replace(evidence, decisions=promoted))
+    harmful = evidence.decisions[1]
+    assert "never judged" in unheld(good, msgspec.structs.replace(evidence, decisions=[harmful]))[0]
+    promoted = msgspec.structs.replace(evidence.decisions[0], decision="promoted")
+    assert unheld(good, msgspec.structs.replace(evidence, decisions=[promoted, harmful]))
+
+
+@pytest.mark.parametrize(
+    ("after", "held", "told"),
+    [
+        ([], True, "refused by the gate (value: worse)"),
+        (["on_trial"], False, "still on trial"),
+        (["on_trial", "rolled_back"], True, "rolled back on trial (worse: shown)"),
+        (["on_trial", "promoted"], False, "was promoted"),
+        (["on_trial", "timed_out"], False, "without proof"),
+    ],
+)
+def test_the_harmful_adapter_must_be_kept_out(
+    good: Summary, evidence: Evidence, after: list[Decided], told: str, *, held: bool
+) -> None:
+    """By the gate or by its trial; one that is still on trial was not shown to be kept out, and the claim says so."""
+    found = [decision("harmful", "refused")]
+    if after:
+        reasons = ["inbox-harmful-adapter: every check passed", "worse: shown"]
+        found = [decision("", what, "adapter-000009-a", reason) for what, reason in zip(after, reasons, strict=False)]
+    seen = msgspec.structs.replace(evidence, decisions=[evidence.decisions[0], *found])
+    (claim,) = (claim for claim in claims(good, seen, UP_MS) if "harmful" in claim.text)
+    assert claim.held == held
+    assert told in claim.text

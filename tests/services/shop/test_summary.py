@@ -5,12 +5,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from services.shop.books import Evidence, read_stalls
-from services.shop.demo import slip_corrupt_adapter
 from services.shop.oracle import Baseline
 from services.shop.report import write_report
+from services.shop.spoiled import slip_corrupt_adapter, slip_harmful_adapter
 from services.shop.summary import closed_rewards, in_words, interval, quantile, summarise, unbalanced
 from services.shop.world import World
 from streaming.contracts.rewards import Outcomes, Reward
@@ -180,3 +182,19 @@ def test_corrupt_adapter_is_a_cut_copy(tmp_path: Path) -> None:
     assert (spoiled / "adapter_model.safetensors").read_bytes() == b"01234"
     assert (spoiled / "adapter.json").read_text() == "{}"
     assert (version / "adapter_model.safetensors").read_bytes() == b"0123456789"
+
+
+def test_harmful_adapter_is_intact_and_does_the_opposite(tmp_path: Path) -> None:
+    """What the newest version adds to the base is turned round and made stronger; its other files are as they were."""
+    assert not slip_harmful_adapter(tmp_path)
+    version = tmp_path / "registry" / "adapter-000001-abcdef01"
+    version.mkdir(parents=True)
+    down, up = np.ones((2, 3), np.float32), np.full((3, 2), 0.5, np.float32)
+    save_file({"q.lora_A.weight": down, "q.lora_B.weight": up}, version / "adapter_model.safetensors")
+    (version / "adapter.json").write_text("{}")
+    assert slip_harmful_adapter(tmp_path)
+    spoiled = tmp_path / "registry" / "inbox" / "harmful-adapter"
+    found = load_file(spoiled / "adapter_model.safetensors")
+    assert np.array_equal(found["q.lora_A.weight"], down)
+    assert np.array_equal(found["q.lora_B.weight"], -3.0 * up)
+    assert (spoiled / "adapter.json").read_text() == "{}"
