@@ -102,6 +102,8 @@ def attach(lm: HasBase, names: Sequence[str] = SLOTS, seed: int = 0) -> None:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # peft warns that several adapters share a model: they are meant to.
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        # and that GPT-2's layers are transposed, which it sees to by itself.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
         torch.manual_seed(seed)
         for name in names:
             inject_adapter_in_model(config(), lm.causal, adapter_name=name)
@@ -183,21 +185,28 @@ def place(lm: HasBase, slot: str, tensors: Mapping[str, Tensor]) -> None:
         torch._foreach_copy_(list(targets.values()), [tensors[key] for key in targets])
 
 
-def pack(lm: HasBase, slot: str) -> Tensor:
-    """Move a slot's parameters into one block of memory, so that a swap is one copy of a `block_of`.
+class Block:
+    """A slot's parameters in one block of memory, so that a swap is one copy of a `block_of`.
 
     One copy costs a tenth of a millisecond where the caches are cold; one per tensor, four times as much.
-
-    Returns:
-        The block, one axis, in the order of the keys; what is copied into it is what the slot says.
     """
-    targets = parameters(lm, slot)
-    block = block_of(targets)
-    start = 0
-    for parameter in targets.values():
-        parameter.data = block[start : start + parameter.numel()].view_as(parameter)
-        start += parameter.numel()
-    return block
+
+    def __init__(self, lm: HasBase, slot: str) -> None:
+        """Move the parameters: what is copied into the block is what the slot says, in the order of the keys."""
+        targets = parameters(lm, slot)
+        self._parameters: list[Tensor] = list(targets.values())
+        self.tensor = block_of(targets)
+        start = 0
+        for parameter in self._parameters:
+            parameter.data = self.tensor[start : start + parameter.numel()].view_as(parameter)
+            start += parameter.numel()
+
+    def copy_(self, block: Tensor) -> None:
+        """Say what another block says. Only between batches, as `place`."""
+        with torch.no_grad():
+            self.tensor.copy_(block)
+            # Torch counts the writes to a tensor, and these have counters of their own: what was made of them is outdated.
+            torch._foreach_add_(self._parameters, 0.0)
 
 
 def block_of(tensors: Mapping[str, Tensor]) -> Tensor:

@@ -53,10 +53,36 @@ class PromptBatch(msgspec.Struct, frozen=True):
             cache.update(self.memory[:, layer, 0], self.memory[:, layer, 1], layer)
         return cache
 
+    def room(self, columns: int) -> "Room":
+        """A cache that begins with the prompts and has room for so many nodes more."""
+        return Room(self.memory, columns)
+
     def visible(self) -> Tensor:
         """(B, L) bool: which positions hold a token."""
         lengths = torch.tensor(self.lengths, device=self.memory.device)
         return torch.arange(self.memory.shape[4], device=self.memory.device) < lengths[:, None]
+
+
+class Room:
+    """Keys and values with room for what follows, so that a decoding step copies nothing of what is there. Not for training."""
+
+    def __init__(self, memory: Tensor, columns: int) -> None:
+        """Begin with `memory` as `PromptBatch` has it."""
+        self._used = memory.shape[4]
+        layers_first = memory.permute(1, 2, 0, 3, 4, 5)
+        self._kept = memory.new_empty(*layers_first.shape[:4], self._used + columns, memory.shape[5])
+        self._kept[:, :, :, :, : self._used] = layers_first
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Add (B, kv heads, T, head width) of one layer, the layers in order; all that the layer holds then."""
+        end = self._used + keys.shape[2]
+        if end > self._kept.shape[4]:  # every layer has its turn at the same width, so this is the first one's
+            self._kept = pad(self._kept, (0, 0, 0, end))
+        kept = self._kept[layer]
+        kept[0, :, :, self._used : end], kept[1, :, :, self._used : end] = keys, values
+        if layer == len(self._kept) - 1:
+            self._used = end
+        return kept[0, :, :, :end], kept[1, :, :, :end]
 
 
 def join(batches: Sequence[PromptBatch]) -> PromptBatch:

@@ -1,25 +1,27 @@
 """The language model room's door: a frozen base of transformers, LoRA on the suffix, exact slot probabilities.
 
 Prompts are encoded by the base without adapters, so their keys and values stay valid across swaps and are shared by all
-arms (the idea of activated LoRA, arXiv 2504.12397). Only what follows the prompt sees the active adapter.
+arms (the idea of activated LoRA, arXiv 2504.12397). Only what follows the prompt sees the active adapters, one for all rows
+of a batch or one per row.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils import logging as transformers_logging
 
-from model.batch import PromptBatch
+from model.active import ActiveAdapters
+from model.batch import PromptBatch, Room
 from model.identity import default_base, sha256_of
-from model.pointer import Pointer, pool
+from model.lean import LeanBackbone
+from model.pointer import Pointer, pool, pool_runs
 from model.scoring import slot_table
 from model.spelling import Spelling
 from model.suffix import ROOT, Pack
@@ -50,7 +52,7 @@ class LanguageModel:
         self.dtype: torch.dtype = causal.dtype
         self.pointer = pointer.to(self.device, self.dtype).requires_grad_(requires_grad=False)
         self.name = name
-        self._tuned: list[Any] = []
+        self._active = ActiveAdapters(self.backbone)
 
     @cached_property
     def base_sha256(self) -> str:
@@ -74,7 +76,14 @@ class LanguageModel:
     @torch.no_grad()
     def encode(self, requests: Sequence[StrategyRequest]) -> PromptBatch:
         """Prompts through the frozen base, adapters off. Padded on the right; padding is never attended to."""
-        return self.read(requests)[0]
+        lean = self.lean
+        if lean is None:
+            return self.read(requests)[0]
+        spelled = [self.spelling.prompt(request) for request in requests]
+        lengths = tuple(len(ids) for ids, _ in spelled)
+        tokens = torch.tensor([token for ids, _ in spelled for token in ids], device=self.device)
+        states, memory = lean.read(self.backbone.get_input_embeddings()(tokens), lengths)
+        return PromptBatch(memory, lengths, pool_runs(states, [spans for _, spans in spelled], lengths))
 
     def read(self, requests: Sequence[StrategyRequest]) -> tuple[PromptBatch, Tensor, Tensor]:
         """The same with its (B, L, D) states and (B, L) tokens, differentiable in the base: pretraining's way in."""
@@ -100,18 +109,20 @@ class LanguageModel:
         positions = torch.arange(width, device=self.device).expand(len(lengths), -1)
         return self.forward(self.backbone.get_input_embeddings()(tokens), positions, sees, cache)
 
-    def forward(self, embeddings: Tensor, positions: Tensor, sees: Tensor, cache: DynamicCache | None) -> Tensor:
+    def forward(self, embeddings: Tensor, positions: Tensor, sees: Tensor, cache: DynamicCache | Room | None) -> Tensor:
         """New nodes through the backbone.
 
         Args:
             embeddings: (B, T, D) of the new nodes.
             positions: (B, T).
             sees: (B, T, K + T) bool over what the cache holds and the new nodes.
-            cache: extended in place; None when nothing comes before or after.
+            cache: extended in place; None when nothing comes before or after. A `Room` where there is a lean pass.
 
         Returns:
             (B, T, D) final states.
         """
+        if self.lean is not None:
+            return self.lean.forward(embeddings, positions, sees, cache, self._active.routes)
         mask = torch.zeros(sees.shape, dtype=self.dtype, device=self.device)
         mask = mask.masked_fill(~sees, torch.finfo(self.dtype).min)[:, None]
         out = self.backbone(
@@ -211,39 +222,29 @@ class LanguageModel:
 
         return DecodeSession(self, prompts.to(self.device, self.dtype), tuple(requests))
 
-    @contextmanager
-    def use_adapter(self, name: str | None) -> Iterator[None]:
-        """Within the block `name` is active (None: the bare base); afterwards what was active before.
+    @property
+    def lean(self) -> LeanBackbone | None:
+        """The backbone's lean pass, which everything goes through; None where its shape has none."""
+        return self._active.lean
 
-        Only flags are set, per layer: peft's own `set_adapter` walks all modules, which costs 10 ms.
+    def room(self, prompts: PromptBatch, columns: int) -> DynamicCache | Room:
+        """What decoding goes on with: the prompts' keys and values, and room for so many nodes."""
+        return prompts.cache() if self.lean is None else prompts.room(columns)
+
+    def use_adapter(self, name: str | None) -> AbstractContextManager[None]:
+        """Within the block `name` is active (None: the bare base); afterwards what was active before.
 
         Raises:
             KeyError: when the base has no such slot.
         """
-        layers = self._tuned_layers()
-        if name is not None and not (layers and name in layers[0].lora_A):
-            raise KeyError(f"adapter {name!r}: the base has no such LoRA layers")
-        before = [(layer.disable_adapters, layer.active_adapters) for layer in layers]
-        try:
-            for layer in layers:
-                _activate(layer, disabled=name is None, active=[name] if name else layer.active_adapters)
-            yield
-        finally:
-            for layer, (disabled, active) in zip(layers, before, strict=True):
-                _activate(layer, disabled=disabled, active=active)
+        return self._active.use(name)
 
-    def _tuned_layers(self) -> list[Any]:
-        """The LoRA layers, looked for until there are some: later slots are added to the same layers."""
-        if not self._tuned:
-            self._tuned = [module for module in self.backbone.modules() if isinstance(module, BaseTunerLayer)]
-        return self._tuned
+    def use_adapters(self, names: Sequence[str | None]) -> AbstractContextManager[None]:
+        """Within the block row i of every batch sees adapter `names[i]` (None: the bare base).
 
+        Each run of equal names is one product with its adapter: rows of one adapter had better stand together.
 
-def _activate(layer: Any, *, disabled: bool, active: list[str]) -> None:
-    """The two flags that a layer's forward pass reads.
-
-    Peft's setters also turn gradients of every slot on and off, which takes milliseconds between two batches; whoever trains
-    a slot says so itself.
-    """
-    layer._disable_adapters = disabled  # noqa: SLF001 -- see above
-    layer._active_adapter = active  # noqa: SLF001 -- the same
+        Raises:
+            KeyError: when the base has no such slot.
+        """
+        return self._active.use_each(names)

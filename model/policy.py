@@ -49,7 +49,10 @@ class Decoder(Protocol):
     """What the policy needs of a decoding session (`model/lm.py`), for one batch; kinds may be mixed."""
 
     def log_probs(self) -> Sequence[npt.NDArray[np.floating]]:
-        """Per request: log p_LM(value | prefix) over the current slot's values, temperature 1; empty after its last."""
+        """Per request: log p_LM(value | prefix) over the current slot's values, temperature 1; empty after its last.
+
+        Empty as well where the language model has no share in the decision.
+        """
 
     def choose(self, indices: Sequence[int]) -> None:
         """Append each request's value and move to the next slot; ignored for requests that have all slots."""
@@ -135,7 +138,7 @@ def decide(
     critic: Valuer,
     decoder: Decoder | None,
     rngs: Sequence[np.random.Generator],
-    knobs: Knobs,
+    knobs: Knobs | Sequence[Knobs],
 ) -> list[Decided]:
     """Sample one decision per request: a head first, then slot by slot from that head.
 
@@ -145,11 +148,12 @@ def decide(
         critic: the snapshot that is served.
         decoder: the language model's session for these requests; None means late: the critic decides alone.
         rngs: one generator per request, so that a request's decision depends on no other of its batch.
-        knobs: what else is served.
+        knobs: what else is served, to all of them or to each.
     """
+    each = [knobs] * len(requests) if isinstance(knobs, Knobs) else knobs
     records = [
-        record_of(request, grid, critic, knobs, late=decoder is None)
-        for request, grid in zip(requests, grids, strict=True)
+        record_of(request, grid, critic, own, late=decoder is None)
+        for request, grid, own in zip(requests, grids, each, strict=True)
     ]
     walks = [
         walk_of(request, grid, record, critic) for request, grid, record in zip(requests, grids, records, strict=True)

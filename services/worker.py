@@ -48,7 +48,7 @@ class Worker:
         formula = formula_of(settings)
         table = ServingTable(lm, Critic.prior(settings.seed, PRIOR_HEADS, formula))
         registry = Registry(registry_address(settings), Path(settings.home) / "versions")
-        loader = Loader(registry, adapter.expected(lm), lm.device, formula)
+        loader = Loader(registry, adapter.expected(lm), lm.device, formula, lm.lean)
         self._settings, self._stop, self._health = settings, stop, health or Health()
         self._reader = RequestReader(settings, stop)
         self._watchdog = over_worker(settings, self._health, self._reader, stop)

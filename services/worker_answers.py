@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from model.explain import explain
 from model.lm import LanguageModel
 from model.message import finish
-from model.policy import Decided, decide
+from model.policy import Decided, Decoder, decide
 from model.spelling import Spelling
 from model.texts import TextPool
 from model.validity import valid_until
@@ -26,7 +27,9 @@ TEMPLATE = ""
 class Answerer:
     """Answers requests with what the serving table holds."""
 
-    def __init__(self, lm: LanguageModel, table: ServingTable, *, temperature: float, seed: int) -> None:
+    def __init__(
+        self, lm: LanguageModel, table: ServingTable, *, temperature: float, seed: int, texts: TextPool | None = None
+    ) -> None:
         """Join base and table.
 
         Args:
@@ -34,57 +37,57 @@ class Answerer:
             table: what is served; it is changed between calls only.
             temperature: of the language model's slot distributions.
             seed: with the request's id it seeds a request's decision, so that a repeat decides alike.
+            texts: where messages come from; by default an empty pool.
         """
         self._lm, self.table = lm, table
-        self._texts = TextPool(lm)
+        self._texts = texts or TextPool(lm)
         self._temperature, self._seed = temperature, seed
 
     def answer(self, asks: Sequence[Ask]) -> list[Strategy]:
-        """Strategies for requests in time, in order: one session per adapter that is served."""
-        groups: dict[str, list[int]] = {}
-        for position, ask in enumerate(asks):
-            groups.setdefault(self.table.version_for(ask.request), []).append(position)
-        answers: dict[int, Strategy] = {}
-        for version, positions in groups.items():
-            # Admission: until release this slot cannot be overwritten, whatever is announced meanwhile.
-            admitted = [self.table.slots.admit(version) for _ in positions]
-            try:
-                answered = self._decode([asks[position] for position in positions], version, admitted[0])
-            finally:
-                for slot in admitted:
-                    self.table.slots.release(slot)
-            answers.update(zip(positions, answered, strict=True))
-        return [answers[position] for position in range(len(asks))]
+        """Strategies for requests in time, in order: one batch, whatever their kinds, arms and adapters."""
+        versions = [self.table.version_for(ask.request) for ask in asks]
+        # Rows of one adapter stand together, so that each adapter is one product a layer.
+        order = sorted(range(len(asks)), key=versions.__getitem__)
+        # Admission: until release these slots cannot be overwritten, whatever is announced meanwhile.
+        admitted = [self.table.slots.admit(versions[place]) for place in order]
+        try:
+            answered = self._decode([asks[place] for place in order], [versions[place] for place in order], admitted)
+        finally:
+            for slot in admitted:
+                self.table.slots.release(slot)
+        answers = dict(zip(order, answered, strict=True))
+        return [answers[place] for place in range(len(asks))]
 
     def answer_late(self, asks: Sequence[Ask]) -> list[Strategy]:
         """Strategies for requests past their deadline: the critic alone, and template texts."""
-        decided = self._decide(asks, BASE_ALONE, None)
+        decided = self._decide(asks, [BASE_ALONE] * len(asks), None)
         return [self._strategy(ask, one, TEMPLATE) for ask, one in zip(asks, decided, strict=True)]
 
-    def _decode(self, asks: Sequence[Ask], version: str, slot: str | None) -> list[Strategy]:
+    def _decode(self, asks: Sequence[Ask], versions: Sequence[str], slots: Sequence[str | None]) -> list[Strategy]:
         requests = [ask.request for ask in asks]
-        prompts = self._lm.encode(requests)
-        TOKENS.labels("prompt").inc(sum(prompts.lengths))
-        with self._lm.use_adapter(slot):
-            session = self._lm.session(prompts, requests)
-            decided = self._decide(asks, version, session)
-        spelled = zip(requests, decided, strict=True)
+        asked = [row for row, version in enumerate(versions) if self.table.asks_lm(requests[row], version)]
+        prompts = self._lm.encode([requests[row] for row in asked]) if asked else None
+        TOKENS.labels("prompt").inc(sum(prompts.lengths) if prompts else 0)
+        with self._lm.use_adapters([slots[row] for row in asked]):
+            session = self._lm.session(prompts, [requests[row] for row in asked]) if prompts else None
+            decided = self._decide(asks, versions, _Session(session, asked, len(asks)))
+        spelling = self._lm.spelling
         TOKENS.labels("decision").inc(
-            sum(decision_tokens(self._lm.spelling, request, one.decision) for request, one in spelled)
+            sum(decision_tokens(spelling, requests[row], decided[row].decision) for row in asked)
         )
         rng = np.random.default_rng(stable_seed("message", asks[0].request.request_id, str(self._seed)))
         texts = self._texts.texts(requests, [one.decision for one in decided], MAX_MESSAGE_TOKENS, rng)
-        TOKENS.labels("message").inc(sum(len(self._lm.spelling.ids(text)) for text in texts))
+        TOKENS.labels("message").inc(sum(len(spelling.ids(text)) for text in texts))
         return [self._strategy(ask, one, text) for ask, one, text in zip(asks, decided, texts, strict=True)]
 
-    def _decide(self, asks: Sequence[Ask], version: str, session: object) -> list[Decided]:
+    def _decide(self, asks: Sequence[Ask], versions: Sequence[str], session: Decoder | None) -> list[Decided]:
         return decide(
             [ask.request for ask in asks],
             [ask.grid for ask in asks],
             self.table.critic,
-            session,  # type: ignore[arg-type]  # None or a session of the language model
+            session,
             [np.random.default_rng(stable_seed(ask.request.request_id, str(self._seed))) for ask in asks],
-            self.table.knobs(version, self._temperature),
+            [self.table.knobs(version, self._temperature) for version in versions],
         )
 
     def _strategy(self, ask: Ask, decided: Decided, raw: str) -> Strategy:
@@ -107,6 +110,23 @@ class Answerer:
             checks=checks,
             request=ask.request,
         )
+
+
+class _Session:
+    """A session of some rows of a batch: those in whose decision the language model has a share. The others cost it nothing."""
+
+    def __init__(self, session: Decoder | None, rows: Sequence[int], size: int) -> None:
+        self._session, self._rows, self._size = session, rows, size
+
+    def log_probs(self) -> list[npt.NDArray[np.floating]]:
+        found: list[npt.NDArray[np.floating]] = [np.zeros(0)] * self._size
+        for row, logs in zip(self._rows, self._session.log_probs() if self._session else (), strict=True):
+            found[row] = logs
+        return found
+
+    def choose(self, indices: Sequence[int]) -> None:
+        if self._session is not None:
+            self._session.choose([indices[row] for row in self._rows])
 
 
 def decision_tokens(spelling: Spelling, request: StrategyRequest, decision: Mapping[str, str]) -> int:

@@ -16,6 +16,7 @@ from kafka.errors import KafkaError
 from model import adapter
 from model.critic import Critic
 from model.formula import RewardFormula
+from model.lean import LeanBackbone
 from model.registry import Registry
 from services.clients import whole_topic_consumer
 from services.metrics import ADAPTERS_REFUSED, BUGS
@@ -65,10 +66,16 @@ class Loader:
     """Turns a `Serving` into a `Change`: fetches and checks what is not loaded yet."""
 
     def __init__(
-        self, registry: Registry, expected: adapter.Expected, device: torch.device, formula: RewardFormula
+        self,
+        registry: Registry,
+        expected: adapter.Expected,
+        device: torch.device,
+        formula: RewardFormula,
+        lean: LeanBackbone | None = None,
     ) -> None:
-        """Load for a base with these slots on this device."""
+        """Load for a base with these slots on this device; `lean` is its lean pass, for which adapters are fused here."""
         self._registry, self._expected, self._device, self._formula = registry, expected, device, formula
+        self._lean = lean if lean is not None and lean.fuses else None
         self._loaded: set[str] = set()
         self._critic = ""
         self._refused: dict[str, str] = {}
@@ -100,7 +107,8 @@ class Loader:
         except BadEvent as error:
             self._refuse(version.name, error)
             return None
-        return Loaded(version.name, version.lm_weight, adapter.block_of(tensors))
+        fused = self._lean.fuse(tensors) if self._lean is not None else None
+        return Loaded(version.name, version.lm_weight, adapter.block_of(tensors), fused)
 
     def _new_critic(self, name: str, versions: dict[str, Version]) -> Ready | None:
         if name in ("", self._critic):

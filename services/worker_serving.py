@@ -16,6 +16,7 @@ from torch import Tensor
 
 from model import adapter
 from model.critic import Critic
+from model.lean_weights import Weights
 from model.lm import LanguageModel
 from model.policy import Knobs
 from model.residency import Residency
@@ -27,11 +28,17 @@ ROLES = ("champion", "anchor", "canary")
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """An adapter read and checked off the hot path: its `adapter.block_of`, staged on the model's device."""
+    """An adapter read and checked off the hot path.
+
+    Args:
+        block: its `adapter.block_of`, staged on the model's device.
+        fused: joined with the base (`LeanBackbone.fuse`) where the base keeps such weights; else made at its first use.
+    """
 
     version: str
     lm_weight: float
     block: Tensor
+    fused: Weights | None = None
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -79,7 +86,7 @@ class ServingTable:
         self._weights: dict[str, float] = {BASE_ALONE: 0.0}
         self._roles: dict[str, str] = {"champion": BASE_ALONE, "anchor": "", "canary": ""}
         self._serving: Serving | None = None
-        self._blocks = {slot: adapter.pack(lm, slot) for slot in adapter.SLOTS}
+        self._blocks = {slot: adapter.Block(lm, slot) for slot in adapter.SLOTS}
         self._ready = ready(critic)
 
     @property
@@ -112,6 +119,10 @@ class ServingTable:
         """What the policy must know of a version."""
         base = f"{self._lm.name}@{self._lm.base_sha256[:12]}"
         return Knobs(base, version, temperature, self._weights[version])
+
+    def asks_lm(self, request: StrategyRequest, version: str) -> bool:
+        """Whether the language model has a share in a request's decision."""
+        return request.arm == "lm" or (request.arm == "fused" and self._weights[version] > 0.0)
 
     def mean_values(self, request: StrategyRequest) -> npt.NDArray[np.floating]:
         """The critic's posterior mean alone, for explanations."""
@@ -146,6 +157,8 @@ class ServingTable:
         slot = self.slots.free(wanted)
         assert slot is not None, "more slots than roles, and no request is under way between batches"
         self._blocks[slot].copy_(loaded.block)
+        if loaded.fused is not None and self._lm.lean is not None:
+            self._lm.lean.take(slot, loaded.fused)
         if self._lm.device.type == "cuda":
             torch.cuda.synchronize(self._lm.device)
         self.slots.fill(slot, loaded.version)

@@ -87,7 +87,7 @@ def test_a_packed_slot_is_swapped_by_one_copy(lm: LanguageModel) -> None:
     adapter.place(lm, "slot_a", tuned(lm, 5))
     adapter.place(lm, "slot_b", tuned(lm, 6))
     before = log_probs(lm, "slot_b")
-    block = adapter.pack(lm, "slot_b")
+    block = adapter.Block(lm, "slot_b")
     torch.testing.assert_close(log_probs(lm, "slot_b"), before, rtol=0, atol=0)
     block.copy_(adapter.block_of(tuned(lm, 5)))
     torch.testing.assert_close(log_probs(lm, "slot_b"), log_probs(lm, "slot_a"), rtol=0, atol=0)

@@ -1,0 +1,71 @@
+"""The benchmarks of serving run and check, so that they cannot rot; what they measure is nobody's test."""
+
+import json
+
+import pytest
+from msgspec import structs
+
+from benchmarks import serving, swap
+from model import adapter
+from model.fresh import random_lm
+from model.lm import LanguageModel
+
+
+@pytest.fixture(scope="module")
+def lm() -> LanguageModel:
+    """A tiny base with its slots."""
+    model = random_lm(7, width=32, layers=2)
+    adapter.attach(model)
+    return model
+
+
+def test_a_small_run_prints_one_line_per_system_and_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the peer, which needs an extra package: every line has its figures, and no ratio."""
+    asked = [
+        "--batches",
+        "2",
+        "--requests",
+        "2",
+        "--runs",
+        "1",
+        "--systems",
+        "ours,ours_fused",
+        "--texts",
+        "off,on",
+        "--json",
+    ]
+    assert serving.main(asked) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["system"], line["text"]) for line in lines] == [
+        ("ours", "off"), ("ours_fused", "off"), ("ours", "on"), ("ours_fused", "on"),
+    ]  # fmt: skip
+    assert all(line["median_ms"] > 0 and line["ratio"] is None for line in lines)
+
+
+def test_the_peer_writes_what_its_grammar_allows(lm: LanguageModel) -> None:
+    """Where llguidance is installed: every slot in order, each with one of its values."""
+    pytest.importorskip("llguidance")
+    from benchmarks.peers.generate import Generator
+
+    asks = serving.asks_of(3, 4, "lm")
+    documents = Generator(lm, "slot_a", 1.0).decide([ask.request for ask in asks])
+    for ask, document in zip(asks, documents, strict=True):
+        words = document.split()
+        assert words[0] == "decide:"
+        assert [word.rstrip("=") for word in words[1::2]] == [slot.name for slot in ask.request.slots]
+        closed = {slot.name: slot.values for slot in ask.request.slots if words[2].startswith("c")}
+        named = dict(zip(words[1::2], words[2::2], strict=True))
+        assert all(named[f"{name}="] in values for name, values in list(closed.items())[1:])
+
+
+def test_each_strategy_is_reproduced_by_the_versions_it_names(lm: LanguageModel) -> None:
+    """Under a swap before every batch; and one that names another version, or logs another number, is noticed."""
+    versions = swap.Versions(lm, 3)
+    _, strategies = swap.serve(lm, versions, swaps=10, batch=2, seed=3)
+    assert len({one.strategy_id for one in strategies}) == 20
+    assert len({one.policy.adapter for one in strategies}) == 10
+    assert len({one.policy.critic for one in strategies}) > 1
+    assert swap.irreproducible(lm, versions, strategies) == []
+    other = structs.replace(strategies[0].policy, adapter=strategies[2].policy.adapter)
+    wrong = [structs.replace(strategies[0], policy=other), structs.replace(strategies[1], propensity=0.5)]
+    assert len(swap.irreproducible(lm, versions, wrong)) == 2
