@@ -32,7 +32,6 @@ from streaming.contracts.topics import DEAD_LETTERS, REQUESTS, STRATEGIES, SUPPR
 from streaming.control import pause
 from streaming.reward import Formula
 from tests.installation import installation
-from tests.model.declared import DECLARED, declared_request
 from tests.model.sample import request_of
 from tests.services.schema_checks import assert_valid
 from tests.services.worker_samples import Bench, patient, tiny_lm
@@ -76,22 +75,6 @@ def test_every_request_gets_one_strategy_with_every_field(bench: Bench) -> None:
         assert answer.valid_until >= request.issued_at + timedelta(hours=24)
         assert {alternative.slot for alternative in answer.explanation.alternatives} <= set(answer.decision)
         assert answer.explanation.effects == ()  # the critic's prior has learned of no feature yet
-
-
-def test_kinds_that_the_worker_never_heard_of_are_answered(bench: Bench) -> None:
-    """The request brings its grammar: one slot and ten, together with kinds that ship, each with its text and its checks."""
-    asked = [patient(declared_request(name, 3, "lm")) for name in DECLARED] + [patient(request_of(1))]
-    with bench.worker():
-        for request in asked:
-            bench.ask(request)
-        found = {answer.request_id: answer for answer in bench.strategies(len(asked))}
-    for request in asked:
-        answer = found[request.request_id]
-        grid = ActionGrid.of(request)
-        assert grid.allowed[grid.index(answer.decision)]
-        assert answer.request == request
-        assert answer.message.title
-    assert found[asked[0].request_id].message.body == "Have a look."
 
 
 def test_the_logged_propensity_can_be_recomputed(bench: Bench) -> None:
