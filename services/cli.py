@@ -112,9 +112,12 @@ def _service(module: str, settings_name: str) -> None:
 
     import services.settings as known
     from services.endpoints import connected
+    from services.sharing import bound_threads, step_back
 
     settings = connected(getattr(known, settings_name), os.environ)
     _logging(settings.log_level)
+    bound_threads(os.environ, getattr(settings, "threads", 1))
+    step_back(getattr(settings, "niceness", 0))
     sys.exit(importlib.import_module(module).main(settings))
 
 

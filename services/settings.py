@@ -112,7 +112,7 @@ class WorkerSettings(Common, frozen=True, kw_only=True):
         ""
     )
     device: Annotated[str, Meta(description="auto, cpu, cuda, cuda:1 ...")] = "auto"
-    threads: Annotated[int, Meta(ge=1, description="of torch")] = 1
+    threads: Annotated[int, Meta(ge=1, description="of torch and of NumPy's libraries")] = 1
     batch_size: Annotated[int, Meta(ge=1, le=1024, description="requests decoded together, at most")] = 32
     batch_wait_ms: Annotated[int, Meta(ge=0, description="how long a batch waits to fill")] = 5
     temperature: Annotated[float, Meta(gt=0, description="of the language model's slot distributions")] = 0.4
@@ -127,7 +127,10 @@ class UpdaterSettings(TrialSettings, frozen=True, kw_only=True):
 
     base_model: Annotated[str, Meta(description="the same as the worker's")] = ""
     device: Annotated[str, Meta(description="auto, cpu, cuda, cuda:1 ...")] = "auto"
-    threads: Annotated[int, Meta(ge=1, description="of torch")] = 1
+    threads: Annotated[int, Meta(ge=1, description="of torch and of NumPy's libraries")] = 1
+    niceness: Annotated[
+        int, Meta(ge=0, le=19, description="training gives way to what serves on the same machine; 0: not")
+    ] = 10
     window: Annotated[int, Meta(ge=100, description="closed rewards the critic is fitted on")] = 6000
     half_life: Annotated[
         float, Meta(gt=0, description="closed rewards of a kind after which one of that kind counts half")

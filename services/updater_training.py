@@ -136,7 +136,9 @@ class Training:
         if evidence is None:
             return None
         self._measuring = None
-        return judge_adapter(evidence, self.gate_knobs(change=bool(self.candidate.foreign)))
+        judgement = judge_adapter(evidence, self.gate_knobs(change=bool(self.candidate.foreign)))
+        trained = {"trained_rewards": float(self.candidate.number)}
+        return msgspec.structs.replace(judgement, numbers={**judgement.numbers, **trained})
 
     def examine_next(self, directory: Path, learning: Learning, critic: Critic, now_s: float) -> None:
         """Make an operator's adapter the candidate; the slot is free then. What it was trained on is not known.
