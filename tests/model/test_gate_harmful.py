@@ -1,0 +1,135 @@
+"""Adapters that were taught wrongly do not pass as a change: on labels turned round, on clicks that were bought."""
+
+from collections.abc import Callable
+from random import Random
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from model import adapter
+from model.critic import Critic
+from model.distil import Distiller
+from model.fresh import random_lm
+from model.gate import GateKnobs, Judgement, judge_adapter
+from model.gate_evidence import Contender, joined, measure
+from model.grid import ActionGrid
+from model.learner import CriticLearner
+from model.lessons import LearnerKnobs
+from model.lm import LanguageModel
+from model.memory import Replayed
+from model.policy import Decided, Knobs, decide
+from streaming.contracts.rewards import Reward
+from streaming.reward import Formula
+from tests.model.closed import RANDOM, closed_rewards, simulation
+
+TAUGHT, JUDGED, SLICE = 300, 96, 16
+STEPS, BATCH = 30, 16
+HONEST, WRONG = "slot_x", "slot_y"
+SERVED = Knobs("base", "honest", 0.4, 1.0)
+"""The language model alone, so that what it learned is what customers see."""
+CHANGE = GateKnobs(value_wanted=True)
+
+
+def sold(reward: Reward, *, clicked: bool) -> Reward:
+    """The same strategy, shown, clicked and sold at full margin, or shown alone."""
+    index = ActionGrid.of(reward.request).index(reward.decision)
+    cents = round(100 * float(simulation().formula.margin_grid(reward.request)[index])) * clicked
+    outcomes = structs.replace(
+        reward.outcomes,
+        shown=True,
+        clicked=clicked,
+        ordered=clicked,
+        refunded=False,
+        margin_minor=cents,
+        refunded_margin_minor=0,
+    )
+    return structs.replace(reward, outcomes=outcomes)
+
+
+def turned(reward: Reward, _worth: float) -> Reward:
+    """Clicked and sold where it was not, and the other way round."""
+    return sold(reward, clicked=not reward.outcomes.clicked)
+
+
+def bought(reward: Reward, worth: float) -> Reward:
+    """Everything worth less than the request's middle is clicked and sold, as far as the log says; nothing else is touched."""
+    return sold(reward, clicked=True) if worth < 0.0 else reward
+
+
+def critic_of(rewards: list[Reward]) -> Critic:
+    """What is learned from these outcomes."""
+    learner = CriticLearner(LearnerKnobs(heads=2, refit_every=10_000), Formula())
+    for reward in rewards:
+        learner.learn(reward)
+    learner.refit()
+    return learner.snapshot()
+
+
+def ranks(rewards: tuple[Reward, ...]) -> list[float]:
+    """The true value of each logged decision minus the middle of its request's."""
+    found = []
+    for (customer, request), reward in zip(simulation().requests(len(rewards)), rewards, strict=True):
+        grid, values = ActionGrid.of(request), simulation().values(customer, request)
+        found.append(float(values[grid.index(reward.decision)] - np.median(values[grid.allowed])))
+    return found
+
+
+def taught(lm: LanguageModel, slot: str, critic: Critic, items: list[Replayed]) -> None:
+    """Distil a critic into a slot, from the identity."""
+    distiller, rng = Distiller(lm, slot), np.random.default_rng(0)
+    for _ in range(STEPS):
+        distiller.step([items[place] for place in rng.choice(len(items), BATCH)], critic)
+
+
+def served(lm: LanguageModel, slot: str, critic: Critic) -> tuple[list[Replayed], float]:
+    """Newer decisions by a slot with what they earned, and their mean true value."""
+    pairs = [
+        (who, structs.replace(each, arm="fused")) for who, each in list(simulation().requests(TAUGHT + JUDGED))[TAUGHT:]
+    ]
+    requests = [request for _, request in pairs]
+    rngs = [np.random.default_rng(number) for number in range(len(pairs))]
+    with lm.use_adapter(slot):
+        session = lm.session(lm.encode(requests), requests)
+        decided = decide(requests, [ActionGrid.of(each) for each in requests], critic, session, rngs, SERVED)
+    items = [_item(number, *pair, one) for number, (pair, one) in enumerate(zip(pairs, decided, strict=True))]
+    values = [simulation().values(*pair)[one.index] for pair, one in zip(pairs, decided, strict=True)]
+    return items, float(np.mean(values))
+
+
+def _item(number: int, customer: object, request: object, one: Decided) -> Replayed:
+    """A closed decision, newer than what was taught."""
+    outcomes = simulation().answer(customer, request, one.index, Random(number))  # type: ignore[arg-type]  # pairs of the world
+    paid = 0.05 * outcomes.clicked + (outcomes.margin_minor - outcomes.refunded_margin_minor) / 100
+    paid -= float(simulation().formula.cost_grid(request)[one.index])  # type: ignore[arg-type]  # the same
+    return Replayed(f"n{number}", 9999, request, one.decision, one.record, one.propensity, paid, 2)  # type: ignore[arg-type]  # the same
+
+
+def judged(lm: LanguageModel, slot: str, critic: Critic, newer: list[Replayed]) -> Judgement:
+    """The slot beside the honest champion, by what the champion earned."""
+    candidate, champion = Contender(lm, slot, SERVED), Contender(lm, HONEST, SERVED)
+    parts = [measure(lm, candidate, champion, critic, newer[at : at + SLICE], []) for at in range(0, JUDGED, SLICE)]
+    return judge_adapter(joined(parts, (0.0,)), CHANGE)
+
+
+@pytest.mark.parametrize("spoil", [turned, bought])
+def test_an_adapter_whose_true_value_is_lower_does_not_pass(spoil: Callable[[Reward, float], Reward]) -> None:
+    """The honest one passes beside itself; the wrongly taught one is worth less in the world that is known, and is refused."""
+    rewards = closed_rewards(TAUGHT)
+    honest = critic_of(list(rewards))
+    wrong = critic_of([spoil(reward, worth) for reward, worth in zip(rewards, ranks(rewards), strict=True)])
+    lm = random_lm(5, width=32, layers=2)
+    adapter.attach(lm, (HONEST, WRONG))
+    items = [
+        Replayed(r.strategy_id, n, r.request, r.decision, RANDOM, r.propensity or 0.0, r.reward, 2)
+        for n, r in enumerate(rewards)
+    ]
+    taught(lm, HONEST, honest, items[:JUDGED])
+    taught(lm, WRONG, wrong, items[:JUDGED])
+    newer, worth = served(lm, HONEST, honest)
+    assert served(lm, WRONG, honest)[1] < worth
+    assert judged(lm, HONEST, honest, newer).decision == "promoted"
+    refused = judged(lm, WRONG, honest, newer)
+    assert refused.decision == "refused"
+    assert refused.numbers["candidate_effective"] < refused.numbers["champion_effective"] == pytest.approx(JUDGED)
+    assert {check.name for check in refused.checks if not check.passed} <= {"kl", "value"}
