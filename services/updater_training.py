@@ -143,7 +143,7 @@ class Training:
     def examine_next(self, directory: Path, learning: Learning, critic: Critic, now_s: float) -> None:
         """Make an operator's adapter the candidate; the slot is free then. What it was trained on is not known.
 
-        So it is valued on what closes from now on. The language model's weight is the one that our line has reached.
+        So it is valued on what closes from now on, at full weight beside the champion at full weight; served at our line's.
 
         Raises:
             BadEvent: what it holds does not fit or cannot be read.
@@ -233,9 +233,13 @@ class Training:
 
     def _measure(self, learning: Learning, candidate: Candidate, newer: list[Replayed]) -> Iterator[Evidence | None]:
         """Evidence in slices: None until the last."""
-        ours = Contender(self.lm, CANDIDATE_SLOT, self._knobs("candidate", candidate.lm_weight))
+        full = (
+            self._settings.lm_weight
+        )  # that the line of a change will reach: at little weight any adapter does little harm
+        own, other = (full, full) if candidate.foreign else (candidate.lm_weight, self.champion_weight)
+        ours = Contender(self.lm, CANDIDATE_SLOT, self._knobs("candidate", own))
         slot = CHAMPION_SLOT if "champion" in self.held else None
-        theirs = Contender(self.lm, slot, self._knobs(self.held.get("champion", BASE_ALONE), self.champion_weight))
+        theirs = Contender(self.lm, slot, self._knobs(self.held.get("champion", BASE_ALONE), other))
         known = {item.strategy_id for item in newer}
         older = [item for item in learning.replay if item.strategy_id not in known][-JUDGED_OLDER:]
         served = self.served(learning)

@@ -1,6 +1,7 @@
 """Adapters that were taught wrongly do not pass as a change: on labels turned round, on clicks that were bought."""
 
 from collections.abc import Callable
+from functools import cache
 from random import Random
 
 import numpy as np
@@ -19,16 +20,25 @@ from model.lessons import LearnerKnobs
 from model.lm import LanguageModel
 from model.memory import Replayed
 from model.policy import Decided, Knobs, decide
+from services.shop.customers import Customer
 from streaming.contracts.rewards import Reward
+from streaming.contracts.strategies import StrategyRequest
 from streaming.reward import Formula
 from tests.model.closed import RANDOM, closed_rewards, simulation
 
-TAUGHT, JUDGED, SLICE = 300, 96, 16
-STEPS, BATCH = 30, 16
+TAUGHT, JUDGED, SLICE = 160, 48, 16
+STEPS, BATCH = 20, 12
+pytestmark = pytest.mark.timeout(900)  # on a machine that others load too
 HONEST, WRONG = "slot_x", "slot_y"
 SERVED = Knobs("base", "honest", 0.4, 1.0)
 """The language model alone, so that what it learned is what customers see."""
 CHANGE = GateKnobs(value_wanted=True)
+
+
+@cache
+def asked() -> tuple[tuple[Customer, StrategyRequest], ...]:
+    """The world's customers and requests: those that were taught, then newer ones."""
+    return tuple(simulation().requests(TAUGHT + JUDGED))
 
 
 def sold(reward: Reward, *, clicked: bool) -> Reward:
@@ -69,7 +79,7 @@ def critic_of(rewards: list[Reward]) -> Critic:
 def ranks(rewards: tuple[Reward, ...]) -> list[float]:
     """The true value of each logged decision minus the middle of its request's."""
     found = []
-    for (customer, request), reward in zip(simulation().requests(len(rewards)), rewards, strict=True):
+    for (customer, request), reward in zip(asked()[:TAUGHT], rewards, strict=True):
         grid, values = ActionGrid.of(request), simulation().values(customer, request)
         found.append(float(values[grid.index(reward.decision)] - np.median(values[grid.allowed])))
     return found
@@ -97,12 +107,12 @@ def served(lm: LanguageModel, slot: str, critic: Critic) -> tuple[list[Replayed]
     return items, float(np.mean(values))
 
 
-def _item(number: int, customer: object, request: object, one: Decided) -> Replayed:
+def _item(number: int, customer: Customer, request: StrategyRequest, one: Decided) -> Replayed:
     """A closed decision, newer than what was taught."""
-    outcomes = simulation().answer(customer, request, one.index, Random(number))  # type: ignore[arg-type]  # pairs of the world
+    outcomes = simulation().answer(customer, request, one.index, Random(number))
     paid = 0.05 * outcomes.clicked + (outcomes.margin_minor - outcomes.refunded_margin_minor) / 100
-    paid -= float(simulation().formula.cost_grid(request)[one.index])  # type: ignore[arg-type]  # the same
-    return Replayed(f"n{number}", 9999, request, one.decision, one.record, one.propensity, paid, 2)  # type: ignore[arg-type]  # the same
+    paid -= float(simulation().formula.cost_grid(request)[one.index])
+    return Replayed(f"n{number}", 9999, request, one.decision, one.record, one.propensity, paid, 2)
 
 
 def judged(lm: LanguageModel, slot: str, critic: Critic, newer: list[Replayed]) -> Judgement:

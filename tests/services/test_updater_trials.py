@@ -10,14 +10,21 @@ from msgspec import structs
 from model import adapter
 from model.lm import LanguageModel
 from services.adapters import Act, promote, roll_back
+from services.clients import topic_name
+from services.delivery import deliver
 from services.local.stack import Endpoints
 from services.updater_inbox import JUDGED, inbox_of
 from services.updater_trials import Trials, design_of, follow, judged, told_reward
 from streaming.contracts.adapters import BASE_ALONE, GateDecision, Serving, Version
+from streaming.contracts.codec import encode
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.ids import reward_id, stable_unit
 from streaming.contracts.rewards import Reward
+from streaming.contracts.strategies import Strategy
+from streaming.contracts.topics import STRATEGIES
 from tests.model.closed import closed_rewards
+from tests.model.sample import request_of
+from tests.services.shop.shop_samples import make_strategy
 from tests.services.updater_samples import Bench, quick_settings, served_by
 
 ALICE = Act("alice", "the campaign needs it")
@@ -36,8 +43,6 @@ def bench(stack: Endpoints, topic_prefix: str, tmp_path: Path) -> Iterator[Bench
             trial_settle_h=1.0,
             trial_min_customers=20,
             value_margin=5.0,
-            kl_cap_nats=1000.0,
-            lm_ramp_steps=1,
             candidate_every_steps=1000,
             change_wait_s=60.0,
         )
@@ -92,6 +97,21 @@ def outcomes(sample: Reward, served: Serving, customers: range, paid: float) -> 
     return found
 
 
+def answered(served: Serving, number: int) -> Strategy:
+    """A strategy a minute after the one before; the canary's texts fail their checks."""
+    user = f"customer-{number}"
+    treated = stable_unit(served.salts["canary"], user) < served.canary_share
+    plain = make_strategy(structs.replace(request_of(3, candidates=2), user_id=user))
+    policy = structs.replace(
+        plain.policy, adapter=served.canary if treated else BASE_ALONE, assigned_arm="fused", late=False
+    )
+    message = structs.replace(plain.message, source="template" if treated else "model")
+    issued_at = plain.issued_at + timedelta(minutes=number)
+    return structs.replace(
+        plain, strategy_id=f"str_answer_{number}", issued_at=issued_at, policy=policy, message=message
+    )
+
+
 def put_on_trial(bench: Bench, alive: object) -> Serving:
     """Submit a sound adapter and let it be valued on rewards that close afterwards."""
     rewards = served_by(closed_rewards(300), "lm", bench.settings.base_model)
@@ -101,7 +121,6 @@ def put_on_trial(bench: Bench, alive: object) -> Serving:
     assert updater is not None
     assert updater.training is not None
     training = updater.training
-    bench.until(lambda: training.distiller.steps > 0, "the language model's weight")
     submit(bench, "sound")
     bench.until(lambda: training.candidate is not None, "the candidate")
     bench.say(rewards[half:])
@@ -196,3 +215,24 @@ def test_an_operators_acts_are_taken_over_and_stay_on_record(bench: Bench) -> No
     assert {
         record.name for record in bench.announced() if isinstance(record, Version) and record.what == "adapter"
     } == {served.canary}
+
+
+def test_a_change_whose_texts_fail_is_taken_off_long_before_its_rewards_are_known(bench: Bench) -> None:
+    """Its strategies themselves say so: no reward of the trial is needed, and records that are none stop nothing."""
+    with bench.running() as thread:
+        bench.until(bench.loaded, "the base", thread.is_alive)
+        served = put_on_trial(bench, thread)
+        updater = bench.updater
+        assert updater is not None
+        trials = updater.rollout.trials
+        bench.until(lambda: bool(trials.offsets), "the updater to read strategies", thread.is_alive)
+        topic = topic_name(bench.settings, STRATEGIES)
+        made = [answered(served, number) for number in range(300)]
+        records = [(topic, each.user_id.encode(), encode(each)) for each in made]
+        deliver(bench.settings, [(topic, b"stranger", b"{nonsense"), *records])
+        bench.until(lambda: bool(decided(bench, "rolled_back")), "the cap", thread.is_alive)
+    (ended,) = decided(bench, "rolled_back")
+    assert ended.version == served.canary
+    assert ended.reason.startswith("fallbacks: ")
+    assert ended.numbers["customers_treated"] == 0.0
+    assert serving(bench).canary == ""
