@@ -88,7 +88,7 @@ def demo(minutes: float, seed: int | None) -> None:
     Starts a fresh embedded stack and all services below .stratagem/demo, plays the shop for the given number of
     minutes, shows what happens, and writes .stratagem/demo/report.html and report.json. Exits with 1 unless nothing
     was lost and the books balance. A demo of five minutes or more must also show adapters promoted and swapped in, a
-    corrupt one refused, and the served arm earning more than the random one.
+    corrupt one refused, a harmful one kept out, and the served arm earning more than the random one.
     """
     from services.shop.demo import run
 

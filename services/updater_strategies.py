@@ -82,6 +82,9 @@ class StrategyReader:
         try:
             if self._consumer is None:
                 self._consumer = self._connected(offsets)
+            if not self._consumer.assignment():  # no such topic yet: ask again
+                self.close()
+                return []
             polled: dict[Any, Any] = self._consumer.poll(timeout_ms=0, max_records=MAX_RECORDS)
         except KafkaError as error:
             metrics.KAFKA_ERRORS.labels(SERVICE).inc()

@@ -21,6 +21,7 @@ from services.worker_serving import ROLES, Change, Loaded, ServingTable, ready
 from streaming.contracts.adapters import Serving, Version
 from streaming.contracts.codec import encode
 from streaming.contracts.errors import BadEvent, Unavailable
+from streaming.contracts.ids import stable_unit
 from streaming.reward import Formula
 from tests.model.sample import request_of
 
@@ -99,6 +100,21 @@ def test_roles_are_stable_shares_of_customers(lm: LanguageModel) -> None:
     assert served == {seed: table.version_for(request_of(seed)) for seed in range(2000)}
     assert {table.version_for(request_of(seed, arm="random")) for seed in range(50)} == {"new"}
     assert table.knobs("new", 0.4).lm_weight == 0.5
+
+
+def test_canary_and_anchor_have_each_its_share_and_the_canary_comes_first(lm: LanguageModel) -> None:
+    """Two salts, two shares; whom both treat gets the canary; a share that is not announced is nobody's."""
+    table = ServingTable(lm, critic())
+    salts = {"anchor": "salt-1", "canary": "salt-2"}
+    roles = serving(1, champion="new", anchor="old", canary="other", salts=salts, anchor_share=0.25, canary_share=0.4)
+    three = tuple(loaded(lm, name, seed) for seed, name in enumerate(("new", "old", "other")))
+    table.apply(Change(roles, three, None, {}))
+    requests = [request_of(seed) for seed in range(2000)]
+    for request in requests:
+        tried, held = (stable_unit(salt, request.user_id) for salt in ("salt-2", "salt-1"))
+        assert table.version_for(request) == ("other" if tried < 0.4 else "old" if held < 0.25 else "new")
+    table.apply(Change(msgspec.structs.replace(roles, sequence=2, canary_share=0.0), (), None, {}))
+    assert {table.version_for(request) for request in requests} == {"new", "old"}
 
 
 def test_a_refused_version_leaves_its_role_as_it_was(lm: LanguageModel) -> None:
