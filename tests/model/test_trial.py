@@ -181,3 +181,32 @@ def test_time_is_up_without_customers_too() -> None:
     verdict = judge(trial, DESIGN, nobody)
     assert verdict is not None
     assert verdict.decision == "time_out"
+
+
+def test_without_a_difference_few_trials_are_decided() -> None:
+    """Customers come back, are looked at each time, and complain as often in both arms: neither promoted nor rolled back beyond alpha.
+
+    No more complaints at all are allowed, so that the harm's own bound is at its limit. 40 trials; the bound is the
+    99.9 % quantile of alpha for each of three ways to be wrong.
+    """
+    strict = msgspec.structs.replace(DESIGN, caps={**CAPS, COMPLAINTS: 0.0})
+    ended = {"promote": 0, "roll_back": 0, COMPLAINTS: 0}
+    for run in range(40):
+        trial = start("canary", CANARY, f"salt-{run}", 0.5, strict)
+        rng, generous = random.Random(run), random.Random(run + 1000)
+        for number in range(250):
+            paid, grumbles = generous.choice((0.0, 0.0, 0.5, 2.0)), generous.random() < 0.3
+            for visit in range(3):
+                values = (paid * (rng.random() < 0.5), float(grumbles and rng.random() < 0.5))
+                customer, at_ms = f"u{number}", number * 20 + visit * 150
+                tell(
+                    trial,
+                    trial.ends,
+                    Item(at_ms, f"s{number}-{visit}", customer, served(trial, customer), values),
+                    at_ms,
+                )
+            if (verdict := judge(trial, strict, nobody)) is not None:
+                ended[COMPLAINTS if verdict.reason.startswith(COMPLAINTS) else verdict.decision] += 1
+                break
+        assert trial.ends.ledgers[0].evidence.customers > 20
+    assert max(ended.values()) <= 8, ended
