@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -26,10 +27,10 @@ from streaming.contracts.strategies import StrategyRequest
 from streaming.reward import Formula
 from tests.model.closed import RANDOM, closed_rewards, simulation
 
-TAUGHT, JUDGED, SLICE = 160, 48, 16
+TAUGHT, JUDGED, SLICE = 160, 40, 10
 STEPS, BATCH = 20, 12
 pytestmark = pytest.mark.timeout(900)  # on a machine that others load too
-HONEST, WRONG = "slot_x", "slot_y"
+HONEST = "slot_honest"
 SERVED = Knobs("base", "honest", 0.4, 1.0)
 """The language model alone, so that what it learned is what customers see."""
 CHANGE = GateKnobs(value_wanted=True)
@@ -122,24 +123,49 @@ def judged(lm: LanguageModel, slot: str, critic: Critic, newer: list[Replayed]) 
     return judge_adapter(joined(parts, (0.0,)), CHANGE)
 
 
-@pytest.mark.parametrize("spoil", [turned, bought])
-def test_an_adapter_whose_true_value_is_lower_does_not_pass(spoil: Callable[[Reward, float], Reward]) -> None:
-    """The honest one passes beside itself; the wrongly taught one is worth less in the world that is known, and is refused."""
+class Honest(NamedTuple):
+    """A champion that was taught what happened, what it decided since, and what that is truly worth."""
+
+    lm: LanguageModel
+    critic: Critic
+    items: list[Replayed]
+    newer: list[Replayed]
+    worth: float
+
+
+@pytest.fixture(scope="module")
+def honest() -> Honest:
+    """Made once: half of the work."""
     rewards = closed_rewards(TAUGHT)
-    honest = critic_of(list(rewards))
-    wrong = critic_of([spoil(reward, worth) for reward, worth in zip(rewards, ranks(rewards), strict=True)])
+    critic = critic_of(list(rewards))
     lm = random_lm(5, width=32, layers=2)
-    adapter.attach(lm, (HONEST, WRONG))
+    adapter.attach(lm, (HONEST, "slot_turned", "slot_bought"))
     items = [
         Replayed(r.strategy_id, n, r.request, r.decision, RANDOM, r.propensity or 0.0, r.reward, 2)
-        for n, r in enumerate(rewards)
+        for n, r in enumerate(rewards[:JUDGED])
     ]
-    taught(lm, HONEST, honest, items[:JUDGED])
-    taught(lm, WRONG, wrong, items[:JUDGED])
-    newer, worth = served(lm, HONEST, honest)
-    assert served(lm, WRONG, honest)[1] < worth
-    assert judged(lm, HONEST, honest, newer).decision == "promoted"
-    refused = judged(lm, WRONG, honest, newer)
+    taught(lm, HONEST, critic, items)
+    return Honest(lm, critic, items, *served(lm, HONEST, critic))
+
+
+def test_the_champion_passes_beside_itself(honest: Honest) -> None:
+    """What refuses the others is not the measurement."""
+    judgement = judged(honest.lm, HONEST, honest.critic, honest.newer)
+    assert judgement.decision == "promoted"
+    assert judgement.numbers["candidate_effective"] == pytest.approx(JUDGED)
+
+
+@pytest.mark.parametrize("spoil", [turned, bought])
+def test_an_adapter_whose_true_value_is_lower_does_not_pass(
+    honest: Honest, spoil: Callable[[Reward, float], Reward]
+) -> None:
+    """It is worth less in the world, whose values are known, and is refused for its distance or its value."""
+    rewards = closed_rewards(TAUGHT)
+    wrong = critic_of([spoil(reward, worth) for reward, worth in zip(rewards, ranks(rewards), strict=True)])
+    slot = f"slot_{spoil.__name__}"
+    taught(honest.lm, slot, wrong, honest.items)
+    assert served(honest.lm, slot, honest.critic)[1] < honest.worth
+    refused = judged(honest.lm, slot, honest.critic, honest.newer)
     assert refused.decision == "refused"
-    assert refused.numbers["candidate_effective"] < refused.numbers["champion_effective"] == pytest.approx(JUDGED)
+    assert refused.numbers["candidate_effective"] < refused.numbers["champion_effective"]
     assert {check.name for check in refused.checks if not check.passed} <= {"kl", "value"}
