@@ -71,14 +71,15 @@ def serving(bench: Bench) -> Serving:
     return max(records, key=lambda record: (record.epoch, record.sequence))
 
 
-def outcomes(sample: Reward, served: Serving, customers: range, paid: float) -> list[Reward]:
+def outcomes(sample: Reward, served: Serving, customers: range, paid: float, role: str = "canary") -> list[Reward]:
     """One strategy of each customer, a minute apart, closed within the hour; treated ones earn as said, the others 1."""
     found = []
+    tried, share = (served.canary, served.canary_share) if role == "canary" else (served.anchor, served.anchor_share)
     for number in customers:
         user, strategy = f"customer-{number}", f"str_trial_{number}"
-        treated = stable_unit(served.salts["canary"], user) < served.canary_share
+        treated = stable_unit(served.salts[role], user) < share
         assert sample.policy is not None
-        policy = structs.replace(sample.policy, adapter=served.canary if treated else BASE_ALONE, assigned_arm="fused")
+        policy = structs.replace(sample.policy, adapter=tried if treated else served.champion, assigned_arm="fused")
         issued_at = sample.issued_at + timedelta(days=1, minutes=number)
         found.append(
             structs.replace(
@@ -236,3 +237,22 @@ def test_a_change_whose_texts_fail_is_taken_off_long_before_its_rewards_are_know
     assert ended.reason.startswith("fallbacks: ")
     assert ended.numbers["customers_treated"] == 0.0
     assert serving(bench).canary == ""
+
+
+def test_a_line_that_earns_less_than_its_anchor_goes_back_to_it(bench: Bench) -> None:
+    """The first refresh is held against the base; its customers earn less, and the base is served again, with less of alpha."""
+    bench.settings = structs.replace(bench.settings, candidate_every_steps=5, kl_cap_nats=1000.0)
+    with bench.running() as thread:
+        bench.until(bench.loaded, "the base", thread.is_alive)
+        bench.say(served_by(closed_rewards(300), "lm", bench.settings.base_model))
+        bench.until(lambda: serving(bench).champion != BASE_ALONE, "a refresh", thread.is_alive)
+        served = serving(bench)
+        assert (served.anchor, served.anchor_share, served.anchor_trial) == (BASE_ALONE, 0.1, 1)
+        bench.say(outcomes(closed_rewards(300)[0], served, range(800), 3.0, "anchor"))
+        bench.until(lambda: bool(decided(bench, "rolled_back")), "the line to go back", thread.is_alive)
+    (ended,) = decided(bench, "rolled_back")
+    assert ended.reason.startswith("lost: the anchor is better by more than")
+    assert ended.numbers["customers_treated"] >= bench.settings.trial_min_customers
+    back = next(one for one in bench.announced() if isinstance(one, Serving) and one.anchor_trial == 2)
+    assert (back.champion, back.anchor, back.epoch) == (BASE_ALONE, BASE_ALONE, 0)
+    assert back.salts["anchor"] != served.salts["anchor"]
