@@ -11,8 +11,10 @@ from functools import cache
 import msgspec
 import numpy as np
 import pytest
+import torch
 from scipy.stats import chisquare
 
+from model import adapter
 from model.critic import Critic
 from model.decode import SlotDistribution, draw
 from model.fresh import random_lm
@@ -27,7 +29,8 @@ from tests.model.declared import DECLARED, HARD, declared_request
 from tests.model.sample import request_of
 
 ARMS: tuple[Arm, ...] = ("fused", "lm", "critic", "random")
-KNOBS = Knobs(base="small", adapter="base", temperature=0.4, lm_weight=0.3)
+KNOBS = Knobs(base="small", adapter="adapter-000001-abcd", temperature=0.4, lm_weight=0.3)
+SLOT = "slot_x"
 DRAWS = 30_000
 FOLLOWED = 120
 """Decisions of the product's own `decide` that the tree must repeat."""
@@ -42,13 +45,22 @@ Index = tuple[int, ...]
 @cache
 def small_lm() -> LanguageModel:
     """A base of the shipped shape, random."""
-    return random_lm(3, width=32, layers=2)
+    return adapted(random_lm(3, width=32, layers=2))
 
 
 @cache
 def spelling_lm() -> LanguageModel:
     """Knows single bytes only: every closed value has many tokens."""
-    return bytes_lm()
+    return adapted(bytes_lm())
+
+
+def adapted(lm: LanguageModel) -> LanguageModel:
+    """With an adapter that changes what it says."""
+    adapter.attach(lm, (SLOT,))
+    generator = torch.Generator().manual_seed(1)
+    shapes = adapter.expected(lm, SLOT).shapes
+    adapter.place(lm, SLOT, {key: 0.2 * torch.randn(shape, generator=generator) for key, shape in shapes.items()})
+    return lm
 
 
 @cache
@@ -98,7 +110,8 @@ class Tree:
         self.actions: list[Index] = [tuple(map(int, index)) for index in np.argwhere(self.grid.allowed)]
         prompts = lm.encode([request])
         decisions = [self.grid.decision(index) for index in self.actions]
-        rows = lm.slot_log_probs(prompts.rows([0] * len(decisions)), [request] * len(decisions), decisions)
+        with torch.no_grad(), lm.use_adapter(SLOT):
+            rows = lm.slot_log_probs(prompts.rows([0] * len(decisions)), [request] * len(decisions), decisions)
         self.of_prefix = {
             index[:depth]: slot.double().numpy()
             for index, row in zip(self.actions, rows, strict=True)
@@ -206,8 +219,9 @@ def test_what_a_session_served_is_recomputed_teacher_forced(arm: Arm) -> None:
         requests = [small_request(kind, arm) for kind in (*KIND_NAMES, *DECLARED, "alike")]
         grids = [ActionGrid.of(request) for request in requests]
         rngs = [np.random.default_rng(seed) for seed in range(len(requests))]
-        decided = decide(requests, grids, critic(), lm.session(lm.encode(requests), requests), rngs, KNOBS)
-        again = lm.slot_log_probs(lm.encode(requests), requests, [one.decision for one in decided])
+        with torch.no_grad(), lm.use_adapter(SLOT):
+            decided = decide(requests, grids, critic(), lm.session(lm.encode(requests), requests), rngs, KNOBS)
+            again = lm.slot_log_probs(lm.encode(requests), requests, [one.decision for one in decided])
         for request, one, row in zip(requests, decided, again, strict=True):
             own = [slot.double().numpy() for slot in row]
             other = propensity(request, one.decision, one.record, critic(), own)
