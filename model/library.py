@@ -5,6 +5,7 @@ Everything else is called as the worker and the updater call it; `docs/library.m
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Literal
 
 from msgspec import UNSET
 
@@ -28,6 +29,7 @@ def ask(
     allowed: Mapping[str, tuple[str, ...]] | None = None,
     exclusions: Sequence[Exclusion] = (),
     arm: Arm = "fused",
+    language: Literal["en", "zh"] = "en",
     currency: str = "USD",
 ) -> StrategyRequest:
     """A request for one decision.
@@ -54,7 +56,7 @@ def ask(
         arm=arm,
         issued_at=issued_at,
         deadline_s=DEADLINE_S,
-        language="en",
+        language=language,
         currency=currency,
         features=features,
         candidates=tuple(candidates),

@@ -29,6 +29,7 @@ from services.shop.wire import Emit
 from services.shop.world import DEFAULT_START, World, load_world
 from streaming.contracts.catalog import Product
 from streaming.contracts.codec import encode, instant, to_ms
+from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.strategies import Strategy
 from streaming.contracts.topics import CAMPAIGNS, CATALOG
 
@@ -141,7 +142,9 @@ class Shop:
         return False
 
     def answer(self, strategy: Strategy) -> None:
-        """Let a customer answer a strategy that was read."""
+        """Let a customer answer a strategy that was read; of a declared kind nobody knows what customers here would say."""
+        if strategy.kind not in GRAMMARS:
+            return
         self.first_answer_s = self.first_answer_s or time.monotonic()
         left = self._left.get(strategy.user_id, frozenset())
         events = react(self.world, strategy, self.clock_ms, left)

@@ -25,7 +25,7 @@ from model.policy import Decided, Knobs, decide
 from model.texts import TextPool
 from streaming.contracts import codec
 from streaming.contracts.errors import BadEvent, BadPart
-from streaming.contracts.kinds import MAX_ACTIONS, Grammar, Template
+from streaming.contracts.kinds import KIND_NAMES, MAX_ACTIONS, Grammar, Template, kind_label
 from streaming.contracts.rewards import Outcomes, Reward
 from streaming.contracts.strategies import StrategyRequest, grammar_of
 from streaming.reward import Formula
@@ -96,6 +96,11 @@ def test_a_reward_of_another_kind_than_its_request_is_refused_by_field() -> None
     with pytest.raises(BadEvent) as refused:
         codec.decode(msgspec.json.encode(tree), Reward)
     assert refused.value.field == "request.kind"
+
+
+def test_declared_kinds_share_one_label() -> None:
+    """Whoever declares kinds cannot make time series without bound."""
+    assert [kind_label(kind) for kind in (*KIND_NAMES, "headline", "page")] == [*KIND_NAMES, "declared", "declared"]
 
 
 @pytest.mark.parametrize("name", DECLARED)
