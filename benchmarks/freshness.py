@@ -21,7 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +66,25 @@ class Told:
                 self.served_s.setdefault(name, at)
 
     def until(self, what: str) -> list[float]:
-        """Per reward: seconds to the first serving of a version of this kind that includes it; rewards never included are left out."""
-        steps = sorted(
-            (included(version), self.served_s[name])
-            for name, version in self.versions.items()
-            if version.what == what and name in self.served_s
-        )
-        found = []
-        for offset, closed_s in enumerate(self.closed_s):
-            place = bisect.bisect_right([each for each, _ in steps], offset)
-            if place < len(steps):
-                found.append(min(at for _, at in steps[place:]) - closed_s)
-        return found
+        """Per reward: seconds to the first serving of a version of this kind that includes it."""
+        of_kind = [version for name, version in self.versions.items() if version.what == what and name in self.served_s]
+        return waits(self.closed_s, [(included(version), self.served_s[version.name]) for version in of_kind])
+
+
+def waits(closed_s: Sequence[float], served: Sequence[tuple[int, float]]) -> list[float]:
+    """Per reward in the topic's order: seconds until something is served that includes it; without those that nothing includes.
+
+    Args:
+        closed_s: when each was closed.
+        served: of every version the first offset that it does not include, and when it was first served.
+    """
+    steps = sorted(served)
+    found = []
+    for offset, at in enumerate(closed_s):
+        place = bisect.bisect_right([end for end, _ in steps], offset)
+        if place < len(steps):
+            found.append(min(first for _, first in steps[place:]) - at)
+    return found
 
 
 def included(version: Version) -> int:
@@ -138,13 +145,13 @@ def measured(folder: Path, asked: argparse.Namespace, settings: dict[str, str]) 
             )
         else:
             say(f"no {what} with rewards was served in this run")
-    return found, turned(live, begun_s + asked.turn_at)
+    return found, turned(live.answers.values(), begun_s + asked.turn_at)
 
 
-def turned(live: Live, turn_s: float) -> float | None:
+def turned(answers: Iterable[tuple[Strategy, float, float]], turn_s: float) -> float | None:
     """Seconds from the turn until the new tone outweighs the old one among the last answers of arm `lm`."""
     recent: list[bool] = []
-    for strategy, _, at in sorted(live.answers.values(), key=lambda each: each[2]):
+    for strategy, _, at in sorted(answers, key=lambda each: each[2]):
         tone = strategy.decision.get("tone")
         if at < turn_s or strategy.policy.acting_arm != "lm" or tone not in TONES:
             continue
