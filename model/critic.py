@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
-from model.critic_features import DIMENSIONS, FEATURES_VERSION, encode, penalties
+from model.critic_features import DIMENSIONS, FEATURES_VERSION, Encoded, encode, penalties
 from model.formula import RewardFormula
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.kinds import GRAMMARS
@@ -69,8 +69,8 @@ OUTCOMES: tuple[OutcomeSpec, ...] = (
     OutcomeSpec("refunded", "ordered", "candidates", 0.05, 4.0, headed=False),
     OutcomeSpec("unsubscribed", "shown", "closed", 0.004, 4.0, headed=False),
 )
-PENALTIES: Floats = penalties(text_main=1.0, text_cross=10.0, id_main=5.0, id_cross=40.0)
-"""Prior precision of every weight, as measured (DESIGN §5)."""
+PENALTIES: Floats = penalties(text_main=9.0, text_cross=90.0, id_main=15.0, id_cross=120.0, pair=24.0)
+"""Prior precision of every weight: what the tuning worlds' evidence says too (`docs/experiments.md`)."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -181,7 +181,7 @@ class Critic:
         start = 0
         for spec in OUTCOMES:
             stop = start + len(self.weights[spec.name])
-            chances[spec.name] = _sigmoid(_logits(spec, scores[start:stop], encoded.rows, pointed))
+            chances[spec.name] = _sigmoid(_logits(spec, scores[start:stop], encoded, pointed))
             start = stop
         return chances
 
@@ -256,15 +256,21 @@ def sees(spec: OutcomeSpec, *, candidate: bool) -> bool:
     return spec.slots == "all" or candidate == (spec.slots == "candidates")
 
 
-def _logits(spec: OutcomeSpec, scores: Floats, rows: tuple[range, ...], pointed: list[bool]) -> Floats:
+def _logits(spec: OutcomeSpec, scores: Floats, encoded: Encoded, pointed: list[bool]) -> Floats:
     """(columns, one axis per slot; 1 where the model does not read the slot)."""
-    axes = len(pointed)
+    axes, rows = len(pointed), encoded.rows
+    read = [sees(spec, candidate=candidate) for candidate in pointed]
     total: Floats = scores[:, 0].reshape(-1, *([1] * axes)) + prior_logit(spec)
     for axis in reversed(range(axes)):  # small arrays first: the last slots have few values
-        if sees(spec, candidate=pointed[axis]):
+        if read[axis]:
             shape = [1] * axes
             shape[axis] = len(rows[axis])
             total = total + scores[:, rows[axis].start : rows[axis].stop].reshape(-1, *shape)
+    for pair in reversed(encoded.pairs):
+        if read[pair.one] and read[pair.other]:
+            shape = [1] * axes
+            shape[pair.one], shape[pair.other] = len(rows[pair.one]), len(rows[pair.other])
+            total = total + scores[:, pair.rows.start : pair.rows.stop].reshape(-1, *shape)
     return total
 
 

@@ -1,7 +1,8 @@
 """A request and its slot values as sparse rows, by hashing: the only features the critic sees. Pure.
 
-Every feature falls into one of four regions of the index space, so that a penalty belongs to a region: what is said in
-words (closed values, hashed text, categories, relations) or by id, alone (main) or crossed with a feature of the customer.
+Every feature falls into one of five regions of the index space, so that a penalty belongs to a region: what is said in
+words (closed values, hashed text, categories, relations) or by id, alone (main) or crossed with a feature of the customer;
+and what the values of two slots are together.
 Ids and text together: text carries a new product, the id learns what the text does not say (DESIGN §5).
 
 References:
@@ -14,26 +15,29 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from streaming.contracts.features import NUMBERS, bin_of
+from streaming.contracts.features import NUMBERS, bin_of, log_share, rate_logit
 from streaming.contracts.strategies import Candidate, StrategyRequest, candidate_by_id, grammar_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 _Hashes = npt.NDArray[np.uint64]
 
-TEXT_MAIN, ID_MAIN, TEXT_CROSS, ID_CROSS = 0, 1, 2, 3
-REGION_SIZES = (2048, 1024, 8192, 2048)
+TEXT_MAIN, ID_MAIN, TEXT_CROSS, ID_CROSS, PAIR = 0, 1, 2, 3, 4
+REGION_SIZES = (2048, 1024, 8192, 2048, 1024)
 """Indices per region; powers of two."""
-REGION_STARTS = (0, 2048, 3072, 11264)
+REGION_STARTS = (0, 2048, 3072, 11264, 13312)
 DIMENSIONS = sum(REGION_SIZES)
 MAX_WORDS = 10
 """Words of a candidate's text that are read; more would be an essay."""
-FEATURES_VERSION = 1
+BIN_WEIGHT = 0.5
+"""Of a number's bin beside its rank: a quarter of the prior variance."""
+FEATURES_VERSION = 2
 """Raised when a feature changes its index: a snapshot of another version is not loaded."""
 
 _WORD = re.compile(r"[^\W_]+")
@@ -41,18 +45,28 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
+class Pairs(NamedTuple):
+    """Two slots and their rows: the values of `other` run fastest."""
+
+    one: int
+    other: int
+    rows: range
+
+
 class Encoded(NamedTuple):
-    """Sparse rows: the context first, then the values of each slot in order.
+    """Sparse rows: the context first, then the values of each slot in order, then those of every two slots together.
 
     Args:
         indptr, indices, data: the rows in CSR form, `DIMENSIONS` columns.
         rows: for each slot the range of its rows.
+        pairs: for every two slots.
     """
 
     indptr: Ints
     indices: Ints
     data: Floats
     rows: tuple[range, ...]
+    pairs: tuple[Pairs, ...]
 
 
 class _Row(NamedTuple):
@@ -74,27 +88,44 @@ def encode(request: StrategyRequest, decision: Mapping[str, str] | None = None) 
     candidates, pointed = candidate_by_id(request), grammar_of(request).candidate_slots
     parts = [_joined(context)]
     rows: list[range] = []
+    heads: list[_Hashes] = []
     for slot in request.slots:
         values = slot.values if decision is None else (decision[slot.name],)
-        start = len(parts)
-        for value in values:
-            candidate = candidates.get(value) if slot.name in pointed else None
-            row = _value_row(request, slot.name, value, candidate)
-            parts.append(_joined(row, atoms, atom_values, by_id=candidate is not None))
-        rows.append(range(start, len(parts)))
-    lengths = np.fromiter((len(index) for index, _ in parts), np.int64, len(parts))
+        known = [candidates.get(value) if slot.name in pointed else None for value in values]
+        found = [_value_row(request, slot.name, *pair) for pair in zip(values, known, strict=True)]
+        rows.append(range(len(parts), len(parts) + len(values)))
+        parts += [
+            _joined(row, atoms, atom_values, by_id=candidate is not None)
+            for candidate, row in zip(known, found, strict=True)
+        ]
+        heads.append(np.array([row.crossed[0] for row in found], np.uint64))
+    pairs, paired = _paired(heads, len(parts))
+    lengths = np.concatenate([np.array([len(index) for index, _ in parts]), np.ones(len(paired), np.int64)])
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     return Encoded(
         indptr,
-        np.concatenate([index for index, _ in parts]),
-        np.concatenate([value for _, value in parts]),
+        np.concatenate([*(index for index, _ in parts), paired]),
+        np.concatenate([*(value for _, value in parts), np.ones(len(paired))]),
         tuple(rows),
+        pairs,
     )
 
 
-def penalties(text_main: float, text_cross: float, id_main: float, id_cross: float) -> Floats:
+def _paired(heads: list[_Hashes], start: int) -> tuple[tuple[Pairs, ...], Ints]:
+    """One feature for the values of every two slots together, a candidate standing for its category; rows from `start` on."""
+    pairs: list[Pairs] = []
+    found: list[Ints] = [np.zeros(0, np.int64)]
+    for one, other in combinations(range(len(heads)), 2):
+        together = (heads[one][:, None] ^ _mixed(heads[other])[None, :]).ravel()
+        pairs.append(Pairs(one, other, range(start, start + len(together))))
+        start += len(together)
+        found.append(_region(_mixed(together), PAIR))
+    return tuple(pairs), np.concatenate(found)
+
+
+def penalties(text_main: float, text_cross: float, id_main: float, id_cross: float, pair: float) -> Floats:
     """Prior precision of every weight, (DIMENSIONS,)."""
-    return np.repeat(np.array([text_main, id_main, text_cross, id_cross]), REGION_SIZES)
+    return np.repeat(np.array([text_main, id_main, text_cross, id_cross, pair]), REGION_SIZES)
 
 
 def _customer(request: StrategyRequest) -> tuple[_Row, _Hashes, Floats]:
@@ -102,8 +133,9 @@ def _customer(request: StrategyRequest) -> tuple[_Row, _Hashes, Floats]:
     features = request.features
     named = [(f"trigger={request.trigger}", 1.0), (f"language={request.language}", 1.0)]
     named += [(f"{name}={value}", 1.0) for name, value in features.categories.items()]
-    named += [(f"{name}@{_bin(name, value)}", 1.0) for name, value in features.numbers.items()]
-    named += [(f"likes={name}", share) for name, share in features.category_affinity.items()]
+    named += [(f"{name}@{_bin(name, value)}", BIN_WEIGHT) for name, value in features.numbers.items()]
+    named += [(name, _rank(name, value)) for name, value in features.numbers.items() if name in NUMBERS]
+    named += [(f"likes={name}", log_share(share)) for name, share in features.category_affinity.items()]
     hashes = _hashes([name for name, _ in named])
     values = np.array([value for _, value in named])
     kind = _hashes([f"kind={request.kind}", f"kind={request.kind}&trigger={request.trigger}"])
@@ -117,7 +149,7 @@ def _value_row(request: StrategyRequest, slot: str, value: str, candidate: Candi
         return _closed_row(request, slot, value)
     words = _words(candidate.id, candidate.what, candidate.name, candidate.category, candidate.brand, candidate.text)
     price = _hash(f"{candidate.what}:price@{_log_bin(candidate.price_minor)}")
-    relations = [(f"{candidate.what}:{name}", 2.0 * share) for name, share in candidate.relation.items()]
+    relations = [(f"{candidate.what}:{name}", _related(name, share)) for name, share in candidate.relation.items()]
     related = _hashes([name for name, _ in relations])
     text = np.concatenate([words.text, np.array([price], np.uint64), related])
     shares = [share for _, share in relations]
@@ -130,8 +162,8 @@ def _closed_row(request: StrategyRequest, slot: str, value: str) -> _Row:
     named = [(f"{slot}={value}", 1.0), (f"{request.kind}:{slot}={value}", 1.0)]
     if slot in grammar_of(request).candidate_slots:
         named.append((f"{slot}=unknown", 1.0))
-    if slot == "channel":
-        named.append(("channel_response", 4.0 * request.features.channel_response.get(value, 0.0)))
+    if slot == "channel" and value in request.features.channel_response:
+        named.append(("channel_response", rate_logit(request.features.channel_response[value])))
     if slot == "discount":
         named.append(("discount_level", int(value) / 30.0))
     text = _hashes([name for name, _ in named])
@@ -204,3 +236,13 @@ def _log_bin(amount: float) -> int:
 def _bin(name: str, value: float) -> int:
     """Bin of a customer's number; one that the contract does not name gets bins by size."""
     return bin_of(name, value) if name in NUMBERS else _log_bin(value) // 2
+
+
+def _rank(name: str, value: float) -> float:
+    """The rank of a number's bin in [-1, 1]: one weight tells more from less before every bin has been seen."""
+    return 2.0 * bin_of(name, value) / len(NUMBERS[name].edges) - 1.0
+
+
+def _related(name: str, share: float) -> float:
+    """A relation's value as the models see it."""
+    return log_share(share) if name == "category_affinity" else 2.0 * share

@@ -7,6 +7,7 @@ other slots as chosen and scaled by the critic's share of the decision, is the e
 choice. Where the critic had no share (arms lm and random) nothing is claimed.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from model.critic_features import REGION_STARTS, TEXT_CROSS, Encoded, encode
 from model.policy import Decided
+from streaming.contracts.features import NUMBERS
 from streaming.contracts.strategies import (
     Alternative,
     Candidate,
@@ -131,18 +133,23 @@ def _of_customer(request: StrategyRequest, weights: npt.NDArray[np.floating]) ->
     """The customer's features whose crosses with chosen and alternative differ most, over all slots.
 
     A row of the critic's features ends with its crosses, the customer's features running fastest, in the order:
-    trigger, language, categories, numbers, category affinities.
+    trigger, language, categories, numbers by their bins and by their ranks, category affinities.
     """
     features = request.features
     names = [("categories", name) for name in features.categories] + [("numbers", name) for name in features.numbers]
-    names += [("category_affinity", name) for name in features.category_affinity]
-    encoded, atoms = encode(request), 2 + len(names)
-    gaps = np.zeros(atoms)
+    atoms = [*names, *(("numbers", name) for name in features.numbers if name in NUMBERS)]
+    atoms += [("category_affinity", name) for name in features.category_affinity]
+    encoded, width = encode(request), 2 + len(atoms)
+    gaps = dict.fromkeys(atoms, 0.0)
     for rows in encoded.rows:
         if len(rows) > 1:
-            gaps += np.abs(_by_atom(encoded, rows[0], weights, atoms) - _by_atom(encoded, rows[1], weights, atoms))
-    ranked = np.argsort(-gaps[2:], kind="stable")
-    return [names[int(place)] for place in ranked[:MEASURED_OF_CUSTOMER]]
+            one, other = (_by_atom(encoded, row, weights, width)[2:] for row in rows[:2])
+            by_name: defaultdict[tuple[str, str], float] = defaultdict(float)
+            for name, gap in zip(atoms, one - other, strict=True):
+                by_name[name] += float(gap)
+            for name, gap in by_name.items():
+                gaps[name] += abs(gap)
+    return sorted(gaps, key=lambda name: -gaps[name])[:MEASURED_OF_CUSTOMER]
 
 
 def _by_atom(encoded: Encoded, row: int, weights: npt.NDArray[np.floating], atoms: int) -> npt.NDArray[np.float64]:

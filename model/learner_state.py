@@ -96,20 +96,22 @@ def _arrays(learner: CriticLearner, examples: list[Example]) -> _Arrays:
     rows = [example.row for example in examples]
     found["rows.indices"] = np.concatenate([np.zeros(0, np.uint16), *(row.indices for row in rows)])
     found["rows.data"] = np.concatenate([np.zeros(0, np.float32), *(row.data for row in rows)])
-    found["rows.ends"] = np.array([(row.context, row.closed, len(row.indices)) for row in rows], np.int64).reshape(
-        -1, 3
-    )
+    found["rows.ends"] = np.array([_ends(row) for row in rows], np.int64).reshape(-1, 4)
     found["labels"] = np.array([example.labels for example in examples], np.float64).reshape(-1, len(OUTCOMES))
     numbers = [(float(e.rank), e.tick, e.unit_margin, e.margin) for e in examples]
     found["numbers"] = np.array(numbers, np.float64).reshape(-1, 4)
     return found
 
 
+def _ends(row: Row) -> tuple[int, int, int, int]:
+    return row.context, row.closed, row.candidates, len(row.indices)
+
+
 def _examples(arrays: _Arrays, facts: LearnerFacts) -> list[Example]:
     start = 0
     examples = []
     for place, (strategy_id, kind) in enumerate(zip(facts.strategy_ids, facts.kinds, strict=True)):
-        context, closed, length = (int(end) for end in arrays["rows.ends"][place])
+        context, closed, candidates, length = (int(end) for end in arrays["rows.ends"][place])
         part = slice(start, start + length)
         start += length
         rank, tick, unit_margin, margin = (float(number) for number in arrays["numbers"][place])
@@ -118,6 +120,7 @@ def _examples(arrays: _Arrays, facts: LearnerFacts) -> list[Example]:
             np.asarray(arrays["rows.data"][part], np.float32),
             context,
             closed,
+            candidates,
         )
         labels = tuple(float(label) for label in arrays["labels"][place])
         examples.append(Example(strategy_id, kind, row, labels, int(rank), tick, unit_margin, margin))

@@ -72,25 +72,24 @@ def channel_of(reward: Reward) -> str:
 
 
 def row_of(request: StrategyRequest, decision: dict[str, str]) -> Row:
-    """The features of one decision, in the order context, closed slots, candidates."""
+    """The features of one decision: context, closed slots, candidates, closed slots beside candidates."""
     encoded = encode(request, decision)
-    candidate_slots = grammar_of(request).candidate_slots
-    order = [0]
-    for wanted in (False, True):
-        order += [
-            rows.start
-            for slot, rows in zip(request.slots, encoded.rows, strict=True)
-            if (slot.name in candidate_slots) is wanted
-        ]
+    pointed = [slot.name in grammar_of(request).candidate_slots for slot in request.slots]
+    parts: list[list[int]] = [[0], [], [], []]
+    for is_candidate, rows in zip(pointed, encoded.rows, strict=True):
+        parts[1 + is_candidate].append(rows.start)
+    for pair in encoded.pairs:
+        mixed = pointed[pair.one] != pointed[pair.other]
+        parts[3 if mixed else 1 + pointed[pair.one]].append(pair.rows.start)
+    spans = [slice(encoded.indptr[row], encoded.indptr[row + 1]) for part in parts for row in part]
     lengths = np.diff(encoded.indptr)
-    parts = [slice(encoded.indptr[row], encoded.indptr[row + 1]) for row in order]
-    closed = sum(slot.name not in candidate_slots for slot in request.slots)
-    context = int(lengths[0])
+    context, closed, candidates, _ = np.cumsum([sum(int(lengths[row]) for row in part) for part in parts]).tolist()
     return Row(
-        indices=np.concatenate([encoded.indices[part] for part in parts]).astype(np.uint16),
-        data=np.concatenate([encoded.data[part] for part in parts]).astype(np.float32),
+        indices=np.concatenate([encoded.indices[span] for span in spans]).astype(np.uint16),
+        data=np.concatenate([encoded.data[span] for span in spans]).astype(np.float32),
         context=context,
-        closed=context + int(sum(lengths[row] for row in order[1 : 1 + closed])),
+        closed=closed,
+        candidates=candidates,
     )
 
 

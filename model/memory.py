@@ -22,17 +22,18 @@ Labels = tuple[float, ...]
 
 
 class Row(NamedTuple):
-    """Features of one decision: context, then closed slots, then candidates.
+    """Features of one decision: context, then closed slots, then candidates, then closed slots together with candidates.
 
     Args:
         indices: (f,) uint16; data: (f,) float32.
-        context: length of the first part; closed: length of the first two.
+        context: length of the first part; closed: of the first two; candidates: of the first three.
     """
 
     indices: npt.NDArray[np.uint16]
     data: npt.NDArray[np.float32]
     context: int
     closed: int
+    candidates: int
 
     def part(self, spec: OutcomeSpec) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
         """What a model of this outcome sees."""
@@ -40,7 +41,7 @@ class Row(NamedTuple):
             return self.indices, self.data
         if spec.slots == "closed":
             return self.indices[: self.closed], self.data[: self.closed]
-        keep = np.r_[0 : self.context, self.closed : len(self.indices)]
+        keep = np.r_[0 : self.context, self.closed : self.candidates]
         return self.indices[keep], self.data[keep]
 
 

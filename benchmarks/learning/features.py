@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
 from model.grid import ActionGrid
-from streaming.contracts.features import NUMBERS, bin_of
+from streaming.contracts.features import NUMBERS, bin_of, log_share, rate_logit
 from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.strategies import Candidate, StrategyRequest, candidate_by_id
 
@@ -85,17 +85,21 @@ def _value_features(
     if candidate is None or slot not in GRAMMARS[request.kind].candidate_slots:
         name = f"{slot}={value}"
         found = [(name, 1.0), (f"{request.kind}:{name}", 1.0)]
-        if slot == "channel":
-            found.append(("channel_rate", 2.0 * request.features.channel_response.get(value, 0.0)))
+        if slot == "channel" and value in request.features.channel_response:
+            found.append(("channel_rate", rate_logit(request.features.channel_response[value])))
         return found, [name]
     category = f"{candidate.what}:category={candidate.category[0]}"
     tier = f"{slot}:price={int(np.digitize(candidate.price_minor, (250, 350, 500)))}"
     found = [(slot, 1.0), (category, 1.0), (tier, 1.0), (f"id={candidate.id}", 1.0)]
     found += [(f"word={word}", 0.5) for word in dict.fromkeys(candidate.text.split())]
-    found += [(f"{slot}:{name}", 2.0 * share) for name, share in candidate.relation.items()]
+    found += [(f"{slot}:{name}", _related(name, share)) for name, share in candidate.relation.items()]
     found += [(f"{slot}:log_price", float(np.log(max(candidate.price_minor, 1) / 350)))]
     found += [(f"{slot}:margin", candidate.margin_minor / 100), (f"{slot}:new", float(candidate.age_days < 30))]  # noqa: PLR2004 -- a month
     return found, [category, tier]
+
+
+def _related(name: str, share: float) -> float:
+    return log_share(share) if name == "category_affinity" else 2.0 * share
 
 
 def _crossed(features: Named, crossing: list[str], customer: Named) -> Named:

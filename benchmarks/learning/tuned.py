@@ -22,7 +22,7 @@ GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "epsilon": {
         "model": ("logistic", "boosted"),
         "epsilon": (0.02, 0.05, 0.1),
-        "c": (0.03, 0.1, 0.3),
+        "c": (0.003, 0.01, 0.03, 0.1),
         "rate": (0.05, 0.1),
     },
 }

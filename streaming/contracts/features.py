@@ -3,6 +3,7 @@
 The agents compute them, the model reads them in words, the critic in bins; so meaning and bins stand in the contract.
 """
 
+import math
 from bisect import bisect_right
 from typing import Annotated
 
@@ -86,6 +87,22 @@ RELATIONS: dict[str, str] = {
 """Name of `Candidate.relation` → meaning; each in [0, 1], absent means 0."""
 
 
+USUAL_SHARE, SHARE_FLOOR = 0.12, 0.02
+"""Of a category in a customer's attention; what is added so that none at all has a logarithm."""
+USUAL_RATE_LOGIT, RATE_FLOOR = -1.5, 0.01
+"""Of answers on a channel; likewise."""
+
+
 def bin_of(name: str, value: float) -> int:
     """The bin of a number, 0 … `len(edges)`; a value on an edge belongs to the bin above it."""
     return bisect_right(NUMBERS[name].edges, value)
+
+
+def log_share(share: float) -> float:
+    """A share of attention on the scale of logits, 0 where it is usual; half and double are equally far from it."""
+    return math.log((share + SHARE_FLOOR) / (USUAL_SHARE + SHARE_FLOOR))
+
+
+def rate_logit(rate: float) -> float:
+    """A response rate on the scale of logits, 0 where it is usual."""
+    return math.log((rate + RATE_FLOOR) / (1.0 + RATE_FLOOR - rate)) - USUAL_RATE_LOGIT

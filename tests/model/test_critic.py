@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from model.critic import FACTS, OUTCOMES, TENSORS, Critic, named
+from model.critic import FACTS, OUTCOMES, TENSORS, Critic, named, prior_logit
+from model.critic_features import FEATURES_VERSION, encode
 from model.grid import ActionGrid
 from model.learner import CriticLearner
-from model.lessons import LearnerKnobs
+from model.lessons import LearnerKnobs, row_of
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.kinds import KIND_NAMES, Kind
 from streaming.contracts.strategies import Slot
@@ -48,6 +49,31 @@ def test_values_are_the_formula_of_the_probabilities(kind: Kind) -> None:
             offer=float(Formula().offer_grid(alone).ravel()[0]),
         )
         assert values[(slice(None), *index)] == pytest.approx(summed(parts), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", KIND_NAMES)
+def test_what_is_learned_from_is_what_is_decided_by(kind: Kind) -> None:
+    """The row that a closed decision is remembered as has, for each model, the very logit of its cell of the grid."""
+    request, made = request_of(4, kind, 3), critic()
+    grid = ActionGrid.of(request)
+    decision = grid.decision(tuple(size - 1 for size in grid.shape))
+    chances = made.probabilities(request, decision)
+    row = row_of(request, decision)
+    for spec in OUTCOMES:
+        index, data = row.part(spec)
+        logit = made.weights[spec.name][-1][index] @ data + prior_logit(spec)
+        assert 1.0 / (1.0 + np.exp(-logit)) == pytest.approx(chances[spec.name].reshape(-1)[-1], rel=1e-5)
+
+
+def test_the_values_of_two_slots_have_a_weight_together() -> None:
+    """A weight of a pair moves its cells and no other."""
+    request, made = request_of(4, "recommendation", 3), critic(heads=0)
+    encoded = encode(request)
+    pair = next(pair for pair in encoded.pairs if (pair.one, pair.other) == (1, 3))
+    made.weights["clicked"][0, encoded.indices[encoded.indptr[pair.rows.start]]] = 1.0
+    moved = made.probabilities(request)["clicked"][0] != critic(heads=0).probabilities(request)["clicked"][0]
+    assert moved[:, 0, :, 0].all()
+    assert moved.sum() == moved[:, 0, :, 0].size
 
 
 def test_before_any_reward_the_models_say_their_prior() -> None:
@@ -98,7 +124,7 @@ def test_a_damaged_snapshot_is_refused(tmp_path: Path, damage: str) -> None:
     if damage == "torn":
         (tmp_path / TENSORS).write_bytes((tmp_path / TENSORS).read_bytes()[:1000])
     if damage == "other features":
-        text = (tmp_path / FACTS).read_text().replace('"features_version":1', '"features_version":0')
+        text = (tmp_path / FACTS).read_text().replace(f'"features_version":{FEATURES_VERSION}', '"features_version":0')
         (tmp_path / FACTS).write_text(text)
     if damage == "no facts":
         (tmp_path / FACTS).write_bytes(b"{")

@@ -1,5 +1,7 @@
 """Features: names are the contract's, and every field of the profile changes something."""
 
+import math
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from msgspec.structs import fields, replace
 from streaming.asking import ask
 from streaming.contracts.codec import encode
 from streaming.contracts.events import Context, Event
-from streaming.contracts.features import CATEGORIES, NEVER_DAYS, NUMBERS, RELATIONS, bin_of
+from streaming.contracts.features import CATEGORIES, NEVER_DAYS, NUMBERS, RELATIONS, bin_of, log_share, rate_logit
 from streaming.contracts.strategies import Strategy
 from streaming.features import Relations, features, language_of, strongest
 from streaming.profile import EMPTY, Profile, fold_strategy
@@ -188,3 +190,12 @@ CHANGES: dict[str, Event] = {
 def test_every_family_of_events_changes_something(what: str) -> None:
     """One event more of each family changes what leaves the row."""
     assert observed(folded(CHANGES[what], profile=BUSY)) != observed(BUSY)
+
+
+def test_shares_and_rates_are_logits_around_what_is_usual() -> None:
+    """Both rise, are zero where a value is usual, and stay finite at either end."""
+    for scale, usual in ((log_share, 0.12), (rate_logit, 1 / (1 + math.exp(1.5)))):
+        found = [scale(share) for share in (0.0, usual, 1.0)]
+        assert found == sorted(found)
+        assert found[1] == pytest.approx(0.0, abs=0.05)
+        assert all(math.isfinite(value) for value in found)
