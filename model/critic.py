@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
-from model.critic_features import DIMENSIONS, FEATURES_VERSION, Encoded, encode, penalties
+from model.critic_features import DIMENSIONS, FEATURES_VERSION, Encoded, encode, spread
 from model.formula import RewardFormula
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.kinds import GRAMMARS
@@ -69,8 +69,10 @@ OUTCOMES: tuple[OutcomeSpec, ...] = (
     OutcomeSpec("refunded", "ordered", "candidates", 0.05, 4.0, headed=False),
     OutcomeSpec("unsubscribed", "shown", "closed", 0.004, 4.0, headed=False),
 )
-PENALTIES: Floats = penalties(text_main=9.0, text_cross=90.0, id_main=15.0, id_cross=120.0, pair=24.0)
-"""Prior precision of every weight: what the tuning worlds' evidence says too (`docs/experiments.md`)."""
+PRECISIONS: Floats = np.array([9.0, 15.0, 90.0, 120.0, 24.0])
+"""(regions,) prior precision of the weights of each region of `model/critic_features.py`; the learner adapts it."""
+PENALTIES: Floats = spread(PRECISIONS)
+"""(DIMENSIONS,) the same for every weight."""
 
 
 class Facts(msgspec.Struct, frozen=True):

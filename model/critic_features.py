@@ -123,9 +123,9 @@ def _paired(heads: list[_Hashes], start: int) -> tuple[tuple[Pairs, ...], Ints]:
     return tuple(pairs), np.concatenate(found)
 
 
-def penalties(text_main: float, text_cross: float, id_main: float, id_cross: float, pair: float) -> Floats:
-    """Prior precision of every weight, (DIMENSIONS,)."""
-    return np.repeat(np.array([text_main, id_main, text_cross, id_cross, pair]), REGION_SIZES)
+def spread(by_region: Floats) -> Floats:
+    """A number per region as one per weight, (DIMENSIONS,)."""
+    return np.repeat(by_region, REGION_SIZES)
 
 
 def _customer(request: StrategyRequest) -> tuple[_Row, _Hashes, Floats]:

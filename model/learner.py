@@ -12,9 +12,10 @@ import numpy.typing as npt
 from msgspec import structs
 from scipy.sparse import csr_matrix
 
-from model.critic import OUTCOMES, PENALTIES, Critic, Facts, OutcomeSpec, prior_logit
-from model.critic_features import DIMENSIONS
+from model.critic import OUTCOMES, PRECISIONS, Critic, Facts, OutcomeSpec, prior_logit
+from model.critic_features import DIMENSIONS, REGION_SIZES, spread
 from model.drift import DriftWatch
+from model.evidence import Posterior, precisions
 from model.formula import RewardFormula
 from model.lessons import KindState, LearnerKnobs, Lesson, channel_of, prior_draws, row_of, weight_noise
 from model.memory import STAGE_RANK, UNKNOWN, Example, Labels, Outages, SeenIds, Window, labels_of, merged
@@ -51,6 +52,7 @@ class CriticLearner:
         self.means: dict[str, Floats] = {spec.name: np.zeros(DIMENSIONS) for spec in OUTCOMES}
         self.noise = weight_noise(knobs)
         self.drawn: dict[str, Floats] = prior_draws(self.noise)
+        self.precisions: dict[str, Floats] = {spec.name: spec.precision * PRECISIONS for spec in OUTCOMES}
         self.learned = 0
         self.since_refit = 0
         self.fates: Counter[str] = Counter()
@@ -169,6 +171,14 @@ class CriticLearner:
                 self.drawn[spec.name] = draws(
                     problem, self.means[spec.name], noise, self.noise[spec.name], self.drawn[spec.name]
                 )
+                self._adapt(spec, problem)
+
+    def _adapt(self, spec: OutcomeSpec, problem: Problem) -> None:
+        """The next fit's prior, by what this one has found."""
+        seen = np.bincount(problem.rows.indices, minlength=DIMENSIONS) > 0
+        posterior = Posterior(self.means[spec.name], self.drawn[spec.name], self.noise[spec.name], seen)
+        begun = spec.precision * PRECISIONS
+        self.precisions[spec.name] = precisions(posterior, self.precisions[spec.name], begun, REGION_SIZES)
 
     def _problem(self, spec: OutcomeSpec, position: int, chosen: list[Example]) -> Problem:
         parts = [example.row.part(spec) for example in chosen]
@@ -179,7 +189,7 @@ class CriticLearner:
         rows = csr_matrix((data, index, indptr), shape=(len(parts), DIMENSIONS), copy=False)
         ages = np.array([self.kinds[example.kind].tick - example.tick for example in chosen])
         labels = np.array([example.labels[position] for example in chosen])
-        return Problem(rows, labels, 0.5**ages, prior_logit(spec), spec.precision * PENALTIES)
+        return Problem(rows, labels, 0.5**ages, prior_logit(spec), spread(self.precisions[spec.name]))
 
     def _row_noise(self, outcome: str, strategy_id: str) -> Floats:
         seed = stable_seed("row", str(self.knobs.seed), outcome, strategy_id)

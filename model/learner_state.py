@@ -85,6 +85,7 @@ def load_learner(directory: Path, knobs: LearnerKnobs, formula: RewardFormula) -
         learner.means[spec.name] = arrays[f"mean.{spec.name}"]
         if spec.headed:
             learner.drawn[spec.name] = arrays[f"drawn.{spec.name}"]
+            learner.precisions[spec.name] = arrays[f"precisions.{spec.name}"]
     learner.learned, learner.since_refit = facts.learned, facts.since_refit
     learner.fates.update(facts.fates)
     return learner
@@ -93,6 +94,7 @@ def load_learner(directory: Path, knobs: LearnerKnobs, formula: RewardFormula) -
 def _arrays(learner: CriticLearner, examples: list[Example]) -> _Arrays:
     found: _Arrays = {f"mean.{name}": mean for name, mean in learner.means.items()}
     found |= {f"drawn.{name}": np.ascontiguousarray(drawn) for name, drawn in learner.drawn.items()}
+    found |= {f"precisions.{name}": learned for name, learned in learner.precisions.items()}
     rows = [example.row for example in examples]
     found["rows.indices"] = np.concatenate([np.zeros(0, np.uint16), *(row.indices for row in rows)])
     found["rows.data"] = np.concatenate([np.zeros(0, np.float32), *(row.data for row in rows)])

@@ -35,7 +35,7 @@ TUNED: dict[str, dict[str, Any]] = {
     "epsilon": {
         "model": "logistic",
         "epsilon": 0.02,
-        "c": 0.1,
+        "c": 0.03,
         "pairs": True,
         "dimensions": 4096,
         "window": 6000,

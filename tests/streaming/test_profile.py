@@ -16,6 +16,7 @@ from streaming.profile_parts import Counts, Money
 from streaming.row import Row, remember, remembers
 from streaming.rules import SESSION_GAP_MS, Rules
 from streaming.sessions import current, merged, with_activity
+from tests.model.sample import request_of
 from tests.streaming import customer_samples as shop
 from tests.streaming.customer_samples import DAY_MS, HOUR_MS, MINUTE_MS, NOON_MS, SHOP, folded
 
@@ -74,8 +75,15 @@ def told_strategies() -> list[Strategy]:
     issued = datetime(2026, 3, 2, 11, tzinfo=UTC)
     made = []
     for key, decision in (("s1", {"channel": "email"}), ("s2", {"emphasis": "price"})):
-        blank = dict.fromkeys(Strategy.__struct_fields__)
-        made.append(Strategy(**{**blank, "strategy_id": key, "issued_at": issued, "decision": decision}))  # type: ignore[arg-type]
+        request = request_of(1)
+        known = {
+            "strategy_id": key,
+            "issued_at": issued,
+            "decision": decision,
+            "kind": request.kind,
+            "request": request,
+        }
+        made.append(Strategy(**{**dict.fromkeys(Strategy.__struct_fields__), **known}))  # type: ignore[arg-type]
     return made
 
 
