@@ -69,7 +69,7 @@ OUTCOMES: tuple[OutcomeSpec, ...] = (
     OutcomeSpec("refunded", "ordered", "candidates", 0.05, 4.0, headed=False),
     OutcomeSpec("unsubscribed", "shown", "closed", 0.004, 4.0, headed=False),
 )
-PRECISIONS: Floats = np.array([5.0, 10.0, 50.0, 80.0, 24.0])
+PRECISIONS: Floats = np.array([4.0, 10.0, 40.0, 80.0, 20.0])
 """(regions,) prior precision of the weights of each region of `model/critic_features.py`; the learner adapts it."""
 PENALTIES: Floats = spread(PRECISIONS)
 """(DIMENSIONS,) the same for every weight."""

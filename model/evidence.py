@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-BELIEF = 15.0
+BELIEF = 10.0
 """Weights' worth of belief in the precision that was begun with."""
 BOUNDS = (1 / 30, 10.0)
 """How far a precision may go, times the one it began with."""

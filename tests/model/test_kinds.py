@@ -211,7 +211,7 @@ def play(name: str, count: int) -> Loop:
 @pytest.fixture(scope="module", params=["headline", "page"])
 def loop(request: pytest.FixtureRequest) -> Loop:
     """One slot and ten."""
-    return play(request.param, 500)
+    return play(request.param, 700)
 
 
 def test_the_critic_of_a_declared_kind_improves_over_random(loop: Loop) -> None:
