@@ -93,16 +93,24 @@ def bootstrap_of(environ: Mapping[str, str]) -> str:
     return connected(Common, environ).kafka_bootstrap
 
 
-@pytest.mark.slow
-def test_the_commands_work_as_they_stand(up: Mapping[str, str]) -> None:
-    """Each `stratagem` command of the README, in its order, beside a running `stratagem up`, ends with 0."""
+@pytest.fixture(scope="module")
+def followed(up: Mapping[str, str]) -> list[tuple[str, subprocess.CompletedProcess[str]]]:
+    """A reader who has come to the end of the README's commands, in its order: what each answered."""
     own = [command for command in commands() if command.startswith(".venv/bin/stratagem") and command != UP]
-    assert len(own) > 5
-    for command in own:
-        done = subprocess.run(
+    return [
+        (command, subprocess.run(
             ["bash", "-c", command], cwd=ROOT, env=up, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S,
             check=False,
-        )  # fmt: skip
+        ))
+        for command in own
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_commands_work_as_they_stand(followed: list[tuple[str, subprocess.CompletedProcess[str]]]) -> None:
+    """Each `stratagem` command of the README, beside a running `stratagem up`, ends with 0."""
+    assert len(followed) > 5
+    for command, done in followed:
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         if "watch" in command or "profile" in command:
             assert "customer-" in done.stdout
@@ -125,6 +133,7 @@ def first_line(command: list[str], environ: Mapping[str, str]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("followed")
 def test_the_program_in_python_works(up: Mapping[str, str], tmp_path: Path) -> None:
     """The README's program publishes and prints a strategy, knowing the broker's address alone."""
     (program,) = blocks("python")
@@ -134,6 +143,7 @@ def test_the_program_in_python_works(up: Mapping[str, str], tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("followed")
 def test_kafkas_console_client_works(up: Mapping[str, str], stratagem_home: Path) -> None:
     """Kafka's own console consumer, with the README's arguments, prints a strategy."""
     (command,) = [command for command in commands() if command.startswith("kafka-console-consumer.sh")]
