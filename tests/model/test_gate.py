@@ -213,9 +213,10 @@ def test_a_critic_that_learned_passes_its_small_gate() -> None:
     learner, critic = snapshots()
     requests = [reward.request for reward in closed_rewards(300)[-3:]]
     prior = Critic.prior(0, 2, Formula())
-    critic, share = bounded(critic, prior, requests, KNOBS.critic_step_cap)
+    knobs = structs.replace(KNOBS, critic_step_cap=1.0)
+    critic, share = bounded(critic, prior, requests, knobs.critic_step_cap)
     assert share < 1.0  # from nothing it is a large step: part of the way
-    judgement = examine_critic(critic, prior, list(learner.window)[-200:], requests, KNOBS)
+    judgement = examine_critic(critic, prior, list(learner.window)[-200:], requests, knobs)
     assert judgement.decision == "promoted", judgement.reason
     assert judgement.numbers["shown_loss_gap"] < 0.0
 
