@@ -47,7 +47,7 @@ _CRITIC = (
     *(
         f"model/{name}.py"
         for name in (
-            "critic critic_features learner lessons memory newton drift decode policy gate gate_critic"
+            "critic critic_features evidence formula learner lessons memory newton drift decode policy gate gate_critic"
         ).split()
     ),
 )
@@ -85,16 +85,21 @@ def line_of(seed: int, arm: str, count: int, code: str, knobs: Knobs | None, blo
 
 def code_of(arm: str, world: WorldKnobs, knobs: Knobs | None = None, root: Path = ROOT) -> str:
     """Hash of the files, the world's knobs and the peer's that make an arm's curve: 8 hexadecimal digits."""
+    digest = sha256(msgspec.json.encode(world))
+    digest.update(msgspec.json.encode({**TUNED.get(arm, {}), **(knobs or {})}, order="sorted"))
+    for path in sources(arm, root):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + meaning(path))
+    return digest.hexdigest()[:8]
+
+
+def sources(arm: str, root: Path = ROOT) -> list[Path]:
+    """The files that an arm's curve depends on, sorted."""
     patterns = [*_PLAYED, *_ENCODED]
     if arm in PRODUCTION:
         patterns += _CRITIC if arm == "critic" else _MODEL
     else:
         patterns += _PEERS[arm]
-    digest = sha256(msgspec.json.encode(world))
-    digest.update(msgspec.json.encode({**TUNED.get(arm, {}), **(knobs or {})}, order="sorted"))
-    for path in sorted({path for pattern in patterns for path in root.glob(pattern)}):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + meaning(path))
-    return digest.hexdigest()[:8]
+    return sorted({path for pattern in patterns for path in root.glob(pattern)})
 
 
 def meaning(path: Path) -> bytes:

@@ -1,6 +1,8 @@
 """The learning benchmark: exact lift, arms that learn from what is delivered, curves that are not run twice."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from benchmarks.learning.arms import PEERS, Uniform, chosen, make
 from benchmarks.learning.features import rows_of
 from benchmarks.learning.play import Tally, play
 from benchmarks.learning.report import against_best, lost, paired
-from benchmarks.learning.results import ROOT, Line, code_of, covers, path_of, read
+from benchmarks.learning.results import ROOT, Line, code_of, covers, path_of, read, sources
 from benchmarks.learning.runs import Task, run_task
 from benchmarks.learning.tune import TUNING, Published, combinations, tune
 from benchmarks.learning.tuned import GRIDS, TUNED, TUNING_SEEDS
@@ -238,3 +240,13 @@ def test_peers_play_with_the_best_of_their_published_grid(path: Path) -> None:
     assert sorted(map(str, combinations(peer))) == sorted(str(tried.knobs) for tried in published.tried)
     best = max(published.tried, key=lambda tried: tried.lift)
     assert {name: TUNED[peer][name] for name in GRIDS[peer]} == best.knobs
+
+
+def test_a_critics_curve_depends_on_every_module_that_makes_it() -> None:
+    """What learner, policy and gate bring along, seen in a fresh process, is in the hash."""
+    said = "import sys, model.learner, model.policy, model.gate_critic; print(*[m for m in sys.modules if m[:6] == 'model.'])"
+    names = subprocess.run(
+        [sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "model.newton" in names
+    assert {ROOT / f"{name.replace('.', '/')}.py" for name in names} <= set(sources("critic"))
