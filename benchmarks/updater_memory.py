@@ -9,6 +9,7 @@ requests under new ids; refits are rarer than in service, because their time is 
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ from streaming.contracts.strategies import PolicyRecord
 DIFFERENT = 200
 """Rewards that the others are copies of, under other ids."""
 GROWTH = 1.05
-PAGE_KIB = 4
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -74,7 +75,7 @@ def _again(reward: Reward, number: int) -> Reward:
 def resident_mib() -> float:
     """Of this process, now."""
     gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_KIB / 1024
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES / 2**20
 
 
 def played(settings: UpdaterSettings, count: int, every: int, seed: int, *, steps: bool) -> Iterator[Interval]:

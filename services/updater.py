@@ -68,7 +68,7 @@ class Updater:
         self._number = self._facts.number if self._facts else 0
         registry = Registry(registry_address(settings), settings.home.absolute() / "cache" / "versions")
         self.announcer = Announcer(registry, Sender(settings), stop, "")
-        trials = load_trials(newest(self._folder)) if self._facts else load_trials(None)
+        trials = load_trials(newest(self._folder) if self._facts else None)
         self.rollout = Rollout(settings, self.announcer, trials, stop)
         self._served = ServedCritics(registry, self.announcer.said, self._formula)
         self.critic = named(self.learning.learner.snapshot(), 0)

@@ -233,9 +233,8 @@ class Training:
 
     def _measure(self, learning: Learning, candidate: Candidate, newer: list[Replayed]) -> Iterator[Evidence | None]:
         """Evidence in slices: None until the last."""
-        full = (
-            self._settings.lm_weight
-        )  # that the line of a change will reach: at little weight any adapter does little harm
+        # A change is judged at the weight its line will reach: at little weight any adapter does little harm.
+        full = self._settings.lm_weight
         own, other = (full, full) if candidate.foreign else (candidate.lm_weight, self.champion_weight)
         ours = Contender(self.lm, CANDIDATE_SLOT, self._knobs("candidate", own))
         slot = CHAMPION_SLOT if "champion" in self.held else None

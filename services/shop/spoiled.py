@@ -1,5 +1,6 @@
 """Adapters that a careless operator might put into the inbox: one cut off, one that has learned the opposite."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
@@ -15,14 +16,7 @@ def slip_corrupt_adapter(home: Path) -> bool:
     Returns:
         Whether there was an adapter to spoil.
     """
-    newest = _newest(home)
-    if newest is None:
-        return False
-    partial = _copied(home, newest, "corrupt-adapter")
-    content = (newest / TENSORS).read_bytes()
-    (partial / TENSORS).write_bytes(content[: len(content) // 2])
-    _hand_in(partial)
-    return True
+    return _slip(home, "corrupt-adapter", _cut)
 
 
 def slip_harmful_adapter(home: Path) -> bool:
@@ -31,15 +25,29 @@ def slip_harmful_adapter(home: Path) -> bool:
     Returns:
         Whether there was an adapter to spoil.
     """
+    return _slip(home, "harmful-adapter", _turn_round)
+
+
+def _slip(home: Path, name: str, spoil: Callable[[Path, Path], None]) -> bool:
+    """Hand in the newest version under a name; `spoil` reads its tensors and writes others."""
     newest = _newest(home)
     if newest is None:
         return False
-    partial = _copied(home, newest, "harmful-adapter")
-    tensors = load_file(newest / TENSORS)
-    turned = {key: tensor * OVERDONE if "lora_B" in key else tensor for key, tensor in tensors.items()}
-    save_file(turned, partial / TENSORS, metadata={"format": "pt"})
-    _hand_in(partial)
+    partial = _copied(home, newest, name)
+    spoil(newest / TENSORS, partial / TENSORS)
+    partial.rename(partial.with_name(name))
     return True
+
+
+def _cut(sound: Path, spoiled: Path) -> None:
+    content = sound.read_bytes()
+    spoiled.write_bytes(content[: len(content) // 2])
+
+
+def _turn_round(sound: Path, spoiled: Path) -> None:
+    tensors = load_file(sound)
+    turned = {key: tensor * OVERDONE if "lora_B" in key else tensor for key, tensor in tensors.items()}
+    save_file(turned, spoiled, metadata={"format": "pt"})
 
 
 def _newest(home: Path) -> Path | None:
@@ -55,7 +63,3 @@ def _copied(home: Path, version: Path, name: str) -> Path:
         if path.name != TENSORS:
             (partial / path.name).write_bytes(path.read_bytes())
     return partial
-
-
-def _hand_in(partial: Path) -> None:
-    partial.rename(partial.with_name(partial.name.removeprefix(".")))
