@@ -20,6 +20,8 @@ from tests.faults.worker_bench import WorkerBench
 pytestmark = pytest.mark.timeout(900)  # its fixtures included, on a machine that others load too
 LIVES = list(MOMENTS) if os.environ.get("STRATAGEM_SOAK") else list(MOMENTS)[1::2]
 """The moments at which the worker dies, one a life."""
+ASKED = 10
+"""Answers that the agents ask for in a life: enough for three batches, few enough that the last life comes amid the input."""
 SMALL = {"MAX_POLL_RECORDS": "20"}
 """So that the replay has many batches to die in."""
 DEADLINE_S = 36_000.0
@@ -27,13 +29,13 @@ DEADLINE_S = 36_000.0
 
 
 def killed(workers: WorkerBench, moment: str, seed: int, rng: Random) -> bool:
-    """One life of both: the agents die somewhere in their replay, the worker at a moment of its third batch.
+    """One life of both: the agents die once they asked for ten answers, the worker at a moment of its third batch.
 
     Returns:
-        Whether the worker was given a third batch; else it is killed idle.
+        Whether the worker came to its third batch; else it is killed idle.
     """
     world = workers.world
-    agents = world.fork(traps.dies_after(rng.randrange(40, 120), rng.random() * 0.004), **SMALL)
+    agents = world.fork(traps.dies_having_said(REQUESTS.name, ASKED, rng.random() * 0.1), **SMALL)
     worker = workers.fork(MOMENTS[moment], seed=seed)
     assert agents.wait(120) == -signal.SIGKILL
     world.bury()
