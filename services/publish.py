@@ -22,6 +22,8 @@ class Record(msgspec.Struct, frozen=True):
     topic: TopicSpec
     key: bytes
     value: bytes
+    message_id: str = ""
+    """Of an event: what it is deduplicated by, with its key."""
     note: str = ""
     """What the agents would say of it although it is valid, e.g. an event name they ignore."""
 
@@ -31,6 +33,14 @@ class _Stamped(msgspec.Struct):
 
     timestamp: datetime
     type: str
+
+
+class _Ids(msgspec.Struct, rename="camel"):
+    """The part of an event of unknown name that is used."""
+
+    message_id: str
+    user_id: str | None = None
+    anonymous_id: str | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -56,7 +66,7 @@ def classify(line: bytes, now_ms: int) -> Record:
     if not isinstance(shape, dict):
         raise BadEvent("$", shape, "a JSON object")
     if "type" in shape:
-        return _event(line, now_ms)
+        return event_record(line, now_ms)
     if "product_id" in shape:
         return Record(CATALOG, decode(line, Product).product_id.encode(), line)
     if "campaign_id" in shape:
@@ -109,12 +119,21 @@ def wall_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _event(line: bytes, now_ms: int) -> Record:
+def event_record(line: bytes, now_ms: int) -> Record:
+    """An event, by the contract of its topic, with its key.
+
+    Raises:
+        BadEvent: naming field, value and what was wanted.
+    """
     event = decode_event(line, now_ms)
     if isinstance(event, Ignored):
-        known = ", ".join(sorted({*SHOP_NAMES, *ADS_EVENTS}))
-        user = msgspec.json.decode(line).get("userId") or msgspec.json.decode(line).get("anonymousId") or ""
-        note = f"ignored: the event {event.name!r} is unknown; known are {known}"
-        return Record(SHOP_EVENTS, str(user).encode(), line, note)
+        return _ignored(line, event.name)
     only_ads = event.name in ADS_EVENTS and event.name not in SHOP_NAMES
-    return Record(ADS_TOPIC if only_ads else SHOP_EVENTS, event.user_id.encode(), line)
+    return Record(ADS_TOPIC if only_ads else SHOP_EVENTS, event.user_id.encode(), line, event.message_id)
+
+
+def _ignored(line: bytes, name: str) -> Record:
+    known = ", ".join(sorted({*SHOP_NAMES, *ADS_EVENTS}))
+    ids = msgspec.json.decode(line, type=_Ids)
+    note = f"ignored: the event {name!r} is unknown; known are {known}"
+    return Record(SHOP_EVENTS, (ids.user_id or ids.anonymous_id or "").encode(), line, ids.message_id, note)
