@@ -23,7 +23,8 @@ def connected_settings() -> Common:
     return connected(Common, os.environ)
 
 
-def _nothing(message: str) -> None:
+def nothing(message: str) -> None:
+    """Say that there is no such thing, and end."""
     click.echo(f"stratagem: {message}", err=True)
     sys.exit(EXIT_FOUND)
 
@@ -105,23 +106,23 @@ def watch(what: str, *, from_beginning: bool, as_json: bool, limit: int | None) 
 @click.argument("user")
 def profile(user: str) -> None:
     """Print the profile of USER as JSON; exits with 1 when there is none."""
-    row = _with_redis(lambda client, prefix: _control().read_profile(client, user, prefix))
+    row = with_redis(lambda client, prefix: _control().read_profile(client, user, prefix))
     if row is None:
-        _nothing(f"no profile of {user!r}")
+        nothing(f"no profile of {user!r}")
     click.echo(row)
 
 
 @click.command()
 def pause() -> None:
     """Stop new strategies everywhere within a second; moments are recorded as suppressed (paused)."""
-    _with_redis(lambda client, prefix: _control().pause(client, prefix))
+    with_redis(lambda client, prefix: _control().pause(client, prefix))
     click.echo("paused")
 
 
 @click.command()
 def resume() -> None:
     """Lift a pause."""
-    _with_redis(lambda client, prefix: _control().resume(client, prefix))
+    with_redis(lambda client, prefix: _control().resume(client, prefix))
     click.echo("resumed")
 
 
@@ -131,7 +132,8 @@ def _control() -> Any:
     return control
 
 
-def _with_redis(act: Callable[[Any, str], Any]) -> Any:
+def with_redis(act: Callable[[Any, str], Any]) -> Any:
+    """What comes of `act(client, topic prefix)`."""
     from services.clients import redis_client
 
     settings = connected_settings()
@@ -164,7 +166,7 @@ def adapters_show(name: str) -> None:
 
     found = show(connected_settings(), name)
     if found is None:
-        _nothing(f"no version {name!r}; `stratagem adapters list` names them")
+        nothing(f"no version {name!r}; `stratagem adapters list` names them")
     click.echo(found)
 
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from services.settings import PREFIX, AgentsSettings, Common, ShopSettings, UpdaterSettings, WorkerSettings
+from services.settings_gateway import GatewaySettings
 from services.settings_reward import RewardSettings
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +20,7 @@ SERVICES: tuple[tuple[str, type[Struct]], ...] = (
     ("`agents`", AgentsSettings),
     ("`worker`", WorkerSettings),
     ("`updater`", UpdaterSettings),
+    ("`gateway`", GatewaySettings),
     ("`demo`, `replay`", ShopSettings),
 )
 """Who reads a settings object, and the object."""
@@ -35,6 +37,7 @@ PHRASES = {
     "docs/dead-letters.md": "records that could not be processed: what a letter holds, and sending it again",
     "docs/examples": "a shop's first lines, to publish",
     "docs/experiments.md": "a dated log of what was tried for learning, failures included",
+    "docs/http.md": "the HTTP gateway: keys, sending events, Segment's libraries, what is answered when",
     "docs/identity.md": "several ids of one customer: what a login moves, claims by two users, customers of two arms",
     "docs/interfaces.md": "what one room may expect of another",
     "docs/measured.md": "every figure with its command, machine, peer and spread",

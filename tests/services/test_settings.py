@@ -14,8 +14,9 @@ from services.settings import (
     kafka_options,
     load,
 )
+from services.settings_gateway import GatewaySettings
 
-ALL = (Common, AgentsSettings, WorkerSettings, UpdaterSettings, ShopSettings)
+ALL = (Common, AgentsSettings, WorkerSettings, UpdaterSettings, GatewaySettings, ShopSettings)
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -1,0 +1,83 @@
+"""Who may come in: the key of a request, its scope and its rate, asked of Redis each time, so that a revoked key is out."""
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+
+from redis.asyncio import Redis
+
+from services.gateway_keys import Key, Scope, fits, keys_key, parted
+from services.gateway_problems import refusal
+from services.settings_gateway import GatewaySettings
+from streaming.answering import answering
+from streaming.keys import namespace
+
+_TAKE = """
+local clock = redis.call('TIME')
+local now, rate, most, cost = clock[1] + clock[2] / 1e6, tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = math.min(most, (tonumber(kept[1]) or most) + rate * math.max(0, now - (tonumber(kept[2]) or now)))
+local wait = 0
+if tokens >= cost then tokens = tokens - cost else wait = (cost - tokens) / rate end
+redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.6f', now))
+redis.call('PEXPIRE', KEYS[1], math.ceil(1000 * most / rate) + 1000)
+return string.format('%.6f', wait)
+"""
+"""A token bucket by Redis' own clock, so that all gateways share it: takes `cost`, or says how many seconds to wait."""
+
+
+def presented(headers: Mapping[str, str]) -> str:
+    """The key in `Authorization`: as bearer token, or as basic-auth user with any password; empty where there is none."""
+    scheme, _, rest = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(rest.strip(), validate=True).decode().partition(":")[0]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+class Doors:
+    """Checks keys and takes from their buckets."""
+
+    def __init__(self, settings: GatewaySettings, client: "Redis") -> None:
+        """Nothing is asked before it is needed."""
+        self._settings, self._redis = settings, client
+        self._take = client.register_script(_TAKE)
+
+    async def admit(self, headers: Mapping[str, str], scope: Scope) -> Key:
+        """The key that opens this door, one request taken from its rate.
+
+        Raises:
+            Refused: no key, another's scope, or nothing left of its rate.
+            Unavailable: Redis does not answer now.
+        """
+        key_id, secret = parted(presented(headers))
+        async with answering():
+            found = await self._redis.hget(keys_key(self._settings.topic_prefix), key_id)
+        key = fits(secret, found if isinstance(found, bytes) else None)
+        if key is None:
+            raise refusal("unauthenticated", "send a key as bearer token, or as the user of basic authentication")
+        if scope not in key.scopes:
+            raise refusal("forbidden", f"the scope {scope!r} is needed; the key has {', '.join(key.scopes)}")
+        await self.take(key, 1)
+        return key
+
+    async def take(self, key: Key, cost: int) -> None:
+        """Take so many events or requests from the key's rate, all or none; more than a full bucket counts as a full one.
+
+        Raises:
+            Refused: there is not so much left.
+            Unavailable: Redis does not answer now.
+        """
+        rate = key.rate_per_s or self._settings.gateway_rate_per_s
+        most = max(1.0, rate * self._settings.gateway_burst_s)
+        bucket = f"{namespace(self._settings.topic_prefix)}rate:{key.key_id}"
+        async with answering():
+            wait_s = float(await self._take(keys=[bucket], args=[rate, most, min(float(cost), most)]))
+        if wait_s:
+            detail = f"{rate:g} events and requests per second, at most {most:g} at once"
+            raise refusal("too-many-requests", detail, retry_after_s=math.ceil(wait_s))
