@@ -108,14 +108,13 @@ def up() -> None:
     run(os.environ, _say)
 
 
-def _service(module: str, settings_name: str) -> None:
+def _service(module: str, settings_name: str, known: str = "services.settings") -> None:
     import importlib
 
-    import services.settings as known
     from services.endpoints import connected
     from services.sharing import bound_threads, step_back
 
-    settings = connected(getattr(known, settings_name), os.environ)
+    settings = connected(getattr(importlib.import_module(known), settings_name), os.environ)
     _logging(settings.log_level)
     bound_threads(os.environ, getattr(settings, "threads", 1))
     step_back(getattr(settings, "niceness", 0))
@@ -138,6 +137,16 @@ def worker() -> None:
 def updater() -> None:
     """Run the updater: rewards in, critics and adapters out. Exactly one."""
     _service("services.updater", "UpdaterSettings")
+
+
+@main.command()
+def gateway() -> None:
+    """Run the HTTP gateway: events in, for shops that do not speak Kafka. `stratagem keys create` makes a key for it.
+
+    It listens on loopback unless STRATAGEM_GATEWAY_HOST says otherwise. Start more of them behind one address to share the
+    load.
+    """
+    _service("services.gateway", "GatewaySettings", "services.settings_gateway")
 
 
 @main.command(hidden=True)

@@ -14,7 +14,7 @@ from services.settings import SettingError
 LOG = logging.getLogger(__name__)
 REGISTRY = CollectorRegistry()
 
-DEFAULT_PORTS = {"agents": 9101, "worker": 9102, "updater": 9103, "shop": 9104}
+DEFAULT_PORTS = {"agents": 9101, "worker": 9102, "updater": 9103, "shop": 9104, "gateway": 9105}
 """Where `deploy/prometheus.yml` finds each service of `stratagem up`."""
 
 _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -88,6 +88,15 @@ BUGS = _counter("bugs", "Records that tripped our own bug; alert on any.", "serv
 REDIS_ERRORS = _counter("redis_errors", "Failed Redis calls, each retried.", "service")
 KAFKA_ERRORS = _counter("kafka_errors", "Failed Kafka calls, each retried.", "service")
 REGISTRY_ERRORS = _counter("registry_errors", "Failed calls to the registry of versions, each retried.", "service")
+GATEWAY_REQUESTS = _counter("gateway_requests", "HTTP requests answered.", "route", "status")
+GATEWAY_SECONDS = _histogram(
+    "gateway_request_seconds",
+    "From a request's first byte to its answer, Kafka's acknowledgement included.",
+    _LATENCY_S,
+    "route",
+)
+GATEWAY_EVENTS = _counter("gateway_events", "Events sent over HTTP, by verdict; accepted: in the topic.", "verdict")
+GATEWAY_BYTES = _gauge("gateway_in_flight_bytes", "Bytes of bodies under way; bounded by a setting.")
 WAITING = _gauge("waiting", "1 while something that does not answer is waited for.", "service", "on")
 LIVE = _gauge("live", "1 while the main loop turns.", "service")
 LAST_LOOP = _gauge("last_loop_timestamp_seconds", "Wall clock of the main loop's last turn.", "service")

@@ -215,5 +215,5 @@ def test_a_default_port_that_is_taken_is_said(tmp_path: Path) -> None:
 
 def test_ports_follow_the_order_of_the_defaults() -> None:
     """One setting, a port for each."""
-    assert [port_of(name, 7000) for name in DEFAULT_PORTS] == [7000, 7001, 7002, 7003]
+    assert [port_of(name, 7000) for name in DEFAULT_PORTS] == [7000, 7001, 7002, 7003, 7004]
     assert {port_of(name, 0) for name in DEFAULT_PORTS} == {0}

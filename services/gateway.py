@@ -1,0 +1,124 @@
+"""The HTTP gateway: for shops that do not speak Kafka. Events in, acknowledged by Kafka before they are answered 202.
+
+Stopped politely it takes no more connections, answers what it has begun, and ends when Kafka has reported on every record.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator
+
+import uvicorn
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from starlette.applications import Starlette
+
+from services import metrics
+from services.clients import redis_client
+from services.gateway_app import Gateway
+from services.gateway_doors import Doors
+from services.gateway_intake import SERVICE, Intake
+from services.health import Health
+from services.settings import SettingError
+from services.settings_gateway import GatewaySettings
+from streaming.contracts.topics import ADS_EVENTS, SHOP_EVENTS
+
+LOG = logging.getLogger(__name__)
+LOOK_EVERY_S = 2.0
+"""Between two looks at what is needed, which readiness tells."""
+STANDS_AFTER_S = 60.0
+"""An event loop that does not turn for so long is taken for dead."""
+_REDIS_S = 5.0
+_HEAD_BYTES = 32 * 1024
+"""Of a request's line and headers together."""
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """The socket that requests come in by.
+
+    Raises:
+        SettingError: the port is taken, or the host is not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise SettingError(f"STRATAGEM_GATEWAY_PORT={port}: cannot listen on {host}: {error.strerror}") from None
+
+
+def application(settings: GatewaySettings, health: Health) -> Starlette:
+    """The application with its clients, which live as long as it is served."""
+    client: Redis = Redis.from_url(settings.redis_url, socket_timeout=_REDIS_S, socket_connect_timeout=_REDIS_S)
+    intake, store = Intake(settings), redis_client(settings, retries=0)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        intake.start()
+        watching = asyncio.create_task(_watch(intake, client, health))
+        metrics.LIVE.labels(SERVICE).set(1)
+        yield
+        metrics.LIVE.labels(SERVICE).set(0)
+        watching.cancel()
+        await asyncio.to_thread(intake.close)
+        await client.aclose()
+        store.close()
+
+    return Gateway(settings, Doors(settings, client), intake, store).application(lifespan)
+
+
+async def _watch(intake: Intake, client: "Redis", health: Health) -> None:
+    """Look again and again at Kafka and Redis; say what is missing, once."""
+    topics = [topic.name for topic in (SHOP_EVENTS, ADS_EVENTS)]
+    while True:
+        health.beat()
+        metrics.LAST_LOOP.labels(SERVICE).set_to_current_time()
+        _found(health, "kafka", await asyncio.to_thread(intake.missing, topics, _REDIS_S))
+        try:
+            await client.ping()
+        except (RedisError, OSError) as error:
+            metrics.REDIS_ERRORS.labels(SERVICE).inc()
+            _found(health, "redis", f"does not answer: {error}")
+        else:
+            _found(health, "redis", "")
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _found(health: Health, name: str, why: str) -> None:
+    metrics.WAITING.labels(SERVICE, name).set(bool(why))
+    if not why:
+        health.met(name)
+    elif health.unmet(name, why):
+        LOG.warning("%s: %s", name, why)
+
+
+def main(settings: GatewaySettings) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SettingError: it cannot listen where the settings say.
+    """
+    health = Health("kafka", "redis", patience_s=STANDS_AFTER_S)
+    door = listening(settings.gateway_host, settings.gateway_port)
+    metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port, health)
+    config = uvicorn.Config(
+        application(settings, health),
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.gateway_connections,
+        h11_max_incomplete_event_size=_HEAD_BYTES,
+        # What was begun ends by itself, within the time of a body and that of Kafka.
+        timeout_graceful_shutdown=round(settings.gateway_body_timeout_s + 2 * settings.gateway_ack_s) + 5,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn hands the signal on to these once it has stopped
+        signal.signal(number, lambda *_: None)
+    LOG.info("listening on http://%s:%d", *door.getsockname()[:2])
+    uvicorn.Server(config).run(sockets=[door])
+    return 0

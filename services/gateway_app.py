@@ -1,0 +1,166 @@
+"""The HTTP application: which path needs which scope, and what is done there."""
+
+import asyncio
+import time
+from typing import Any, NamedTuple
+
+import redis
+from msgspec import Struct
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import StatelessLifespan
+
+from services import gateway_segment as segment
+from services import metrics
+from services.gateway_answers import Endpoint, answered, done, unrouted
+from services.gateway_bodies import documents, inflated, too_large
+from services.gateway_doors import Doors
+from services.gateway_events import Judged, Verdict, judge
+from services.gateway_intake import Intake, Room, Share
+from services.gateway_keys import Key, Scope
+from services.gateway_problems import refusal
+from services.settings_gateway import GatewaySettings
+from streaming.contracts.codec import instant
+from streaming.contracts.errors import Unavailable
+from streaming.control import read_profile
+
+
+class Door(NamedTuple):
+    """One path that is answered.
+
+    Args:
+        name: of its endpoint, in the metrics too.
+        scope: what a key must have to come in.
+    """
+
+    name: str
+    method: str
+    path: str
+    scope: Scope
+
+
+DOORS = (
+    Door("events", "POST", "/v1/events", "publish"),
+    *(Door("segment", "POST", f"/v1/{name}", "publish") for name in (*segment.CALLS, "batch", "import")),
+    Door("profile", "GET", "/v1/users/{user_id:path}/profile", "read"),
+)
+
+
+class Taken(Struct, frozen=True, omit_defaults=True):
+    """The answer to events: every accepted one is in the topic.
+
+    Args:
+        success: said to Segment's libraries.
+    """
+
+    accepted: int
+    duplicate: int
+    ignored: int
+    refused: int
+    verdicts: tuple[Verdict, ...]
+    success: bool = False
+
+
+class Gateway:
+    """The endpoints and what they share.
+
+    Args:
+        store: a synchronous client of Redis, for what `stratagem profile` does too.
+    """
+
+    def __init__(self, settings: GatewaySettings, doors: Doors, intake: Intake, store: "redis.Redis") -> None:
+        """Nothing is connected to here."""
+        self._settings, self._doors, self._intake, self._store = settings, doors, intake, store
+        self._bounds = settings.bounds
+        self._room = Room(settings.gateway_in_flight_bytes, settings.gateway_retry_after_s)
+
+    def application(self, lifespan: "StatelessLifespan[Starlette]") -> Starlette:
+        """The ASGI application."""
+        retry_s = self._settings.gateway_retry_after_s
+        endpoints = {"events": self._events, "segment": self._segment, "profile": self._profile}
+        routes = [
+            Route(
+                door.path,
+                answered(door.name, self._behind(door.scope, endpoints[door.name]), retry_s),
+                methods=[door.method],
+            )
+            for door in DOORS
+        ]
+        return Starlette(routes=routes, exception_handlers={HTTPException: unrouted}, lifespan=lifespan)
+
+    def _behind(self, scope: Scope, endpoint: Endpoint) -> Endpoint:
+        async def opened(request: Request) -> Response:
+            request.state.key = await self._doors.admit(request.headers, scope)
+            return await endpoint(request)
+
+        return opened
+
+    async def _events(self, request: Request) -> Response:
+        with self._room.share() as share:
+            body = await self._body(request, share)
+            found = documents(body, request.headers.get("content-type", ""), self._bounds)
+            judged = judge(found, _wall_ms(), self._bounds)
+            return done(await self._taken(request.state.key, judged), 202)
+
+    async def _segment(self, request: Request) -> Response:
+        name = request.url.path.rpartition("/")[2]
+        with self._room.share() as share:
+            now_ms = _wall_ms()
+            calls, shared = segment.calls(await self._body(request, share), name, self._bounds)
+            now_iso = instant(now_ms).isoformat()
+            found = [segment.event(index, call, name, shared, now_iso) for index, call in enumerate(calls)]
+            # Some of Segment's libraries take any other status than 200 for a failure.
+            return done(await self._taken(request.state.key, judge(found, now_ms, self._bounds), success=True), 200)
+
+    async def _profile(self, request: Request) -> Response:
+        user_id, prefix = request.path_params["user_id"], self._settings.topic_prefix
+        try:
+            row = await asyncio.to_thread(read_profile, self._store, user_id, prefix)
+        except redis.RedisError as error:
+            raise Unavailable(f"Redis: {error}") from error
+        if row is None:
+            raise refusal("not-found", "no event of this customer was applied")
+        return done(row.encode(), 200)
+
+    async def _body(self, request: Request, share: Share) -> bytes:
+        """The inflated body, its bytes taken from the room as they come."""
+        bounds, settings = self._bounds, self._settings
+        declared = request.headers.get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > bounds.body_bytes:
+            raise too_large(bounds)
+        body = bytearray()
+        try:
+            async with asyncio.timeout(settings.gateway_body_timeout_s):
+                async for chunk in request.stream():
+                    share.take(len(chunk))
+                    body += chunk
+                    if len(body) > bounds.body_bytes:
+                        raise too_large(bounds)
+        except TimeoutError:
+            detail = f"a body has {settings.gateway_body_timeout_s:g} seconds to come"
+            raise refusal("too-slow", detail) from None
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+        whole = inflated(bytes(body), encoding, bounds)
+        share.take(max(0, len(whole) - len(body)))
+        return whole
+
+    async def _taken(self, key: Key, judged: Judged, *, success: bool = False) -> Taken:
+        """Publish what may be published; the answer once it is acknowledged."""
+        counts = judged.counts()
+        if judged.all_refused:
+            metrics.GATEWAY_EVENTS.labels("refused").inc(counts["refused"])
+            raise refusal("all-refused", "nothing was published", verdicts=judged.verdicts)
+        if (more := len(judged.verdicts) - 1) > 0:  # the request itself was one
+            await self._doors.take(key, more)
+        await self._intake.publish(judged.records)
+        for verdict, count in counts.items():
+            metrics.GATEWAY_EVENTS.labels(verdict).inc(count)
+        numbers: dict[str, Any] = {name: counts.get(name, 0) for name in Taken.__struct_fields__[:4]}
+        return Taken(**numbers, verdicts=judged.verdicts, success=success)
+
+
+def _wall_ms() -> int:
+    return int(time.time() * 1000)
