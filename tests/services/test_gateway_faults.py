@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
@@ -33,48 +32,6 @@ def make(stack: Endpoints, redis_url: str, topic_prefix: str, tmp_path: Path) ->
         return Bench(stack, topic_prefix, tmp_path, redis_url=redis_url, **more)
 
     return made
-
-
-class Caller(threading.Thread):
-    """Sends batches until nobody answers, and keeps which ids were sent and which were answered 202."""
-
-    def __init__(self, bench: Bench, name: str) -> None:
-        """Not yet begun."""
-        super().__init__(name=name)
-        self._bench, self.sent, self.acknowledged = bench, set[str](), set[str]()
-
-    def run(self) -> None:
-        """Send."""
-        with self._bench.client() as client:
-            for number in range(100_000):
-                batch = [event(at, messageId=f"{self.name}-{number}-{at}") for at in range(20)]
-                ids = {str(each["messageId"]) for each in batch}
-                self.sent |= ids
-                try:
-                    answer = client.post("/v1/events", json=batch)
-                except httpx.TransportError:
-                    return
-                if answer.status_code == 202:
-                    self.acknowledged |= ids
-
-
-def test_what_was_answered_202_is_in_the_topic_after_a_kill(make: Make) -> None:
-    """Killed amid its callers' requests: every event of an answered request lies in the topic."""
-    bench = make()
-    with bench.process():
-        callers = [Caller(bench, f"c{number}") for number in range(4)]
-        for caller in callers:
-            caller.start()
-        bench.until(lambda: all(len(caller.acknowledged) >= 200 for caller in callers))
-        bench.running.send_signal(signal.SIGKILL)
-        for caller in callers:
-            caller.join(PATIENCE_S)
-    acknowledged = set[str]().union(*(caller.acknowledged for caller in callers))
-    sent = set[str]().union(*(caller.sent for caller in callers))
-    found = {json.loads(record.value)["messageId"] for record in bench.published()["shop.events"]}
-    assert len(acknowledged) >= 800
-    assert acknowledged < sent  # some were under way
-    assert acknowledged <= found <= sent
 
 
 def test_a_polite_stop_finishes_what_was_accepted(make: Make) -> None:
