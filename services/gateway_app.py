@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 from msgspec import Struct
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import StatelessLifespan
 
+from services import gateway_reading as reading
 from services import gateway_segment as segment
 from services import metrics
 from services.gateway_answers import Endpoint, answered, done, unrouted
@@ -21,11 +23,12 @@ from services.gateway_doors import Doors
 from services.gateway_events import Judged, Verdict, judge
 from services.gateway_intake import Intake, Room, Share
 from services.gateway_keys import Key, Scope
+from services.gateway_outcomes import outcome_event
 from services.gateway_problems import refusal
 from services.settings_gateway import GatewaySettings
 from streaming.contracts.codec import instant
-from streaming.contracts.errors import Unavailable
-from streaming.control import read_profile
+
+T = TypeVar("T")
 
 
 class Door(NamedTuple):
@@ -45,7 +48,9 @@ class Door(NamedTuple):
 DOORS = (
     Door("events", "POST", "/v1/events", "publish"),
     *(Door("segment", "POST", f"/v1/{name}", "publish") for name in (*segment.CALLS, "batch", "import")),
+    Door("outcome", "POST", "/v1/strategies/{strategy_id}/outcome", "publish"),
     Door("profile", "GET", "/v1/users/{user_id:path}/profile", "read"),
+    Door("strategies", "GET", "/v1/users/{user_id:path}/strategies", "read"),
 )
 
 
@@ -68,7 +73,7 @@ class Gateway:
     """The endpoints and what they share.
 
     Args:
-        store: a synchronous client of Redis, for what `stratagem profile` does too.
+        store: a synchronous client of Redis, for what is read in threads.
     """
 
     def __init__(self, settings: GatewaySettings, doors: Doors, intake: Intake, store: "redis.Redis") -> None:
@@ -80,7 +85,13 @@ class Gateway:
     def application(self, lifespan: "StatelessLifespan[Starlette]") -> Starlette:
         """The ASGI application."""
         retry_s = self._settings.gateway_retry_after_s
-        endpoints = {"events": self._events, "segment": self._segment, "profile": self._profile}
+        endpoints = {
+            "events": self._events,
+            "segment": self._segment,
+            "outcome": self._outcome,
+            "profile": self._profile,
+            "strategies": self._strategies,
+        }
         routes = [
             Route(
                 door.path,
@@ -115,15 +126,25 @@ class Gateway:
             # Some of Segment's libraries take any other status than 200 for a failure.
             return done(await self._taken(request.state.key, judge(found, now_ms, self._bounds), success=True), 200)
 
+    async def _outcome(self, request: Request) -> Response:
+        of = await self._read(reading.said, request.path_params["strategy_id"])
+        with self._room.share() as share:
+            now_ms = _wall_ms()
+            event = outcome_event(of, await self._body(request, share), instant(now_ms).isoformat())
+            return done(await self._taken(request.state.key, judge([event], now_ms, self._bounds)), 202)
+
     async def _profile(self, request: Request) -> Response:
-        user_id, prefix = request.path_params["user_id"], self._settings.topic_prefix
-        try:
-            row = await asyncio.to_thread(read_profile, self._store, user_id, prefix)
-        except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
-        if row is None:
-            raise refusal("not-found", "no event of this customer was applied")
+        row = await self._read(reading.profile_of, request.path_params["user_id"])
         return done(row.encode(), 200)
+
+    async def _strategies(self, request: Request) -> Response:
+        found = await self._read(reading.strategies_of, request.path_params["user_id"], _wall_ms())
+        return done({"strategies": found}, 200)
+
+    async def _read(self, read: Callable[..., T], *what: object) -> T:
+        """Read from Redis in a thread, so that the event loop turns."""
+        prefix = self._settings.topic_prefix
+        return await asyncio.to_thread(reading.asked, lambda: read(self._store, prefix, *what))
 
     async def _body(self, request: Request, share: Share) -> bytes:
         """The inflated body, its bytes taken from the room as they come."""
