@@ -3,10 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import redis
-from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,53 +19,17 @@ from services import metrics
 from services.gateway_answers import Endpoint, answered, done, unrouted
 from services.gateway_bodies import documents, inflated, too_large
 from services.gateway_doors import Doors
-from services.gateway_events import Judged, Verdict, judge
+from services.gateway_events import Judged, Taken, judge
 from services.gateway_intake import Intake, Room, Share
 from services.gateway_keys import Key, Scope
+from services.gateway_openapi import text as openapi_text
 from services.gateway_outcomes import outcome_event
+from services.gateway_paths import DOORS, OPENAPI_PATH, pattern
 from services.gateway_problems import refusal
 from services.settings_gateway import GatewaySettings
 from streaming.contracts.codec import instant
 
 T = TypeVar("T")
-
-
-class Door(NamedTuple):
-    """One path that is answered.
-
-    Args:
-        name: of its endpoint, in the metrics too.
-        scope: what a key must have to come in.
-    """
-
-    name: str
-    method: str
-    path: str
-    scope: Scope
-
-
-DOORS = (
-    Door("events", "POST", "/v1/events", "publish"),
-    *(Door("segment", "POST", f"/v1/{name}", "publish") for name in (*segment.CALLS, "batch", "import")),
-    Door("outcome", "POST", "/v1/strategies/{strategy_id}/outcome", "publish"),
-    Door("profile", "GET", "/v1/users/{user_id:path}/profile", "read"),
-    Door("strategies", "GET", "/v1/users/{user_id:path}/strategies", "read"),
-)
-
-
-class Taken(Struct, frozen=True, omit_defaults=True):
-    """The answer to events: every accepted one is in the topic.
-
-    Args:
-        success: said to Segment's libraries.
-    """
-
-    accepted: int
-    duplicate: int
-    ignored: int
-    refused: int
-    verdicts: tuple[Verdict, ...]
-    success: bool = False
 
 
 class Gateway:
@@ -94,12 +57,13 @@ class Gateway:
         }
         routes = [
             Route(
-                door.path,
+                pattern(door.path),
                 answered(door.name, self._behind(door.scope, endpoints[door.name]), retry_s),
                 methods=[door.method],
             )
             for door in DOORS
         ]
+        routes.append(Route(OPENAPI_PATH, answered("openapi", _openapi(), retry_s)))
         return Starlette(routes=routes, exception_handlers={HTTPException: unrouted}, lifespan=lifespan)
 
     def _behind(self, scope: Scope, endpoint: Endpoint) -> Endpoint:
@@ -181,6 +145,15 @@ class Gateway:
             metrics.GATEWAY_EVENTS.labels(verdict).inc(count)
         numbers: dict[str, Any] = {name: counts.get(name, 0) for name in Taken.__struct_fields__[:4]}
         return Taken(**numbers, verdicts=judged.verdicts, success=success)
+
+
+def _openapi() -> Endpoint:
+    made = openapi_text().encode()
+
+    async def said(_: Request) -> Response:
+        return done(made, 200)
+
+    return said
 
 
 def _wall_ms() -> int:

@@ -48,6 +48,21 @@ class Judged(Struct, frozen=True):
         return found
 
 
+class Taken(Struct, frozen=True, omit_defaults=True):
+    """The answer to events: every accepted one is in the topic.
+
+    Args:
+        success: said to Segment's libraries.
+    """
+
+    accepted: int
+    duplicate: int
+    ignored: int
+    refused: int
+    verdicts: tuple[Verdict, ...]
+    success: bool = False
+
+
 def judge(documents: Iterable[bytes | Verdict], now_ms: int, bounds: Bounds) -> Judged:
     """Judge each document; a verdict among them was reached before, and stands.
 

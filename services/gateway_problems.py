@@ -1,6 +1,6 @@
 """What the gateway answers when it does not do what was asked: problem documents of RFC 9457, as data."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -56,7 +56,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     title: str
     status: int
     detail: str
-    verdicts: tuple[object, ...] = ()
+    verdicts: tuple[Any, ...] = ()
     retry_after_s: int = 0
 
 
@@ -69,7 +69,7 @@ class Refused(Exception):
         super().__init__(f"{problem.title}: {problem.detail}")
 
 
-def refusal(name: Name, detail: str, *, verdicts: tuple[object, ...] = (), retry_after_s: int = 0) -> Refused:
+def refusal(name: Name, detail: str, *, verdicts: tuple[Any, ...] = (), retry_after_s: int = 0) -> Refused:
     """The exception to raise for a problem of this name."""
     status, title = KINDS[name]
     return Refused(Problem(f"/problems/{name}", title, status, detail, verdicts, retry_after_s))

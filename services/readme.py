@@ -41,6 +41,7 @@ PHRASES = {
     "docs/identity.md": "several ids of one customer: what a login moves, claims by two users, customers of two arms",
     "docs/interfaces.md": "what one room may expect of another",
     "docs/measured.md": "every figure with its command, machine, peer and spread",
+    "docs/openapi.json": "the HTTP gateway, as OpenAPI 3.1 (generated)",
     "docs/preparing-data.md": "from a shop's raw files to tables, labels, splits and a data card",
     "docs/retention.md": "what is kept in Redis, and for how long",
     "docs/scale.md": "100,000 events a second, reckoned: partitions, workers, Redis, brokers, cost",

@@ -130,4 +130,4 @@ class Bench:
             return found
 
 
-__all__ = ["PATIENCE_S", "Bench", "free_port"]
+__all__ = ["PATIENCE_S", "ROOT", "Bench", "free_port"]

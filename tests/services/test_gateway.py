@@ -13,13 +13,13 @@ import msgspec
 import pytest
 import redis
 
-from services.gateway_app import DOORS
 from services.gateway_keys import SCOPES
+from services.gateway_paths import DOORS, OPENAPI_PATH
 from services.local.stack import Endpoints
 from streaming.contracts.partition import bucket_of, partition_of
 from streaming.keys import BUCKETS_FIELD, BucketKeys, control_key
 from streaming.row import Row, encode_row
-from tests.services.gateway_bench import Bench
+from tests.services.gateway_bench import ROOT, Bench
 from tests.services.gateway_samples import event
 
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -107,7 +107,7 @@ def test_each_door_opens_to_its_scope_alone(gateway: Bench) -> None:
     """Each endpoint with each scope, without a key, and with one that is none."""
     assert len(DOORS) > 8
     for _, method, pattern, wanted in DOORS:
-        path = pattern.replace("{user_id:path}", "somebody")
+        path = pattern.replace("{user_id}", "somebody")
         for scope in SCOPES:
             with gateway.client(scope) as client:
                 status = client.request(method, path).status_code
@@ -205,6 +205,13 @@ def test_a_profile_is_read_by_its_customers_id(gateway: Bench) -> None:
         missing = client.get("/v1/users/nobody/profile")
     assert (found.status_code, found.json()["user_id"]) == (200, user)
     assert (missing.status_code, missing.json()["type"]) == (404, "/problems/not-found")
+
+
+def test_the_interface_describes_itself_to_everybody(gateway: Bench) -> None:
+    """The committed OpenAPI document, byte for byte, without a key."""
+    answer = httpx.get(gateway.url + OPENAPI_PATH)
+    assert answer.status_code == 200
+    assert answer.content == (ROOT / "docs/openapi.json").read_bytes()
 
 
 def test_what_is_not_there_is_a_problem_too(gateway: Bench) -> None:
