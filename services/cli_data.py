@@ -189,7 +189,7 @@ def _done(act: Callable[[Any, Any], Any], by: str | None, reason: str) -> None:
     try:
         decision = act(connected(UpdaterSettings, os.environ), Act(by or getuser(), reason.strip()))
     except BadEvent as error:
-        _nothing(str(error))
+        nothing(str(error))
     click.echo(f"{decision.version} {decision.decision} by {decision.by}; {decision.checks[0].detail}")
 
 
