@@ -4,11 +4,12 @@ from hashlib import blake2b
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from services.gateway_problems import refusal
 from streaming.contracts.events import Id
-from streaming.contracts.kinds import GRAMMARS, Kind
+from streaming.contracts.kinds import Grammar
+from streaming.contracts.strategies import grammar_of
 
 Name = Literal["shown", "clicked", "ordered", "refunded", "unsubscribed", "complained"]
 _EVENTS: dict[Name, str] = {
@@ -20,12 +21,24 @@ _EVENTS: dict[Name, str] = {
 """Those that are the same for every kind."""
 
 
+class Asked(Struct, frozen=True):
+    """The part of a strategy's request that an outcome needs."""
+
+    grammar: Grammar | UnsetType = UNSET
+
+
 class Said(Struct, frozen=True):
     """The part of a stored answer that an outcome needs; without `strategy_id` it is a suppression."""
 
     user_id: str
-    kind: Kind
+    kind: str
     strategy_id: str = ""
+    request: Asked = Asked()
+
+    @property
+    def grammar(self) -> Grammar | UnsetType:
+        """Of a kind that does not ship."""
+        return self.request.grammar
 
 
 class Outcome(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +76,7 @@ def outcome_event(said: Said, body: bytes, now_iso: str) -> bytes:
         {
             "messageId": outcome.message_id or f"out_{blake2b(content, digest_size=16).hexdigest()}",
             "type": "track",
-            "event": _event_of(said.kind, outcome.outcome),
+            "event": _event_of(grammar_of(said), outcome.outcome),
             "userId": said.user_id,
             "timestamp": outcome.timestamp or now_iso,
             "properties": properties,
@@ -71,8 +84,7 @@ def outcome_event(said: Said, body: bytes, now_iso: str) -> bytes:
     )
 
 
-def _event_of(kind: Kind, outcome: Name) -> str:
-    grammar = GRAMMARS[kind]
+def _event_of(grammar: Grammar, outcome: Name) -> str:
     if outcome == "shown":
         return grammar.shown_event
     return grammar.click_event if outcome == "clicked" else _EVENTS[outcome]

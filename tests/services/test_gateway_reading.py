@@ -21,7 +21,7 @@ from streaming.attribution_credit import meaning
 from streaming.contracts.codec import decode_event, encode, instant
 from streaming.contracts.events import Event
 from streaming.contracts.ids import strategy_id
-from streaming.contracts.kinds import KIND_NAMES, Kind
+from streaming.contracts.kinds import KIND_NAMES, Grammar, Kind
 from streaming.contracts.partition import bucket_of
 from streaming.contracts.strategies import Strategy, Suppression
 from streaming.core import State, encode_open
@@ -47,7 +47,19 @@ def test_an_outcome_means_to_attribution_what_it_says(kind: Kind, outcome: Name,
     assert isinstance(event, Event)
     assert (event.user_id, event.at_ms) == ("u", NOW_MS)
     assert getattr(event.properties, "strategy_id", None) == "str_1"
-    assert meaning(kind, event.name) == means
+    (opened,) = on_strategy(OpenState(), strategy(0, kind), 0, WINDOWS).state.strategies
+    assert meaning(opened, event.name) == means
+
+
+def test_an_outcome_of_a_declared_kind_is_the_event_that_it_declares() -> None:
+    """A kind that does not ship says in the strategy's own request which event shows it and which answers it."""
+    grammar = Grammar(
+        ("tone",), closed={"tone": ("calm",)}, shown_event="Email Opened", click_event="Email Link Clicked"
+    )
+    stored = encode({"strategy_id": "str_1", "user_id": "u", "kind": "letter", "request": {"grammar": grammar}})
+    said = msgspec.json.decode(stored, type=Said)
+    made = [outcome_event(said, b'{"outcome":"%s"}' % name, NOW_ISO) for name in (b"shown", b"clicked")]
+    assert [json.loads(each)["event"] for each in made] == ["Email Opened", "Email Link Clicked"]
 
 
 def test_an_outcome_said_again_is_the_same_event() -> None:
