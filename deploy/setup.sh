@@ -72,11 +72,15 @@ installed() {
     done
 }
 
-# Compiles what the agents import, a few seconds once: where PYTHONDONTWRITEBYTECODE is set, as containers have it, each
-# start would do so again. Only speed depends on it, so a package that is not there stops nothing.
-compile_agents() {
-    local packages=(faust mode aiokafka aiohttp kafka msgspec redis prometheus_client click yarl multidict)
-    .venv/bin/python -m compileall -q -j 2 "${packages[@]/#/"$(echo .venv/lib/python3.*/site-packages)/"}" >/dev/null 2>&1 || true
+# Imports what the services import, with bytecode kept: where PYTHONDONTWRITEBYTECODE is set, as containers have it, each start
+# would compile torch and transformers again, ten seconds of a core. Only speed depends on it, so what is not there stops nothing.
+compile_services() {
+    say "compiling what the services import"
+    PYTHONDONTWRITEBYTECODE="" .venv/bin/python -c '
+import contextlib, importlib
+for name in ("agents", "worker", "updater_training", "updater", "shop.replay"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module("services." + name)' >/dev/null 2>&1 || true
 }
 
 main() {
@@ -98,7 +102,7 @@ main() {
     # shellcheck disable=SC2086  # no option at all, or one
     .venv/bin/uv pip install ${DRY_RUN:+--dry-run} $options --constraint "$CONSTRAINTS" --editable ".[$extras]"
     [[ -n "${DRY_RUN:-}" ]] && return
-    compile_agents
+    compile_services
     mkdir -p "$STAMPS"
     local extra
     for extra in "$@"; do echo "$wanted" >"$STAMPS/$extra"; done
