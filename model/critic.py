@@ -188,6 +188,12 @@ class Critic:
         return chances
 
     @cached_property
+    def mean(self) -> "Critic":
+        """The same critic without its heads, for who only asks for the mean: a fraction of the arithmetic. Made once."""
+        weights = {name: rows[:1] for name, rows in self.weights.items()}
+        return replace(self, weights=weights, facts=msgspec.structs.replace(self.facts, heads=0))
+
+    @cached_property
     def stacked(self) -> Floats:
         """All models' weights side by side, (DIMENSIONS, columns): one product of sparse rows serves all. Made once."""
         return np.ascontiguousarray(np.concatenate([self.weights[spec.name] for spec in OUTCOMES]).T, dtype=np.float64)

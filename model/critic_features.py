@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import combinations
+from itertools import accumulate, combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -86,26 +86,24 @@ def encode(request: StrategyRequest, decision: Mapping[str, str] | None = None) 
     """
     context, atoms, atom_values = _customer(request)
     candidates, pointed = candidate_by_id(request), grammar_of(request).candidate_slots
-    parts = [_joined(context)]
+    found: list[_Row] = []
     rows: list[range] = []
     heads: list[_Hashes] = []
     for slot in request.slots:
         values = slot.values if decision is None else (decision[slot.name],)
         known = [candidates.get(value) if slot.name in pointed else None for value in values]
-        found = [_value_row(request, slot.name, *pair) for pair in zip(values, known, strict=True)]
-        rows.append(range(len(parts), len(parts) + len(values)))
-        parts += [
-            _joined(row, atoms, atom_values, by_id=candidate is not None)
-            for candidate, row in zip(known, found, strict=True)
-        ]
-        heads.append(np.array([row.crossed[0] for row in found], np.uint64))
-    pairs, paired = _paired(heads, len(parts))
-    lengths = np.concatenate([np.array([len(index) for index, _ in parts]), np.ones(len(paired), np.int64)])
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        own = [_value_row(request, slot.name, *pair) for pair in zip(values, known, strict=True)]
+        rows.append(range(1 + len(found), 1 + len(found) + len(own)))
+        found += own
+        heads.append(np.array([row.crossed[0] for row in own], np.uint64))
+    lengths, index, data = _joined(context, found, atoms, atom_values)
+    pairs, paired = _paired(heads, 1 + len(found))
+    indptr = np.zeros(1 + len(lengths) + len(paired), np.int64)
+    np.cumsum([*lengths, *([1] * len(paired))], out=indptr[1:])
     return Encoded(
         indptr,
-        np.concatenate([*(index for index, _ in parts), paired]),
-        np.concatenate([*(value for _, value in parts), np.ones(len(paired))]),
+        np.concatenate([*index, paired]),
+        np.concatenate([*data, np.ones(len(paired))]),
         tuple(rows),
         pairs,
     )
@@ -171,21 +169,40 @@ def _closed_row(request: StrategyRequest, slot: str, value: str) -> _Row:
 
 
 def _joined(
-    row: _Row, atoms: _Hashes | None = None, atom_values: Floats | None = None, *, by_id: bool = False
-) -> tuple[Ints, Floats]:
-    """Indices and values of one row, crosses included."""
-    index = [_region(row.text, TEXT_MAIN), _region(row.ids, ID_MAIN)]
-    value = [row.text_values, np.ones(len(row.ids))]
-    if atoms is not None and atom_values is not None:
-        crossed = (row.crossed[:, None] ^ atoms[None, :]).ravel()
-        index.append(_region(_mixed(crossed), TEXT_CROSS))
-        scale = 1.0 / math.sqrt(max(len(row.crossed), 1))
-        value.append(np.tile(atom_values * scale, len(row.crossed)))
-        if by_id:
-            crossed = (row.ids[:, None] ^ atoms[None, :]).ravel()
-            index.append(_region(_mixed(crossed), ID_CROSS))
-            value.append(np.tile(atom_values, len(row.ids)))
-    return np.concatenate(index), np.concatenate(value)
+    context: _Row, rows: list[_Row], atoms: _Hashes, atom_values: Floats
+) -> tuple[list[int], list[Ints], list[Floats]]:
+    """The context's row and the values' with their crosses: lengths of the rows, and their pieces one after another.
+
+    All crosses are hashed at once: a call of NumPy costs more than a value's few features do.
+    """
+    text = _cut(_region(np.concatenate([row.text for row in rows]), TEXT_MAIN), [len(row.text) for row in rows])
+    ids = _cut(_region(np.concatenate([row.ids for row in rows]), ID_MAIN), [len(row.ids) for row in rows])
+    crossed = _crosses([row.crossed for row in rows], atoms, TEXT_CROSS)
+    crossed_ids = _crosses([row.ids for row in rows], atoms, ID_CROSS)
+    lengths = [len(context.text)]
+    index: list[Ints] = [_region(context.text, TEXT_MAIN)]
+    data = [context.text_values]
+    scaled: dict[int, Floats] = {}
+    for row, *pieces in zip(rows, text, ids, crossed, crossed_ids, strict=True):
+        count = len(row.crossed)
+        if count not in scaled:
+            scaled[count] = np.tile(atom_values * (1.0 / math.sqrt(max(count, 1))), count)
+        lengths.append(sum(len(piece) for piece in pieces))
+        index += pieces
+        data += [row.text_values, np.ones(len(row.ids)), scaled[count], *([atom_values] * len(row.ids))]
+    return lengths, index, data
+
+
+def _crosses(hashes: list[_Hashes], atoms: _Hashes, region: int) -> list[Ints]:
+    """Per row the indices of its hashes crossed with every atom, the atoms running fastest."""
+    crossed = (np.concatenate(hashes)[:, None] ^ atoms[None, :]).ravel()
+    return _cut(_region(_mixed(crossed), region), [len(each) * len(atoms) for each in hashes])
+
+
+def _cut(joined: Ints, lengths: list[int]) -> list[Ints]:
+    """One piece per length."""
+    stops = list(accumulate(lengths))
+    return [joined[stop - length : stop] for stop, length in zip(stops, lengths, strict=True)]
 
 
 class _Words(NamedTuple):

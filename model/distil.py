@@ -121,7 +121,7 @@ def targets(
     rows: list[Floats] = []
     for request, decision in zip(requests, decisions, strict=True):
         grid = ActionGrid.of(request)
-        scores = action_scores(critic.values(request, grid)[:1], grid, TARGET_TEMPERATURE)
+        scores = action_scores(critic.mean.values(request, grid), grid, TARGET_TEMPERATURE)
         index = grid.index(decision)
         rows += [np.exp(critic_log_probs(scores, index[:depth])[0]) for depth in range(len(index))]
     table = np.zeros((len(rows), max(len(row) for row in rows)))

@@ -96,7 +96,7 @@ def _step(candidate: Critic, predecessor: Critic, requests: Sequence[StrategyReq
     """Largest over requests of the mean change of an action's value, in standard deviations of the values."""
     largest = 0.0
     for request in requests:
-        new, old = candidate.values(request)[0], predecessor.values(request)[0]
+        new, old = candidate.mean.values(request)[0], predecessor.mean.values(request)[0]
         scale = max(float(np.std(old)), REWARD_SCALE)
         largest = max(largest, float(np.mean(np.abs(new - old))) / scale)
     return largest

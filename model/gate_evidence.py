@@ -17,7 +17,7 @@ from model.gate import MAX_RATIO, Evidence, OffPolicy, doubly_robust
 from model.grid import ActionGrid
 from model.lm import LanguageModel
 from model.memory import Replayed
-from model.policy import Decided, Knobs, decide, propensity
+from model.policy import Decided, Knobs, Valuer, decide, propensity
 from streaming.contracts.ids import stable_seed
 from streaming.contracts.strategies import StrategyRequest
 
@@ -41,7 +41,7 @@ class Contender:
         """Teacher-forced along the logged decisions."""
         return lm_log_probs(self._lm, self.slot, prompts, items)
 
-    def sample(self, prompts: PromptBatch, items: Sequence[Replayed], critic: Critic, draw: int) -> list[Decided]:
+    def sample(self, prompts: PromptBatch, items: Sequence[Replayed], critic: Valuer, draw: int) -> list[Decided]:
         """One decision per request, by random numbers of the request and the draw alone."""
         requests = [item.request for item in items]
         fused = [_fused(request) for request in requests]
@@ -49,6 +49,21 @@ class Contender:
         with self._lm.use_adapter(self.slot):
             session = self._lm.session(prompts, requests)
             return decide(fused, [ActionGrid.of(request) for request in requests], critic, session, rngs, self.knobs)
+
+
+class _Once:
+    """A critic that values each request once, whoever asks: most of a measurement would be spent on asking again."""
+
+    def __init__(self, critic: Critic) -> None:
+        self._critic = critic
+        self._known: dict[str, Floats] = {}
+        self.version, self.heads, self.beta = critic.version, critic.heads, critic.beta
+
+    def values(self, request: StrategyRequest, grid: ActionGrid) -> Floats:
+        """The critic's; a request is known by its id, whatever its arm."""
+        if request.request_id not in self._known:
+            self._known[request.request_id] = self._critic.values(request, grid)
+        return self._known[request.request_id]
 
 
 def lm_log_probs(
@@ -111,21 +126,21 @@ def measure(
         newer: closed decisions newer than the candidate's data.
         others: older ones, for what needs no reward, when the newer are few.
     """
-    items = [*newer, *others]
+    items, once = [*newer, *others], _Once(critic)
     prompts = lm.encode([item.request for item in items])
     ours, theirs = candidate.log_probs(prompts, items), champion.log_probs(prompts, items)
     kl, entropy = [], []
     for item, own, other in zip(items, ours, theirs, strict=True):
-        mixed = _marginals(item, critic, candidate.knobs, own)
-        kl.append(_divergence(mixed, _marginals(item, critic, champion.knobs, other)))
+        mixed = _marginals(item, once, candidate.knobs, own)
+        kl.append(_divergence(mixed, _marginals(item, once, champion.knobs, other)))
         entropy += [float(-np.sum(np.exp(slot) * slot)) for slot in own]
-    samples = [candidate.sample(prompts, items, critic, draw) for draw in range(DRAWS)]
+    samples = [candidate.sample(prompts, items, once, draw) for draw in range(DRAWS)]
     sampled = [decided for row in samples for decided in row]
     valid = sum(_valid(item, decided) for row in samples for item, decided in zip(items, row, strict=True))
-    count, values = len(newer), [critic.values(item.request)[0] for item in newer]
-    before = [champion.sample(prompts, items, critic, draw)[:count] for draw in range(DRAWS)] if count else []
-    worth = _worth(newer, values, critic, candidate.knobs, ours[:count], [row[:count] for row in samples])
-    champions = _worth(newer, values, critic, champion.knobs, theirs[:count], before)
+    count, values = len(newer), [once.values(item.request, ActionGrid.of(item.request))[0] for item in newer]
+    before = [champion.sample(prompts, items, once, draw)[:count] for draw in range(DRAWS)] if count else []
+    worth = _worth(newer, values, once, candidate.knobs, ours[:count], [row[:count] for row in samples])
+    champions = _worth(newer, values, once, champion.knobs, theirs[:count], before)
     return Evidence((), valid, len(sampled), tuple(kl), tuple(entropy), worth, champions)
 
 
@@ -153,7 +168,7 @@ def _together(parts: Sequence[OffPolicy]) -> OffPolicy:
 def _worth(
     items: Sequence[Replayed],
     values: Sequence[Floats],
-    critic: Critic,
+    critic: Valuer,
     knobs: Knobs,
     lm: Sequence[Sequence[Floats]],
     samples: Sequence[Sequence[Decided]],
@@ -173,13 +188,13 @@ def _worth(
     return OffPolicy(*(tuple(float(number) for number in column) for column in columns))
 
 
-def _walk(item: Replayed, critic: Critic, knobs: Knobs) -> Walk:
+def _walk(item: Replayed, critic: Valuer, knobs: Knobs) -> Walk:
     grid = ActionGrid.of(item.request)
     mix = Mix(knobs.lm_weight, knobs.temperature, 1.0 - knobs.lm_weight, critic.beta)
-    return Walk(grid, critic.values(item.request, grid)[1:], mix)
+    return Walk(grid, np.asarray(critic.values(item.request, grid)[1:], np.float64), mix)
 
 
-def _marginals(item: Replayed, critic: Critic, knobs: Knobs, lm: Sequence[Floats]) -> list[SlotDistribution]:
+def _marginals(item: Replayed, critic: Valuer, knobs: Knobs, lm: Sequence[Floats]) -> list[SlotDistribution]:
     """The served distribution of each slot along the logged decision."""
     walk = _walk(item, critic, knobs)
     index = ActionGrid.of(item.request).index(item.decision)
@@ -190,7 +205,7 @@ def _marginals(item: Replayed, critic: Critic, knobs: Knobs, lm: Sequence[Floats
     return found
 
 
-def _chance(item: Replayed, critic: Critic, knobs: Knobs, lm: Sequence[Floats]) -> float:
+def _chance(item: Replayed, critic: Valuer, knobs: Knobs, lm: Sequence[Floats]) -> float:
     walk = _walk(item, critic, knobs)
     for slot, chosen in enumerate(ActionGrid.of(item.request).index(item.decision)):
         walk.distribution(lm[slot])

@@ -6,7 +6,6 @@ first use computes) was done by the thread that made the `Change`.
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -45,12 +44,10 @@ class Ready(msgspec.Struct, frozen=True):
     """A critic with everything that answering needs of it computed; made by `ready`.
 
     Args:
-        mean: the posterior mean alone, for explanations: a ninth of the work.
         weights: (DIMENSIONS,) of what decides most: being seen, clicked and ordered; to choose what an explanation measures.
     """
 
     critic: Critic
-    mean: Critic
     weights: npt.NDArray[np.floating]
 
 
@@ -126,7 +123,7 @@ class ServingTable:
 
     def mean_values(self, request: StrategyRequest) -> npt.NDArray[np.floating]:
         """The critic's posterior mean alone, for explanations."""
-        values: npt.NDArray[np.floating] = self._ready.mean.values(request)[0]
+        values: npt.NDArray[np.floating] = self._ready.critic.mean.values(request)[0]
         return values
 
     def apply(self, change: Change) -> Swapped:
@@ -167,9 +164,7 @@ class ServingTable:
 
 def ready(critic: Critic) -> Ready:
     """The critic with what its first use would compute, for a thread that nobody waits for."""
-    weights = {name: rows[:1] for name, rows in critic.weights.items()}
-    mean = replace(critic, weights=weights, facts=msgspec.structs.replace(critic.facts, heads=0))
-    for each in (critic, mean):
+    for each in (critic, critic.mean):
         _ = each.stacked  # made at first use, and kept
     total: npt.NDArray[np.floating] = sum(critic.weights[name][0] for name in ("shown", "clicked", "ordered"))
-    return Ready(critic, mean, total)
+    return Ready(critic, total)

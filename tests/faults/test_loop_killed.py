@@ -28,6 +28,26 @@ DEADLINE_S = 36_000.0
 """No slow machine makes a request late: each is for the model to answer."""
 
 
+_SAID = """
+from streaming.outbox import Outbox
+
+_handing_over = Outbox._hand_over
+
+async def _handed_over(self, message):
+    handed = await _handing_over(self, message)
+    if message.topic == {topic!r}:
+        _step()
+    return handed
+
+Outbox._hand_over = _handed_over
+"""
+
+
+def dies_having_said(topic: str, count: int, after_s: float) -> str:
+    """The process dies some moment after it handed over its `count`-th message for a topic: it has said nearly as many."""
+    return traps.HASTY + traps.DIES.format(left=count, after_s=after_s) + _SAID.format(topic=topic)
+
+
 def killed(workers: WorkerBench, moment: str, seed: int, rng: Random) -> bool:
     """One life of both: the agents die once they asked for ten answers, the worker at a moment of its third batch.
 
@@ -35,7 +55,7 @@ def killed(workers: WorkerBench, moment: str, seed: int, rng: Random) -> bool:
         Whether the worker came to its third batch; else it is killed idle.
     """
     world = workers.world
-    agents = world.fork(traps.dies_having_said(REQUESTS.name, ASKED, rng.random() * 0.1), **SMALL)
+    agents = world.fork(dies_having_said(REQUESTS.name, ASKED, rng.random() * 0.1), **SMALL)
     worker = workers.fork(MOMENTS[moment], seed=seed)
     assert agents.wait(120) == -signal.SIGKILL
     world.bury()

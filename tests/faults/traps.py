@@ -78,26 +78,6 @@ def dies_after(steps: int, after_s: float) -> str:
     return HASTY + DIES.format(left=steps, after_s=after_s) + "".join(_doomed(step) for step in EVERY_STEP)
 
 
-def dies_having_said(topic: str, count: int, after_s: float) -> str:
-    """The process dies some moment after it handed over its `count`-th message for a topic: it has said nearly as many."""
-    return HASTY + DIES.format(left=count, after_s=after_s) + _SAID.format(topic=topic)
-
-
-_SAID = """
-from streaming.outbox import Outbox
-
-_handing_over = Outbox._hand_over
-
-async def _handed_over(self, message):
-    handed = await _handing_over(self, message)
-    if message.topic == {topic!r}:
-        _step()
-    return handed
-
-Outbox._hand_over = _handed_over
-"""
-
-
 def _doomed(step: tuple[str, str, str]) -> str:
     module, owner, name = step
     return f"from {module} import {owner}\n_doomed({owner}, {name!r})\n"

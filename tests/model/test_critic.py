@@ -1,5 +1,6 @@
 """The critic's snapshot: its values are the formula's arithmetic, it survives saving, and bad files are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,14 @@ def test_heads_differ_and_belong_to_the_seed() -> None:
     assert one.version == two.version != other.version
     assert np.array_equal(one.values(request), two.values(request))
     assert np.ptp(one.values(request)[1:], axis=0).min() > 0.0
+
+
+def test_the_mean_alone_is_the_first_row() -> None:
+    """Without its heads a critic values the same, to the bit."""
+    rng, request = np.random.default_rng(2), request_of(4, "recommendation", 3)
+    weights = {name: rng.normal(0.0, 0.3, rows.shape).astype(np.float32) for name, rows in critic().weights.items()}
+    made = replace(critic(), weights=weights)
+    assert np.array_equal(made.mean.values(request), made.values(request)[:1])
 
 
 def test_a_learner_without_rewards_has_zero_means() -> None:

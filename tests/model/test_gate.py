@@ -1,12 +1,13 @@
 """The gate: what passes, what is refused and with which numbers; measured with a real model on real requests."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from msgspec import structs
 
-from model import adapter
-from model.critic import Critic, named
+from model import adapter, gate_evidence
+from model.critic import Critic, HasShape, named
 from model.fresh import random_lm
 from model.gate import Evidence, GateKnobs, OffPolicy, doubly_robust, judge_adapter, parity_bound
 from model.gate_critic import bounded, examine_critic
@@ -17,6 +18,7 @@ from model.lessons import LearnerKnobs
 from model.lm import LanguageModel
 from model.memory import Replayed
 from model.policy import Knobs, decide
+from streaming.contracts.strategies import StrategyRequest
 from streaming.reward import Formula
 from tests.model.closed import closed_rewards
 from tests.model.sample import request_of
@@ -198,6 +200,26 @@ def test_another_adapter_has_a_distance() -> None:
     evidence = measure(lm, Contender(lm, "slot_x", knobs), Contender(lm, "slot_y", knobs), critic, [], items)
     assert min(evidence.kl_nats) > 0.0
     assert evidence.differences == ()
+
+
+def test_a_request_is_valued_once_in_a_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its id, however often both contenders ask; what is found is the same as when each asks the critic."""
+    lm, critic = tiny(), Critic.prior(1, 3, Formula())
+    items = served(lm, critic, 4, "base", None)
+    ours, theirs = (Contender(lm, slot, Knobs("base", slot, 0.4, 0.5)) for slot in ("slot_x", "slot_y"))
+    asked: list[str] = []
+    value = Critic.values
+
+    def counted(self: Critic, request: StrategyRequest, grid: HasShape | None = None) -> npt.NDArray[np.float64]:
+        asked.append(request.request_id)
+        return value(self, request, grid)
+
+    monkeypatch.setattr(Critic, "values", counted)
+    once = measure(lm, ours, theirs, critic, items[:3], items[3:])
+    assert sorted(asked) == sorted(item.request.request_id for item in items)
+    monkeypatch.setattr(gate_evidence, "_Once", lambda each: each)
+    assert measure(lm, ours, theirs, critic, items[:3], items[3:]) == once
+    assert len(asked) > 20
 
 
 def snapshots() -> tuple[CriticLearner, Critic]:
