@@ -64,6 +64,8 @@ class MetricFacts:
 _METRICS: dict[str, Counter | Gauge | Histogram] = {
     "events": metrics.EVENTS,
     "dead_letters": metrics.DEAD_LETTERS,
+    "folded": metrics.FOLDED,
+    "rebalances": metrics.REBALANCES,
     "event_lag_seconds": metrics.EVENT_LAG,
     "watermark_timestamp_seconds": metrics.WATERMARK,
     "requests": metrics.REQUESTS,

@@ -173,6 +173,11 @@ class Watch:
         ends = {(self._topics[place.topic], place.partition): each.offset for place, each in found.items()}
         applied = self._all_applied(places)
         oldest = self._oldest(ends, applied)
+        queued = dict.fromkeys(topics, 0)
+        for (topic, partition), end in ends.items():
+            queued[topic] += max(0, end - applied[topic, partition])
+        for topic, count in queued.items():
+            metrics.QUEUED.labels(self._service, topic).set(count)
         self._looked_s = time.time()
         self._lag.seen(oldest, self._looked_s)
         stuck = self._progress.stuck(ends, applied, time.monotonic(), self._patience_s)

@@ -6,7 +6,7 @@ Names: `stratagem_..._total`, base units (`_seconds`), no user, event or strateg
 import logging
 import socket
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from services.health import Health, listen
 from services.settings import SettingError
@@ -20,6 +20,7 @@ DEFAULT_PORTS = {"agents": 9101, "worker": 9102, "updater": 9103, "shop": 9104, 
 _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _DELAY_S = (60.0, 600.0, 3600.0, 6 * 3600.0, 86400.0, 2 * 86400.0, 4 * 86400.0, 8 * 86400.0, 16 * 86400.0)
 _SWAP_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
+_TRAINED_S = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
@@ -37,16 +38,24 @@ def _histogram(name: str, what: str, buckets: tuple[float, ...], *labels: str) -
 
 EVENTS = _counter("events", "Records by their fate.", "topic", "fate")
 DEAD_LETTERS = _counter("dead_letters", "Records that can never be processed, by reason.", "service", "reason")
+FOLDED = _counter(
+    "folded", "Records applied; timely `yes`: within five seconds of their Kafka timestamp.", "topic", "timely"
+)
 EVENT_LAG = _gauge("event_lag_seconds", "Wall clock minus the Kafka timestamp of the last applied record.", "topic")
 LAG = _gauge(
     "lag_seconds", "Age of the oldest record that was not applied; grows while nothing is.", "service", "topic"
 )
+QUEUED = _gauge("queued_records", "Records in the topic that were not applied.", "service", "topic")
+REBALANCES = _counter("rebalances", "Assignments of partitions that this process was given.", "service")
 IN_FLIGHT = _gauge("batches_in_flight", "Batches fetched and not applied; bounded: fetching waits for them.", "topic")
 WATERMARK = _gauge("watermark_timestamp_seconds", "Lowest event-time watermark of the owned partitions.", "topic")
 REQUESTS = _counter("requests", "Strategies asked for.", "kind", "trigger", "arm")
 SUPPRESSIONS = _counter("suppressions", "Moments not asked or not answered.", "reason", "trigger")
 STRATEGIES = _counter("strategies", "Strategies published.", "kind", "arm", "acting_arm")
 LATE = _counter("late_strategies", "Requests answered by the critic alone, past their deadline.", "kind")
+ANSWERED = _counter(
+    "answered", "Strategies acknowledged; timely `yes`: within their request's deadline.", "kind", "timely"
+)
 MESSAGES = _counter("messages", "Message texts by who wrote them.", "source", "language")
 REQUEST_TO_STRATEGY = _histogram(
     "request_to_strategy_seconds",
@@ -61,12 +70,44 @@ REWARDS = _counter(
     "rewards", "Closed rewards by the customer's assigned arm; `mixed`: merged from two.", "stage", "kind", "arm"
 )
 REWARD_SUM = _gauge("reward_sum", "Sum of final rewards and corrections by assigned arm, major units.", "kind", "arm")
+REWARD_SQUARES = _gauge("reward_squares", "Sum of squares of what `reward_sum` sums, per strategy.", "kind", "arm")
+NET_MARGIN_SUM = _gauge(
+    "net_margin_sum",
+    "Margin of all the customer's orders within the horizon less the contact's cost, units of reward; holdout too.",
+    "kind",
+    "arm",
+)
+NET_MARGIN_SQUARES = _gauge(
+    "net_margin_squares", "Sum of squares of what `net_margin_sum` sums, per strategy.", "kind", "arm"
+)
+REWARD_PARTS = _gauge(
+    "reward_parts", "Sum of final rewards by named part, units of reward; `cost` is negative.", "kind", "arm", "part"
+)
+OUTCOMES = _counter(
+    "outcomes", "Contacted strategies closed, and what happened to them.", "kind", "channel", "arm", "outcome"
+)
 REWARD_DELAY = _histogram("reward_delay_seconds", "Event time from issue to closing.", _DELAY_S, "stage")
 CRITIC_ERROR = _gauge("critic_error", "Prequential log loss of the critic, recent mean.", "outcome")
 DRIFTS = _counter("drifts", "Drifts detected on the critic's errors.", "kind")
 TRAINING_LOSS = _gauge("training_loss", "Cross-entropy of the last LoRA step, nats per slot.")
 TRAINING_STEPS = _counter("training_steps", "LoRA steps taken.")
 GATE_DECISIONS = _counter("gate_decisions", "Decisions of the gate.", "what", "decision")
+GATE_NUMBER = _gauge("gate_number", "What the last decision on such a version rested on.", "what", "number")
+REWARD_TO_ADAPTER = _histogram(
+    "reward_to_adapter_seconds",
+    "From the broker's time of the reward that completed an adapter's data to its being announced as served.",
+    _TRAINED_S,
+)
+SERVED_SHARE = _gauge("served_share", "Share of the model arms' customers that a role is served to.", "role")
+TRIAL_CUSTOMERS = _gauge("trial_customers", "Customers whose window has closed.", "role", "side")
+TRIAL_DIFFERENCE = _gauge(
+    "trial_difference",
+    "Reward per customer of the version on trial less the other's: estimate and anytime-valid bounds.",
+    "role",
+    "bound",
+)
+TRIAL_HARM = _gauge("trial_harm", "Share of customers harmed by the version on trial less the other's.", "role", "harm")
+ADAPTERS_RESIDENT = _gauge("adapters_resident", "Versions of adapters in the worker's slots.")
 ADAPTER = Info("stratagem_adapter", "Versions now served.", registry=REGISTRY)
 SWAPS = _counter("swaps", "Adapters swapped in while serving.")
 SWAP_SECONDS = _histogram("swap_seconds", "Stall of the hot path during a swap.", _SWAP_S)
@@ -100,6 +141,7 @@ GATEWAY_BYTES = _gauge("gateway_in_flight_bytes", "Bytes of bodies under way; bo
 WAITING = _gauge("waiting", "1 while something that does not answer is waited for.", "service", "on")
 LIVE = _gauge("live", "1 while the main loop turns.", "service")
 LAST_LOOP = _gauge("last_loop_timestamp_seconds", "Wall clock of the main loop's last turn.", "service")
+ProcessCollector(namespace="stratagem", registry=REGISTRY)  # CPU, memory and open files of the process
 
 
 def serve(service: str, host: str, port: int, health: Health | None = None) -> int:

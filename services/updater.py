@@ -24,6 +24,7 @@ from services.topics import Topic
 from services.updater_announcing import SERVICE, Announcer
 from services.updater_counting import Counting
 from services.updater_critics import Owing, ServedCritics, next_critic, taken_up
+from services.updater_figures import Freshness
 from services.updater_reading import Reader
 from services.updater_rollout import Rollout
 from services.updater_state import (
@@ -76,7 +77,8 @@ class Updater:
         self.training: Training | None = None
         self.reader = Reader(settings, stop)
         self._saved = self._progress()
-        self._counting = Counting()
+        self._counting = Counting(self._formula)
+        self._freshness = Freshness()
         self._loading: Future[Training] | None = None
         self._owing = Owing()
 
@@ -142,6 +144,7 @@ class Updater:
         for record in rewards:
             learned = self.learning.take(record)
             self._counting.count(learned)
+            self._freshness.read(record.timestamp_ms)
             self.rollout.take(learned)
             if learned.letter is not None:
                 self.announcer.send([learned.letter])
@@ -193,10 +196,16 @@ class Updater:
         elif self.training.owed(self.learning):
             metrics.TRAINING_LOSS.set(self.training.step(self.learning, self.critic, now_s))
             metrics.TRAINING_STEPS.inc()
+        self._freshness.stands(self.training.candidate)
 
     def _judged(self, judgement: Judgement) -> None:
         assert self.training is not None
+        refreshes = judgement.decision == "promoted" and not (
+            self.training.candidate and self.training.candidate.foreign
+        )
         self.rollout.publish(self.training, judgement, self._offsets(), self._write_learning)
+        if refreshes:
+            self._freshness.served(round(time.time() * 1000))
         self._say_what_is_served()
 
     def _save(self) -> None:

@@ -13,7 +13,7 @@ from model.critic import TENSORS as CRITIC_TENSORS
 from model.critic import Critic
 from model.gate import Judgement
 from model.registry import Registry, What, sequence_of
-from services.metrics import GATE_DECISIONS
+from services.metrics import GATE_DECISIONS, GATE_NUMBER
 from services.worker_sending import Sender, patiently
 from streaming.contracts.adapters import BASE_ALONE, SERVING_KEY, Decided, GateDecision, Serving, Version, decode_record
 from streaming.contracts.errors import BadEvent
@@ -190,6 +190,8 @@ class Announcer:
             by=by,
         )
         GATE_DECISIONS.labels(what, said).inc()
+        for number, value in judgement.numbers.items():
+            GATE_NUMBER.labels(what, number).set(value)
         self.send([publish(DECISIONS, name, record, record.decision_id)])
 
     def send(self, effects: Sequence[Publish]) -> None:

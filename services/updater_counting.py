@@ -6,20 +6,27 @@ from services import metrics
 from services.updater_announcing import SERVICE
 from services.updater_learning import Learned
 from streaming.contracts.codec import to_ms
-from streaming.contracts.kinds import kind_label
+from streaming.contracts.kinds import CHANNELS, kind_label
+from streaming.contracts.rewards import Reward
+from streaming.reward import Formula
 
 LOG = logging.getLogger(__name__)
 MIXED = "mixed"
 """Arm of rewards that are no evidence for an arm."""
 SMOOTHING = 0.02
 """Weight of the newest loss in the recent mean."""
+HAPPENED = ("shown", "clicked", "ordered", "refunded", "unsubscribed", "complained")
+"""Outcomes that happen to a strategy or do not."""
+PARTS = ("click", "order", "margin", "discount", "refund", "offer", "unsubscribe", "complaint", "cost")
+"""Parts of a reward that the formula names; what else a record may hold is no label."""
 
 
 class Counting:
     """Counts rewards, letters and drifts, and keeps the recent mean of the critic's prequential losses."""
 
-    def __init__(self) -> None:
+    def __init__(self, formula: Formula) -> None:
         """Nothing counted."""
+        self._formula = formula
         self._losses: dict[str, float] = {}
 
     def count(self, learned: Learned) -> None:
@@ -38,6 +45,11 @@ class Counting:
         if reward.stage != "response":
             paid = reward.reward if reward.stage == "final" else reward.difference
             metrics.REWARD_SUM.labels(kind_label(reward.kind), arm).inc(paid)
+            metrics.REWARD_SQUARES.labels(kind_label(reward.kind), arm).inc(
+                reward.reward**2 - (reward.reward - paid) ** 2
+            )
+        if reward.stage == "final":
+            self._closed(reward, arm)
         for outcome, loss in lesson.losses.items():
             before = self._losses.get(outcome, loss)
             self._losses[outcome] = before + SMOOTHING * (loss - before)
@@ -45,6 +57,22 @@ class Counting:
         if lesson.drifted:
             metrics.DRIFTS.labels(kind_label(reward.kind)).inc()
             LOG.warning("drift of %s: forgetting faster and exploring wider for a while", reward.kind)
+
+    def _closed(self, reward: Reward, arm: str) -> None:
+        """What a final says once: outcomes, parts, and what arms and holdout are compared by."""
+        kind, cost = kind_label(reward.kind), reward.components.get("cost", 0.0)
+        net = self._formula.total_value(reward.outcomes, "horizon_margin_minor") + cost
+        metrics.NET_MARGIN_SUM.labels(kind, arm).inc(net)
+        metrics.NET_MARGIN_SQUARES.labels(kind, arm).inc(net**2)
+        if reward.ghost:
+            return
+        for part in PARTS:
+            metrics.REWARD_PARTS.labels(kind, arm, part).inc(reward.components.get(part, 0.0))
+        said = reward.decision.get("channel", "")
+        channel = said if said in CHANNELS else "other" if said else "none"
+        metrics.OUTCOMES.labels(kind, channel, arm, "closed").inc()
+        for outcome in HAPPENED:
+            metrics.OUTCOMES.labels(kind, channel, arm, outcome).inc(getattr(reward.outcomes, outcome))
 
     @staticmethod
     def _letter(learned: Learned) -> None:

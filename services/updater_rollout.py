@@ -16,6 +16,7 @@ from model.trial import Role
 from model.trial_judging import Verdict
 from services.settings import UpdaterSettings
 from services.updater_announcing import Announcer, Becomes
+from services.updater_figures import TrialFigures
 from services.updater_inbox import check, inbox_of, plain_name, put_away, waiting
 from services.updater_learning import Learned
 from services.updater_strategies import StrategyReader
@@ -48,6 +49,7 @@ class Rollout:
         self._settings, self._announcer, self.trials = settings, announcer, trials
         self._design = design_of(settings)
         self._strategies = StrategyReader(settings, stop)
+        self._figures = TrialFigures()
         self._epoch = -1
         self._unfit: set[str] = set()
 
@@ -78,6 +80,7 @@ class Rollout:
 
     def turn(self) -> None:
         """Read answers while a trial stands, and conclude what is decided."""
+        self._figures.show(self.trials, self._announcer.said.serving, self._design)
         if not self.trials.standing:
             self._strategies.close()
             return

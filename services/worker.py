@@ -116,6 +116,7 @@ class Worker:
                 metrics.SWAPS.inc()
                 LOG.info("serving %s after %s, stalled %.2f ms", self._table.champion, before, swapped.stall_s * 1000)
             metrics.ADAPTER.info({"champion": self._table.champion, "critic": self._table.critic.version})
+            metrics.ADAPTERS_RESIDENT.set(len(self._table.slots.resident()))
 
 
 def main(settings: WorkerSettings) -> int:

@@ -118,7 +118,9 @@ class Batch:
             _count(answer)
             if not answer.startswith(_SUPPRESSED):
                 waited_s = max(0.0, now_s - ask.record.timestamp_ms / 1000)
-                metrics.REQUEST_TO_STRATEGY.labels(kind_label(ask.request.kind)).observe(waited_s)
+                kind = kind_label(ask.request.kind)
+                metrics.REQUEST_TO_STRATEGY.labels(kind).observe(waited_s)
+                metrics.ANSWERED.labels(kind, "yes" if waited_s <= ask.request.deadline_s else "no").inc()
 
     def _letters(self, letters: Sequence[tuple[Publish, str]]) -> None:
         if letters:

@@ -155,3 +155,4 @@ class _Forgetting(ConsumerRebalanceListener):  # type: ignore[misc]  # it has no
 
     def on_partitions_assigned(self, _assigned: set[TopicPartition]) -> None:
         """The next poll looks at them; here the client's own loop would have to wait for itself."""
+        metrics.REBALANCES.labels(SERVICE).inc()

@@ -87,6 +87,7 @@ class Keeper:
         """These partitions of every input are ours from now on."""
         self.owned = set(partitions)
         self.joined = True
+        self._processor.facts.count("rebalances", service="agents")
         self._gaps = None
         self._processor.drop_caches()
         self._timers.forget()

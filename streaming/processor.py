@@ -31,6 +31,8 @@ from streaming.writes import Writes
 
 MARK_AGAIN_MS = 60_000
 """Event time after which a record in a wrong partition is marked again: not with every batch."""
+TIMELY_MS = 5_000
+"""A record that is applied within this of its Kafka timestamp is counted as timely."""
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +107,11 @@ class Processor:
         self.facts.observe("batch_size", len(batch.records), service="agents")
         self.facts.observe("batch_seconds", time.monotonic() - began_s)
         arrived_s = batch.records[-1].timestamp / 1000
-        self.facts.gauge("event_lag_seconds", max(0.0, self.wall_ms() / 1000 - arrived_s), topic=batch.topic)
+        wall_ms = self.wall_ms()
+        self.facts.gauge("event_lag_seconds", max(0.0, wall_ms / 1000 - arrived_s), topic=batch.topic)
+        timely = sum(record.timestamp >= wall_ms - TIMELY_MS for record in batch.records)
+        self.facts.count("folded", timely, topic=batch.topic, timely="yes")
+        self.facts.count("folded", len(batch.records) - timely, topic=batch.topic, timely="no")
 
     async def persistently(self, act: Callable[[], Awaitable[None]]) -> None:
         """Do it until it is done: what is unavailable is waited for, a lost race is run again."""

@@ -19,6 +19,7 @@ from services.worker_answers import decision_tokens
 from services.worker_sending import patiently
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.kinds import Kind
+from streaming.reward import Formula
 from tests.model.closed import closed_rewards
 from tests.model.sample import request_of
 
@@ -72,7 +73,7 @@ def test_rewards_are_counted_by_the_assigned_arm() -> None:
     reward = structs.replace(closed_rewards(1)[0], stage="final", assigned_arm="fused", acting_arm="critic")
     labels = {"kind": reward.kind, "arm": "fused"}
     before = REGISTRY.get_sample_value("stratagem_reward_sum", labels) or 0.0
-    Counting().count(Learned(reward, Lesson("learned")))
+    Counting(Formula()).count(Learned(reward, Lesson("learned")))
     assert REGISTRY.get_sample_value("stratagem_reward_sum", labels) == pytest.approx(before + reward.reward)
     assert REGISTRY.get_sample_value("stratagem_rewards_total", {**labels, "stage": "final"})
     assert REGISTRY.get_sample_value("stratagem_rewards_total", {**labels, "arm": "critic", "stage": "final"}) is None
@@ -86,7 +87,7 @@ def test_customers_of_two_arms_are_counted_apart() -> None:
         return REGISTRY.get_sample_value("stratagem_reward_sum", {"kind": reward.kind, "arm": arm}) or 0.0
 
     before = {arm: summed(arm) for arm in ("lm", "mixed")}
-    Counting().count(Learned(reward, Lesson("learned")))
+    Counting(Formula()).count(Learned(reward, Lesson("learned")))
     assert {arm: summed(arm) for arm in before} == {**before, "mixed": pytest.approx(before["mixed"] + reward.reward)}
 
 

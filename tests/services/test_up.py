@@ -39,14 +39,17 @@ PAUSE_SEEN_S = 1.0
 """What `stratagem pause` promises."""
 COUNTED = {
     "agents": "events dead_letters event_lag_seconds watermark_timestamp_seconds requests suppressions batch_size "
-    "batch_seconds live last_loop_timestamp_seconds",
-    "worker": "strategies messages request_to_strategy_seconds batch_size tokens adapter_info live "
+    "batch_seconds folded rebalances live last_loop_timestamp_seconds",
+    "worker": "strategies messages request_to_strategy_seconds answered rebalances batch_size tokens adapter_info live "
     "last_loop_timestamp_seconds",
-    "updater": "rewards reward_sum reward_delay_seconds critic_error training_loss training_steps gate_decisions "
-    "adapter_info live last_loop_timestamp_seconds",
+    "updater": "rewards reward_sum reward_squares reward_parts outcomes reward_delay_seconds critic_error training_loss training_steps gate_decisions "
+    "served_share adapter_info live last_loop_timestamp_seconds",
 }
 """Per service the families in which a small run must have left a number."""
-OF_TROUBLE = "kafka_errors redis_errors registry_errors bugs swap_seconds swaps drifts".split()
+OF_TROUBLE = (
+    "kafka_errors redis_errors registry_errors bugs swap_seconds swaps drifts gate_number reward_to_adapter_seconds "
+    "trial_customers trial_difference trial_harm adapters_resident queued_records net_margin_sum net_margin_squares"
+).split()
 """Families that are there although a small run need not move them."""
 
 
