@@ -12,7 +12,8 @@ from streaming.contracts.strategies import Candidate, StrategyRequest, candidate
 Floats = npt.NDArray[np.float64]
 
 CLOSED = tuple(dict.fromkeys(name for grammar in GRAMMARS.values() for name in grammar.closed))
-"""Every closed slot of any kind has a column: the value's place, NaN where the kind has none."""
+"""Every closed slot of any kind has a column: the value's place, missing where the kind has none."""
+MISSING = -9.0
 WORDS = 2
 """Words of a name that have a column."""
 
@@ -37,7 +38,8 @@ def dense_of(request: StrategyRequest, grid: ActionGrid, flat: "npt.NDArray[np.i
         at = np.asarray(places[axes["channel"]])
     columns.append(rates[at])
     goods = np.array([_candidate(candidates[value]) for value in grid.values[0]])
-    return np.column_stack([*columns, goods[places[0]]])
+    # Missing is a number of its own: a column without a single value, as a kind's unused slots are early on, cannot be binned.
+    return np.nan_to_num(np.column_stack([*columns, goods[places[0]]]), nan=MISSING)
 
 
 def _context(request: StrategyRequest) -> list[float]:
