@@ -156,6 +156,10 @@ def serve(service: str, host: str, port: int, health: Health | None = None) -> i
     Raises:
         SettingError: a port that was asked for is taken, or the host is not ours.
     """
+    for counter in (BUGS, KAFKA_ERRORS, REDIS_ERRORS, REGISTRY_ERRORS):
+        counter.labels(
+            service
+        )  # there from the start with 0: Prometheus cannot see the rise of what comes with its first
     wanted = port or DEFAULT_PORTS[service]
     for candidate in (wanted,) if port else (wanted, 0):
         try:
