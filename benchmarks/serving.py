@@ -34,8 +34,9 @@ from model.critic import Critic
 from model.grid import ActionGrid
 from model.lm import LanguageModel
 from model.texts import TextPool
+from services.deciding import TEMPLATE
 from services.records import Record
-from services.worker_answers import MAX_MESSAGE_TOKENS, TEMPLATE, Answerer
+from services.worker_answers import MAX_MESSAGE_TOKENS, Answerer
 from services.worker_intake import Ask
 from services.worker_serving import Change, Loaded, ServingTable
 from streaming.contracts.adapters import Serving

@@ -8,21 +8,32 @@ import contextlib
 import logging
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import uvicorn
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
 
+from model.critic import Critic
+from model.registry import Registry
 from services import metrics
 from services.clients import redis_client
-from services.gateway_app import Gateway
+from services.deciding import PRIOR_HEADS
+from services.following import Critics, Follower
+from services.gateway_app import After, Gateway
 from services.gateway_doors import Doors
+from services.gateway_following import FOLLOWED, Following
+from services.gateway_hub import Hub
 from services.gateway_intake import SERVICE, Intake
+from services.gateway_server import Server, bounded
 from services.health import Health
-from services.settings import SettingError
+from services.settings import SettingError, registry_address
 from services.settings_gateway import GatewaySettings
+from services.valuing import formula_of
+from services.worker_store import AnswerStore
 from streaming.contracts.topics import ADS_EVENTS, SHOP_EVENTS
 
 LOG = logging.getLogger(__name__)
@@ -48,33 +59,44 @@ def listening(host: str, port: int) -> socket.socket:
         raise SettingError(f"STRATAGEM_GATEWAY_PORT={port}: cannot listen on {host}: {error.strerror}") from None
 
 
-def application(settings: GatewaySettings, health: Health) -> Starlette:
+def application(settings: GatewaySettings, health: Health, hub: Hub) -> Starlette:
     """The application with its clients, which live as long as it is served."""
     client: Redis = Redis.from_url(settings.redis_url, socket_timeout=_REDIS_S, socket_connect_timeout=_REDIS_S)
-    intake, store = Intake(settings), redis_client(settings, retries=0)
+    intake, store, stop = Intake(settings), redis_client(settings, retries=0), threading.Event()
+    formula, answers = formula_of(settings), AnswerStore(settings)
+    critics = Critics(Registry(registry_address(settings), Path(settings.home) / "versions"), formula)
+    announced = Follower(settings, critics, stop, SERVICE)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         intake.start()
-        watching = asyncio.create_task(_watch(intake, client, health))
+        announced.start()
+        following = Following(settings, hub, asyncio.get_running_loop())
+        following.start()
+        watching = asyncio.create_task(_watch(intake, hub, client, health))
         metrics.LIVE.labels(SERVICE).set(1)
         yield
         metrics.LIVE.labels(SERVICE).set(0)
         watching.cancel()
-        await asyncio.to_thread(intake.close)
+        stop.set()
+        for end in (following.close, intake.close, announced.join):
+            await asyncio.to_thread(end)
         await client.aclose()
+        answers.close()
         store.close()
 
-    return Gateway(settings, Doors(settings, client), intake, store).application(lifespan)
+    after = After(hub, answers, Critic.prior(0, PRIOR_HEADS, formula), announced.changes)
+    return Gateway(settings, Doors(settings, client), intake, store, after).application(lifespan)
 
 
-async def _watch(intake: Intake, client: "Redis", health: Health) -> None:
+async def _watch(intake: Intake, hub: Hub, client: "Redis", health: Health) -> None:
     """Look again and again at Kafka and Redis; say what is missing, once."""
-    topics = [topic.name for topic in (SHOP_EVENTS, ADS_EVENTS)]
+    topics = [topic.name for topic in (SHOP_EVENTS, ADS_EVENTS, *FOLLOWED)]
     while True:
         health.beat()
         metrics.LAST_LOOP.labels(SERVICE).set_to_current_time()
         _found(health, "kafka", await asyncio.to_thread(intake.missing, topics, _REDIS_S))
+        _found(health, "strategies", "" if hub.positions else "their topics are not followed yet")
         try:
             await client.ping()
         except (RedisError, OSError) as error:
@@ -99,12 +121,13 @@ def main(settings: GatewaySettings) -> int:
     Raises:
         SettingError: it cannot listen where the settings say.
     """
-    health = Health("kafka", "redis", patience_s=STANDS_AFTER_S)
+    health = Health("kafka", "redis", "strategies", patience_s=STANDS_AFTER_S)
+    hub = Hub(settings.gateway_streams, settings.gateway_stream_buffer, settings.gateway_retry_after_s)
     door = listening(settings.gateway_host, settings.gateway_port)
     metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port, health)
     config = uvicorn.Config(
-        application(settings, health),
-        http="h11",
+        application(settings, health, hub),
+        http=bounded(settings.gateway_head_timeout_s, settings.gateway_stall_s),
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -120,5 +143,5 @@ def main(settings: GatewaySettings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn hands the signal on to these once it has stopped
         signal.signal(number, lambda *_: None)
     LOG.info("listening on http://%s:%d", *door.getsockname()[:2])
-    uvicorn.Server(config).run(sockets=[door])
+    Server(config, hub.end).run(sockets=[door])
     return 0

@@ -1,9 +1,11 @@
 """The HTTP application: which path needs which scope, and what is done there."""
 
 import asyncio
+import logging
+import queue
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 from starlette.applications import Starlette
@@ -13,23 +15,43 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import StatelessLifespan
 
+from model.critic import Critic
 from services import gateway_reading as reading
 from services import gateway_segment as segment
 from services import metrics
 from services.gateway_answers import Endpoint, answered, done, unrouted
 from services.gateway_bodies import documents, inflated, too_large
+from services.gateway_deciding import Decider
 from services.gateway_doors import Doors
 from services.gateway_events import Judged, Taken, judge
+from services.gateway_hub import Hub
 from services.gateway_intake import Intake, Room, Share
 from services.gateway_keys import Key, Scope
 from services.gateway_openapi import text as openapi_text
 from services.gateway_outcomes import outcome_event
 from services.gateway_paths import DOORS, OPENAPI_PATH, pattern
 from services.gateway_problems import refusal
+from services.gateway_stream import Streams
 from services.settings_gateway import GatewaySettings
+from services.worker_store import AnswerStore
+from streaming import control
 from streaming.contracts.codec import instant
 
+LOG = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+class After(NamedTuple):
+    """What is needed of what the agents and the worker do after an event is published.
+
+    Args:
+        critic: that answers at a deadline, until others come out of `critics`.
+    """
+
+    hub: Hub
+    answers: AnswerStore
+    critic: Critic
+    critics: "queue.SimpleQueue[Critic | None]"
 
 
 class Gateway:
@@ -39,9 +61,13 @@ class Gateway:
         store: a synchronous client of Redis, for what is read in threads.
     """
 
-    def __init__(self, settings: GatewaySettings, doors: Doors, intake: Intake, store: "redis.Redis") -> None:
+    def __init__(
+        self, settings: GatewaySettings, doors: Doors, intake: Intake, store: "redis.Redis", after: After
+    ) -> None:
         """Nothing is connected to here."""
         self._settings, self._doors, self._intake, self._store = settings, doors, intake, store
+        self._streams = Streams(settings, after.hub)
+        self._decider = Decider(settings, after.hub, intake, self, after.answers, after.critic, after.critics)
         self._bounds = settings.bounds
         self._room = Room(settings.gateway_in_flight_bytes, settings.gateway_retry_after_s)
 
@@ -51,14 +77,19 @@ class Gateway:
         endpoints = {
             "events": self._events,
             "segment": self._segment,
+            "decide": self._decide,
             "outcome": self._outcome,
+            "stream": self._stream,
             "profile": self._profile,
             "strategies": self._strategies,
+            "paused": self._paused,
+            "pause": self._pause,
+            "resume": self._resume,
         }
         routes = [
             Route(
                 pattern(door.path),
-                answered(door.name, self._behind(door.scope, endpoints[door.name]), retry_s),
+                answered(door.name, self._behind(door.scopes, endpoints[door.name]), retry_s),
                 methods=[door.method],
             )
             for door in DOORS
@@ -66,9 +97,9 @@ class Gateway:
         routes.append(Route(OPENAPI_PATH, answered("openapi", _openapi(), retry_s)))
         return Starlette(routes=routes, exception_handlers={HTTPException: unrouted}, lifespan=lifespan)
 
-    def _behind(self, scope: Scope, endpoint: Endpoint) -> Endpoint:
+    def _behind(self, scopes: Sequence[Scope], endpoint: Endpoint) -> Endpoint:
         async def opened(request: Request) -> Response:
-            request.state.key = await self._doors.admit(request.headers, scope)
+            request.state.key = await self._doors.admit(request.headers, *scopes)
             return await endpoint(request)
 
         return opened
@@ -97,6 +128,24 @@ class Gateway:
             event = outcome_event(of, await self._body(request, share), instant(now_ms).isoformat())
             return done(await self._taken(request.state.key, judge([event], now_ms, self._bounds)), 202)
 
+    async def _decide(self, request: Request) -> Response:
+        with self._room.share() as share:
+            now_ms = _wall_ms()
+            return done(await self._decider.decide(await self._body(request, share), now_ms), 200)
+
+    async def owner(self, user_id: str) -> str:
+        """The customer that an id stands for."""
+        return await self._read(reading.owner_of, user_id)
+
+    async def stored(self, strategy: str) -> bytes | None:
+        """What is stored under a strategy's id."""
+        return await self._read(reading.stored_of, strategy)
+
+    async def _stream(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
+        return self._streams.open(request.headers.get("last-event-id", ""))
+
     async def _profile(self, request: Request) -> Response:
         row = await self._read(reading.profile_of, request.path_params["user_id"])
         return done(row.encode(), 200)
@@ -104,6 +153,20 @@ class Gateway:
     async def _strategies(self, request: Request) -> Response:
         found = await self._read(reading.strategies_of, request.path_params["user_id"], _wall_ms())
         return done({"strategies": found}, 200)
+
+    async def _paused(self, _: Request) -> Response:
+        return done({"paused": await self._read(control.is_paused)}, 200)
+
+    async def _pause(self, request: Request) -> Response:
+        return await self._steered(request, control.pause, paused=True)
+
+    async def _resume(self, request: Request) -> Response:
+        return await self._steered(request, control.resume, paused=False)
+
+    async def _steered(self, request: Request, act: Callable[["redis.Redis", str], None], *, paused: bool) -> Response:
+        await self._read(act)
+        LOG.warning("%s by the key %s", "paused" if paused else "resumed", request.state.key.key_id)
+        return done({"paused": paused}, 200)
 
     async def _read(self, read: Callable[..., T], *what: object) -> T:
         """Read from Redis in a thread, so that the event loop turns."""

@@ -48,11 +48,11 @@ class Doors:
         self._settings, self._redis = settings, client
         self._take = client.register_script(_TAKE)
 
-    async def admit(self, headers: Mapping[str, str], scope: Scope) -> Key:
+    async def admit(self, headers: Mapping[str, str], *scopes: Scope) -> Key:
         """The key that opens this door, one request taken from its rate.
 
         Raises:
-            Refused: no key, another's scope, or nothing left of its rate.
+            Refused: no key, one without a scope that is needed, or nothing left of its rate.
             Unavailable: Redis does not answer now.
         """
         key_id, secret = parted(presented(headers))
@@ -61,8 +61,8 @@ class Doors:
         key = fits(secret, found if isinstance(found, bytes) else None)
         if key is None:
             raise refusal("unauthenticated", "send a key as bearer token, or as the user of basic authentication")
-        if scope not in key.scopes:
-            raise refusal("forbidden", f"the scope {scope!r} is needed; the key has {', '.join(key.scopes)}")
+        if not set(scopes) <= set(key.scopes):
+            raise refusal("forbidden", f"needed: {', '.join(scopes)}; the key has {', '.join(key.scopes)}")
         await self.take(key, 1)
         return key
 

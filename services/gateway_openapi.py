@@ -11,12 +11,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from services.gateway_bodies import LINES_TYPES
+from services.gateway_deciding import Decide, Decision
 from services.gateway_events import Taken, Verdict
 from services.gateway_outcomes import Outcome
 from services.gateway_paths import DOORS, Door
 from services.gateway_problems import MEDIA_TYPE, Problem
 from streaming.contracts.schemas import components
-from streaming.contracts.topics import SHOP_EVENTS, STRATEGIES
+from streaming.contracts.topics import SHOP_EVENTS, STRATEGIES, SUPPRESSIONS
 
 VERSION = "1.0.0"
 """Of the interface: raised as that of the topics is, see docs/contracts.md."""
@@ -25,10 +26,25 @@ _RETRY = {"Retry-After": {"description": "seconds until it is worth trying again
 _SUMMARIES = {
     "events": "Send events; answered once Kafka has them",
     "segment": "A call of Segment's HTTP API; sent on as an event",
+    "decide": "Ask for a strategy now",
     "outcome": "Say what became of a strategy",
+    "stream": "Every strategy as a server-sent event, from now on or from where the client stood",
     "profile": "A customer's profile",
     "strategies": "The strategies of a customer that may still be shown, newest first",
+    "paused": "Whether new strategies are paused",
+    "pause": "Stop new strategies everywhere",
+    "resume": "Lift the pause",
 }
+
+_DONE = {
+    "decide": "Decision",
+    "profile": "Profile",
+    "strategies": "Strategies",
+    "paused": "Paused",
+    "pause": "Paused",
+    "resume": "Paused",
+}
+"""What is answered where it is not the verdicts on events."""
 
 Document = dict[str, Any]
 
@@ -65,18 +81,25 @@ def text() -> str:
 def _operation(door: Door) -> Document:
     last = door.path.rpartition("/")[2]
     name = f"{door.name}_{last}" if door.name == "segment" else door.name
-    made: Document = {"operationId": name, "summary": _SUMMARIES[door.name], "x-scope": door.scope}
-    if parameters := [part[1:-1] for part in door.path.split("/") if part.startswith("{")]:
-        made["parameters"] = [
-            {"name": each, "in": "path", "required": True, "schema": {"type": "string"}} for each in parameters
-        ]
-    if door.method == "POST":
+    made: Document = {"operationId": name, "summary": _SUMMARIES[door.name], "x-scopes": list(door.scopes)}
+    parameters: list[Document] = [
+        {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
+        for part in door.path.split("/")
+        if part.startswith("{")
+    ]
+    if door.name == "stream":
+        resume = "the id of the last event that came; without it the stream begins now"
+        parameters.append(
+            {"name": "Last-Event-ID", "in": "header", "description": resume, "schema": {"type": "string"}}
+        )
+    if parameters:
+        made["parameters"] = parameters
+    if door.method == "POST" and door.name not in ("pause", "resume"):
         made["requestBody"] = {"required": True, "content": _bodies(door)}
-    done = {"profile": "Profile", "strategies": "Strategies"}.get(door.name, "Taken")
     status = "202" if door.name in ("events", "outcome") else "200"
     problem = _content("Problem", MEDIA_TYPE)
     made["responses"] = {
-        status: {"description": "done", "content": _content(done)},
+        status: {"description": "done", "content": _answer(door)},
         "429": {"description": "the key has used up its rate", "headers": _RETRY, "content": problem},
         "503": {"description": "Kafka or Redis does not answer, or too much waits for them", "headers": _RETRY, "content": problem},
         "default": {"description": "not done: the problem says why", "content": problem},
@@ -84,9 +107,17 @@ def _operation(door: Door) -> Document:
     return made
 
 
+def _answer(door: Door) -> Document:
+    if door.name == "stream":
+        return {
+            "text/event-stream": {"schema": {"type": "string", "description": "`data` of each event is a Strategy"}}
+        }
+    return _content(_DONE.get(door.name, "Taken"))
+
+
 def _bodies(door: Door) -> Document:
-    if door.name == "outcome":
-        return _content("Outcome")
+    if door.name in ("outcome", "decide"):
+        return _content(door.name.capitalize())
     if door.name == "segment":
         return {"application/json": {"schema": {"type": "object", "description": "as Segment's HTTP API has it"}}}
     one = {"$ref": _REF.format(name="Event")}
@@ -103,13 +134,14 @@ def _content(name: str, media_type: str = "application/json") -> Document:
 
 def _schemas() -> Document:
     topics, named = components(_REF)
-    kinds: list[type[Struct]] = [Taken, Verdict, Problem, Outcome]
+    kinds: list[type[Struct]] = [Taken, Verdict, Problem, Outcome, Decide, Decision]
     _, ours = msgspec.json.schema_components(kinds, schema_hook=_hook, ref_template=_REF)
     for each in ours.values():
         if isinstance(each.get("description"), str):
             each["description"] = each["description"].partition("\n")[0]
     ours["Problem"]["properties"]["verdicts"]["items"] = {"$ref": _REF.format(name="Verdict")}
     strategy = topics[STRATEGIES.name]
+    ours["Decision"]["properties"] |= {"strategy": strategy, "suppression": topics[SUPPRESSIONS.name]}
     return {
         **named,
         **ours,
@@ -119,6 +151,7 @@ def _schemas() -> Document:
             "properties": {"strategies": {"type": "array", "items": strategy}},
             "required": ["strategies"],
         },
+        "Paused": {"type": "object", "properties": {"paused": {"type": "boolean"}}, "required": ["paused"]},
         "Profile": {
             "type": "object",
             "description": "the row as it is stored; its `schema_version` says how to read it",

@@ -11,21 +11,27 @@ class Door(NamedTuple):
 
     Args:
         name: of its endpoint, in the metrics too.
-        scope: what a key must have to come in.
+        scopes: what a key must have to come in, all of them.
     """
 
     name: str
     method: str
     path: str
-    scope: Scope
+    scopes: tuple[Scope, ...]
 
 
 DOORS = (
-    Door("events", "POST", "/v1/events", "publish"),
-    *(Door("segment", "POST", f"/v1/{name}", "publish") for name in (*segment.CALLS, "batch", "import")),
-    Door("outcome", "POST", "/v1/strategies/{strategy_id}/outcome", "publish"),
-    Door("profile", "GET", "/v1/users/{user_id}/profile", "read"),
-    Door("strategies", "GET", "/v1/users/{user_id}/strategies", "read"),
+    Door("events", "POST", "/v1/events", ("publish",)),
+    *(Door("segment", "POST", f"/v1/{name}", ("publish",)) for name in (*segment.CALLS, "batch", "import")),
+    # It publishes an event, and what it answers says something of a customer.
+    Door("decide", "POST", "/v1/decide", ("publish", "read")),
+    Door("outcome", "POST", "/v1/strategies/{strategy_id}/outcome", ("publish",)),
+    Door("stream", "GET", "/v1/strategies/stream", ("read",)),
+    Door("profile", "GET", "/v1/users/{user_id}/profile", ("read",)),
+    Door("strategies", "GET", "/v1/users/{user_id}/strategies", ("read",)),
+    Door("paused", "GET", "/v1/pause", ("operate",)),
+    Door("pause", "POST", "/v1/pause", ("operate",)),
+    Door("resume", "POST", "/v1/resume", ("operate",)),
 )
 OPENAPI_PATH = "/v1/openapi.json"
 """Open to everybody: it says nothing of anybody."""

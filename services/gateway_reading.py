@@ -74,6 +74,18 @@ def strategies_of(client: Any, prefix: str, user_id: str, now_ms: int) -> list[R
         return [Raw(value) for value in pipe.execute() if value]
 
 
+def owner_of(client: Any, prefix: str, user_id: str) -> str:
+    """The customer that an id stands for: itself, unless it was merged into another's."""
+    row = read_profile(client, user_id, prefix)
+    return user_id if row is None else msgspec.json.decode(row, type=_Row).user_id
+
+
+def stored_of(client: Any, prefix: str, strategy_id: str) -> bytes | None:
+    """The bytes of the `Strategy` or of the worker's `Suppression` under an id; None before there are any."""
+    found = client.get(answer_key(prefix, strategy_id))
+    return found if isinstance(found, bytes) else None
+
+
 def said(client: Any, prefix: str, strategy_id: str) -> Said:
     """Whose the strategy is, and of which kind.
 

@@ -138,6 +138,12 @@ GATEWAY_SECONDS = _histogram(
 )
 GATEWAY_EVENTS = _counter("gateway_events", "Events sent over HTTP, by verdict; accepted: in the topic.", "verdict")
 GATEWAY_BYTES = _gauge("gateway_in_flight_bytes", "Bytes of bodies under way; bounded by a setting.")
+GATEWAY_DECISIONS = _counter(
+    "gateway_decisions", "Strategies asked for over HTTP, by what was answered: see docs/http.md.", "status"
+)
+GATEWAY_STREAMS = _gauge("gateway_streams", "Clients of the stream of strategies; bounded by a setting.")
+GATEWAY_STREAMS_CUT = _counter("gateway_streams_cut", "Clients of the stream that were too far behind.")
+GATEWAY_CUT = _counter("gateway_connections_cut", "Connections that were too slow to say or to take something.", "why")
 WAITING = _gauge("waiting", "1 while something that does not answer is waited for.", "service", "on")
 LIVE = _gauge("live", "1 while the main loop turns.", "service")
 LAST_LOOP = _gauge("last_loop_timestamp_seconds", "Wall clock of the main loop's last turn.", "service")

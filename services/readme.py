@@ -39,7 +39,7 @@ PHRASES = {
     "docs/dead-letters.md": "records that could not be processed: what a letter holds, and sending it again",
     "docs/examples": "a shop's first lines, to publish",
     "docs/experiments.md": "a dated log of what was tried for learning, failures included",
-    "docs/http.md": "the HTTP gateway: keys, sending events, Segment's libraries, what is answered when",
+    "docs/http.md": "the HTTP gateway: keys, events, decisions, the stream of strategies, what is answered when",
     "docs/identity.md": "several ids of one customer: what a login moves, claims by two users, customers of two arms",
     "docs/interfaces.md": "what one room may expect of another",
     "docs/measured.md": "every figure with its command, machine, peer and spread",

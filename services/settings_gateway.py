@@ -16,6 +16,12 @@ class GatewaySettings(Common, frozen=True, kw_only=True):
     ] = "127.0.0.1"
     gateway_port: Annotated[int, Meta(ge=0, le=65535, description="0: any free one")] = 8080
     gateway_connections: Annotated[int, Meta(ge=1, description="open at once; more are answered 503")] = 1000
+    gateway_head_timeout_s: Annotated[
+        float, Meta(gt=0, description="a request's line and headers that take longer to come are refused")
+    ] = 10.0
+    gateway_stall_s: Annotated[
+        float, Meta(gt=0, description="a client that takes nothing of what waits for it is cut off after so long")
+    ] = 30.0
     gateway_body_timeout_s: Annotated[float, Meta(gt=0, description="a body that takes longer to come is refused")] = (
         10.0
     )
@@ -38,6 +44,15 @@ class GatewaySettings(Common, frozen=True, kw_only=True):
     gateway_burst_s: Annotated[
         float, Meta(gt=0, description="seconds' worth of its rate that a key may send at once")
     ] = 5.0
+
+    gateway_decide_ms: Annotated[
+        int, Meta(ge=1, le=60_000, description="a decision is waited for so long where the caller names no deadline")
+    ] = 300
+    gateway_streams: Annotated[int, Meta(ge=1, description="clients of the stream of strategies at once")] = 500
+    gateway_stream_buffer: Annotated[
+        int, Meta(ge=1, description="strategies that may wait for one of them; who is further behind is cut off")
+    ] = 1000
+    strategy_ttl_s: Annotated[int, Meta(ge=60, description="the same as the worker's")] = 14 * 24 * 3600
 
     @property
     def bounds(self) -> Bounds:

@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,11 @@ from services.local.process import ChildProcess, ProcessDied
 from services.local.stack import Endpoints, LocalStack
 from services.metrics import DEFAULT_PORTS, is_free
 from services.settings import Common, SettingError, load
+from services.settings_gateway import GatewaySettings
 
 SERVICES = ("agents", "worker", "updater")
+GATEWAY = "gateway"
+GATEWAY_PORT = "STRATAGEM_GATEWAY_PORT"
 MAX_RESTARTS = 5
 """A service that ends more often than this within `RESTART_WINDOW_S` is not restarted any more."""
 RESTART_WINDOW_S = 60.0
@@ -38,6 +41,7 @@ class Supervisor:
 
     Args:
         environ: the environment for the services; `STRATAGEM_*` in it are their settings.
+        services: which are started, in this order.
         fresh: begin with empty data; otherwise the last run's are kept.
         progress: told, in a few words, what is being done.
     """
@@ -47,8 +51,12 @@ class Supervisor:
     """When Kafka and Redis answered, epoch milliseconds."""
     restarts: int
 
-    def __init__(self, environ: Mapping[str, str], *, fresh: bool, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], *, fresh: bool, progress: Callable[[str], None],
+        services: Sequence[str] = SERVICES,
+    ) -> None:  # fmt: skip
         """Read the settings; nothing starts before the context is entered."""
+        self._services = tuple(services)
         self.settings = load(Common, environ)
         self.home = self.settings.home.absolute()
         self.restarts = 0
@@ -69,6 +77,8 @@ class Supervisor:
         """
         with ExitStack() as started:
             self._ports_are_free()
+            if GATEWAY in self._services:
+                self._environ[GATEWAY_PORT] = str(self._gateway_port())
             self.endpoints = self._reach(started)
             self.reached_ms = round(time.time() * 1000)
             self._environ |= {
@@ -78,7 +88,7 @@ class Supervisor:
             }
             self._make_topics()
             started.callback(self._stop_services)
-            for name in SERVICES:
+            for name in self._services:
                 self.start(name)
             self._started = started.pop_all()
         return self
@@ -113,10 +123,33 @@ class Supervisor:
             SettingError: one is taken, or there is no such port.
         """
         asked, host = self.settings.metrics_port, self.settings.metrics_host
-        for name in SERVICES if asked else ():
+        for name in self._services if asked else ():
             port = port_of(name, asked)
             if port > LAST_PORT or not is_free(host, port):
                 raise SettingError(f"STRATAGEM_METRICS_PORT={asked}: port {port} of {host}, for {name}, is not free")
+
+    @property
+    def gateway_url(self) -> str:
+        """Where the HTTP gateway listens."""
+        settings = load(GatewaySettings, self._environ)
+        return f"http://{settings.gateway_host}:{settings.gateway_port}"
+
+    def _gateway_port(self) -> int:
+        """The port that was asked for, else the usual one, else the first free one of a few others.
+
+        Raises:
+            SettingError: it was asked for and is taken.
+        """
+        settings = load(GatewaySettings, self._environ)
+        host, port = settings.gateway_host, settings.gateway_port
+        if port and is_free(host, port):
+            return port
+        if port and self._environ.get(GATEWAY_PORT):
+            raise SettingError(f"{GATEWAY_PORT}={port}: port {port} of {host} is not free")
+        other = next(free for free in others(GatewaySettings().gateway_port) if is_free(host, free))
+        if port:
+            self._progress(f"port {port} of {host} is taken: the HTTP gateway listens on {other}")
+        return other
 
     def _port_of(self, name: str) -> int:
         """The port that was asked for, else 0 (the service's default), else the first free one of a few others."""
@@ -140,7 +173,7 @@ class Supervisor:
         """
         if self._stack is not None:
             self._stack.check()
-        for name in SERVICES:
+        for name in self._services:
             try:
                 self._children[name].check()
             except ProcessDied as death:
@@ -193,7 +226,9 @@ def run(environ: Mapping[str, str], progress: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda told, _: sys.exit(128 + told))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it as ignored
-    with Supervisor(environ, fresh=False, progress=progress) as supervisor:
+    services = (*SERVICES, GATEWAY)
+    with Supervisor(environ, fresh=False, progress=progress, services=services) as supervisor:
+        progress(f"HTTP at {supervisor.gateway_url}")
         progress(f"Kafka at {supervisor.endpoints.kafka_bootstrap}; Ctrl-C stops everything")
         while True:
             supervisor.check()

@@ -19,13 +19,15 @@ from model.critic import Critic
 from model.lm import LanguageModel
 from model.registry import Registry
 from services import metrics
+from services.deciding import PRIOR_HEADS
+from services.following import Follower
 from services.health import Health
 from services.settings import WorkerSettings, registry_address
 from services.valuing import formula_of
 from services.watchdog import STANDS_AFTER_S, over_worker
 from services.worker_answers import Answerer
 from services.worker_batch import Batch
-from services.worker_following import Follower, Loader
+from services.worker_following import Loader
 from services.worker_reading import RequestReader
 from services.worker_sending import Sender, Stopped, patiently
 from services.worker_serving import ServingTable
@@ -33,8 +35,6 @@ from services.worker_store import AnswerStore
 
 LOG = logging.getLogger(__name__)
 SERVICE = "worker"
-PRIOR_HEADS = 8
-"""Of the critic that is served until one is announced."""
 
 
 class Worker:

@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from model.explain import explain
 from model.lm import LanguageModel
-from model.message import finish
 from model.policy import Decided, Decoder, decide
 from model.spelling import Spelling
 from model.texts import TextPool
-from model.validity import valid_until
+from services.deciding import answer_late, rng_of, strategy_of
 from services.metrics import TOKENS
 from services.worker_intake import Ask
 from services.worker_serving import ServingTable
@@ -20,8 +18,6 @@ from streaming.contracts.ids import stable_seed
 from streaming.contracts.strategies import Strategy, StrategyRequest, grammar_of
 
 MAX_MESSAGE_TOKENS = 48
-TEMPLATE = ""
-"""An empty raw text: the message is a plain template."""
 
 
 class Answerer:
@@ -60,8 +56,7 @@ class Answerer:
 
     def answer_late(self, asks: Sequence[Ask]) -> list[Strategy]:
         """Strategies for requests past their deadline: the critic alone, and template texts."""
-        decided = self._decide(asks, [BASE_ALONE] * len(asks), None)
-        return [self._strategy(ask, one, TEMPLATE) for ask, one in zip(asks, decided, strict=True)]
+        return answer_late(asks, self.table, self.table.knobs(BASE_ALONE, self._temperature), self._seed)
 
     def _decode(self, asks: Sequence[Ask], versions: Sequence[str], slots: Sequence[str | None]) -> list[Strategy]:
         requests = [ask.request for ask in asks]
@@ -80,36 +75,21 @@ class Answerer:
         TOKENS.labels("message").inc(sum(len(spelling.ids(text)) for text in texts))
         return [self._strategy(ask, one, text) for ask, one, text in zip(asks, decided, texts, strict=True)]
 
-    def _decide(self, asks: Sequence[Ask], versions: Sequence[str], session: Decoder | None) -> list[Decided]:
+    def _decide(self, asks: Sequence[Ask], versions: Sequence[str], session: Decoder) -> list[Decided]:
         return decide(
             [ask.request for ask in asks],
             [ask.grid for ask in asks],
             self.table.critic,
             session,
-            [np.random.default_rng(stable_seed(ask.request.request_id, str(self._seed))) for ask in asks],
+            [rng_of(ask, self._seed) for ask in asks],
             [self.table.knobs(version, self._temperature) for version in versions],
         )
 
     def _strategy(self, ask: Ask, decided: Decided, raw: str) -> Strategy:
-        message, checks = finish(raw, ask.request, decided.decision)
-        if message.source == "model":
+        made = strategy_of(ask, decided, raw, self.table)
+        if made.message.source == "model":
             self._texts.keep(ask.request, decided.decision, raw)
-        return Strategy(
-            strategy_id=ask.strategy_id,
-            request_id=ask.request.request_id,
-            user_id=ask.request.user_id,
-            kind=ask.request.kind,
-            issued_at=ask.request.issued_at,
-            decision=decided.decision,
-            message=message,
-            valid_until=valid_until(ask.request, decided.decision),
-            policy=decided.record,
-            propensity=decided.propensity,
-            slot_propensities=decided.slot_propensities,
-            explanation=explain(ask.request, decided, self.table.mean_values, self.table.weights),
-            checks=checks,
-            request=ask.request,
-        )
+        return made
 
 
 class _Session:

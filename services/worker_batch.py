@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import msgspec
 
 from services import metrics
+from services.deciding import encoded
 from services.records import Record
 from services.settings import WorkerSettings
 from services.worker_answers import Answerer
 from services.worker_intake import Ask, Pace, bug_letter, is_late, refusal, suppression, take
 from services.worker_sending import Sender, Stopped, patiently
-from services.worker_store import AnswerStore
-from streaming.contracts.carrying import carrying
+from services.worker_store import SUPPRESSED, AnswerStore
 from streaming.contracts.kinds import kind_label
 from streaming.contracts.strategies import Strategy, Suppression
 from streaming.contracts.topics import STRATEGIES, SUPPRESSIONS
@@ -26,7 +26,6 @@ from streaming.effects import Publish
 
 LOG = logging.getLogger(__name__)
 SERVICE = "worker"
-_SUPPRESSED = b'{"suppression_id"'
 
 
 class Batch:
@@ -93,10 +92,10 @@ class Batch:
             else:
                 (late if is_late(ask, now_ms=now_ms, expected_s=self._pace.expected_s) else in_time).append(ask)
         if late:
-            made += _encoded(late, self._answerer.answer_late(late))
+            made += encoded(late, self._answerer.answer_late(late))
         if in_time:
             begun = time.perf_counter()
-            made += _encoded(in_time, self._answerer.answer(in_time))
+            made += encoded(in_time, self._answerer.answer(in_time))
             self._pace.took(time.perf_counter() - begun)
         elif late:
             self._pace.skipped()
@@ -116,7 +115,7 @@ class Batch:
         now_s = time.time()
         for ask, answer in answers:
             _count(answer)
-            if not answer.startswith(_SUPPRESSED):
+            if not answer.startswith(SUPPRESSED):
                 waited_s = max(0.0, now_s - ask.record.timestamp_ms / 1000)
                 kind = kind_label(ask.request.kind)
                 metrics.REQUEST_TO_STRATEGY.labels(kind).observe(waited_s)
@@ -129,20 +128,14 @@ class Batch:
             metrics.DEAD_LETTERS.labels(SERVICE, reason).inc()
 
 
-def _encoded(asks: Sequence[Ask], strategies: Sequence[Strategy]) -> list[tuple[Ask, bytes]]:
-    """Each with its request in the bytes in which it came: a newer agent's fields go on to whoever knows them."""
-    pairs = zip(asks, strategies, strict=True)
-    return [(ask, carrying(strategy, "request", ask.record.value or b"")) for ask, strategy in pairs]
-
-
 def _effect(ask: Ask, answer: bytes) -> Publish:
-    topic = SUPPRESSIONS if answer.startswith(_SUPPRESSED) else STRATEGIES
+    topic = SUPPRESSIONS if answer.startswith(SUPPRESSED) else STRATEGIES
     key = ask.request.user_id.encode("utf-8", "surrogatepass")
     return Publish(topic.name, key, answer, ask.strategy_id)
 
 
 def _count(answer: bytes) -> None:
-    if answer.startswith(_SUPPRESSED):
+    if answer.startswith(SUPPRESSED):
         refused = msgspec.json.decode(answer, type=Suppression)
         metrics.SUPPRESSIONS.labels(refused.reason, refused.trigger).inc()
         return

@@ -11,10 +11,13 @@ import redis
 
 from services.clients import redis_client
 from services.settings import WorkerSettings
+from services.settings_gateway import GatewaySettings
 from streaming.answering import evicts, our_fault
 from streaming.contracts.errors import Unavailable
 from streaming.keys import PAUSED_FIELD, control_key, namespace
 
+SUPPRESSED = b'{"suppression_id"'
+"""What the bytes of a suppression begin with."""
 _FIRST_WINS = """
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) then return ARGV[1] end
 return redis.call('GET', KEYS[1])
@@ -29,7 +32,7 @@ def answer_key(topic_prefix: str, strategy_id: str) -> str:
 class AnswerStore:
     """First-wins storage of answers, a batch in one round trip."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings | GatewaySettings) -> None:
         """Connect when first used."""
         self._redis = redis_client(settings)
         self._prefix, self._ttl_s = settings.topic_prefix, settings.strategy_ttl_s

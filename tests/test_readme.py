@@ -81,7 +81,8 @@ def up(tmp_path_factory: pytest.TempPathFactory, stratagem_home: Path) -> Iterat
                 said.append(process.stderr.readline())
                 assert said[-1], "".join(said)
             giving_up.cancel()
-            yield environ
+            (gateway,) = (line.split()[-1] for line in said if "HTTP at " in line)
+            yield environ | {"GATEWAY": gateway}
         finally:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=UP_TIMEOUT_S)
@@ -140,6 +141,28 @@ def test_the_program_in_python_works(up: Mapping[str, str], tmp_path: Path) -> N
     script = tmp_path / "own.py"
     script.write_text(program.replace("localhost:9092", bootstrap_of(up)), encoding="utf-8")
     assert "{'" in first_line([sys.executable, str(script)], up)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("followed")
+def test_the_first_calls_over_http_work(up: Mapping[str, str], tmp_path: Path) -> None:
+    """The program of docs/http.md, with a key made as it says: an event, a decision, its outcome, what may be shown."""
+    text = (ROOT / "docs/http.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (line,) = re.findall(r"KEY=\$\((stratagem keys create [^)]*)\) python", text)
+    (tmp_path / "first_calls.py").write_text(program.replace("http://127.0.0.1:8080", up["GATEWAY"]), encoding="utf-8")
+    command = f'KEY=$(.venv/bin/{line}) {sys.executable} "{tmp_path}/first_calls.py"'
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=up,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 event in its topic\ndecide: decided\n{'" in done.stdout
 
 
 @pytest.mark.slow

@@ -1,11 +1,14 @@
 """The gateway as a process: what it takes, what it refuses, whom it lets in, on the real Kafka and Redis."""
 
+import contextlib
 import gzip
 import json
+import select
 import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 
 import httpx
@@ -17,9 +20,10 @@ from services.gateway_keys import SCOPES
 from services.gateway_paths import DOORS, OPENAPI_PATH
 from services.local.stack import Endpoints
 from streaming.contracts.partition import bucket_of, partition_of
+from streaming.control import is_paused
 from streaming.keys import BUCKETS_FIELD, BucketKeys, control_key
 from streaming.row import Row, encode_row
-from tests.services.gateway_bench import ROOT, Bench
+from tests.services.gateway_bench import PATIENCE_S, ROOT, Bench
 from tests.services.gateway_samples import event
 
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -29,7 +33,8 @@ LINES = {"Content-Type": "application/x-ndjson"}
 def gateway(stack: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A gateway for the tests that leave it as it was."""
     prefix, home = f"gateway-{uuid.uuid4().hex[:8]}.", tmp_path_factory.mktemp("gateway")
-    with Bench(stack, prefix, home, gateway_body_timeout_s=2.0).process() as bench:
+    bounds = {"gateway_body_timeout_s": 2.0, "gateway_head_timeout_s": 2.0}
+    with Bench(stack, prefix, home, **bounds).process() as bench:
         bench.until(lambda: bench.health("ready")[0] == 200)
         yield bench
 
@@ -103,20 +108,42 @@ def test_segments_libraries_can_point_here(gateway: Bench) -> None:
     assert record == event(300, context={"locale": "de-DE"})
 
 
-def test_each_door_opens_to_its_scope_alone(gateway: Bench) -> None:
-    """Each endpoint with each scope, without a key, and with one that is none."""
-    assert len(DOORS) > 8
-    for _, method, pattern, wanted in DOORS:
-        path = pattern.replace("{user_id}", "somebody")
-        for scope in SCOPES:
-            with gateway.client(scope) as client:
-                status = client.request(method, path).status_code
-            assert (status == 403) == (scope != wanted), (method, path, scope, status)
-            assert status < 500
-        for headers in ({}, {"Authorization": f"Bearer {gateway.keys['publish'][:-1]}"}):
-            answer = httpx.request(method, gateway.url + path, headers=headers)
-            assert answer.status_code == 401
-            assert "Bearer" in answer.headers["www-authenticate"]
+def test_each_door_opens_to_its_scopes_alone(gateway: Bench) -> None:
+    """Each endpoint of the served document with each set of scopes, without a key, and with one that is none."""
+    described = httpx.get(gateway.url + OPENAPI_PATH).json()["paths"]
+    doors = [
+        (method, path.replace("{user_id}", "somebody"), set(operation["x-scopes"]))
+        for path, methods in described.items()
+        for method, operation in methods.items()
+    ]
+    assert len(doors) == len(DOORS)
+    sets = [scopes for count in range(1, len(SCOPES) + 1) for scopes in combinations(SCOPES, count)]
+    keys = {scopes: gateway.key(scopes) for scopes in sets}
+    with httpx.Client(base_url=gateway.url, timeout=PATIENCE_S) as client:
+
+        def answered(method: str, path: str, key: str) -> httpx.Response:
+            with client.stream(method, path, headers={"Authorization": f"Bearer {key}"} if key else {}) as response:
+                return response  # its head is enough: one of them never ends
+
+        for method, path, wanted in doors:
+            for scopes, key in keys.items():
+                status = answered(method, path, key).status_code
+                assert (status == 403) == (not wanted <= set(scopes)), (method, path, scopes, status)
+                assert status < 500
+            for wrong in ("", gateway.keys["publish"][:-1]):
+                answer = answered(method, path, wrong)
+                assert answer.status_code == 401
+                assert "Bearer" in answer.headers["www-authenticate"]
+    gateway.until(lambda: gateway.metric("stratagem_gateway_streams") == 0)
+
+
+def test_an_operator_pauses_and_resumes(gateway: Bench) -> None:
+    """What `stratagem pause` and `resume` do, and whether it is so."""
+    with gateway.client("operate") as client, redis.Redis.from_url(gateway.settings.redis_url) as store:
+        for path, paused in (("pause", True), ("pause", True), ("resume", False)):
+            assert client.post(f"/v1/{path}").json() == {"paused": paused}
+            assert client.get("/v1/pause").json() == {"paused": paused}
+            assert is_paused(store, gateway.settings.topic_prefix) == paused
 
 
 def test_a_key_that_has_used_up_its_rate_is_told_when_to_come_again(gateway: Bench) -> None:
@@ -185,6 +212,27 @@ def test_a_body_is_bounded_in_size_and_time(gateway: Bench) -> None:
         status_on(raw(gateway, "Transfer-Encoding: chunked", f"{limit + 1:x}\r\n".encode() + b"x" * (limit + 1))) == 413
     )
     assert status_on(raw(gateway, "Content-Length: 100", b"{")) == 408
+
+
+def test_a_head_is_bounded_in_size_and_time(gateway: Bench) -> None:
+    """Heads that never end, dribbled by many callers at once: 408 to each, after which others are served; one too long: 400."""
+    address = ("127.0.0.1", gateway.settings.gateway_port)
+    before, cut = gateway.peak_bytes(), 'stratagem_gateway_connections_cut_total{why="slow head"}'
+    slow = [socket.create_connection(address, timeout=60) for _ in range(100)]
+    dribbling = socket.create_connection(address, timeout=60)
+    for connection in (dribbling, *slow):
+        connection.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    with dribbling, contextlib.suppress(ConnectionError):  # the end may come between a look and a byte
+        while not select.select([dribbling], [], [], 0.05)[0]:
+            dribbling.sendall(b"x")
+    assert {status_on(connection) for connection in slow} == {408}
+    assert gateway.metric(cut) > len(slow)
+    with socket.create_connection(address, timeout=60) as endless:
+        endless.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 70_000)
+        assert endless.recv(12) == b"HTTP/1.1 400"
+    assert gateway.peak_bytes() - before < 50_000_000
+    with gateway.client() as client:
+        assert client.post("/v1/events", json=event(500)).status_code == 202
 
 
 def test_a_caller_who_goes_away_costs_nothing(gateway: Bench) -> None:

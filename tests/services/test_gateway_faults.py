@@ -52,6 +52,19 @@ def test_a_polite_stop_finishes_what_was_accepted(make: Make) -> None:
     assert [record.value for record in bench.published()["shop.events"]] == [body]
 
 
+def test_a_polite_stop_ends_streams(make: Make) -> None:
+    """A client that listens to strategies holds nothing up: its stream ends whole, and the process with 0."""
+    bench = make()
+    with bench.process(), bench.client("read") as client:
+        bench.until(lambda: bench.health("ready")[0] == 200)
+        with client.stream("GET", "/v1/strategies/stream") as response:
+            lines = response.iter_lines()
+            assert next(lines).startswith("retry: ")
+            bench.running.send_signal(signal.SIGTERM)
+            assert [line for line in lines if line.startswith("event: ")] == []
+        assert bench.running.wait(PATIENCE_S) == 0, bench.log.read_text()
+
+
 def test_without_kafka_callers_are_told_to_come_again_before_memory_grows(make: Make) -> None:
     """An absent broker: 503 with Retry-After when its time is over, at once for those for whom there is no room; never 202."""
     limit = 200_000

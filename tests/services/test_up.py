@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -22,7 +23,7 @@ from services.up import SERVICES, Supervisor, others, port_of
 from streaming.contracts.topics import REWARDS, STRATEGIES, SUPPRESSIONS, TopicSpec
 from streaming.control import read_profile
 from tests.services.test_cli import invoke
-from tests.services.up_samples import Up, eventually, free_block, metrics_urls, running, scraped
+from tests.services.up_samples import PATIENCE_S, Up, eventually, free_block, metrics_urls, running, scraped
 
 pytestmark = pytest.mark.timeout(400)
 QUICK = {
@@ -145,6 +146,30 @@ def test_numbers_are_told_apart_as_they_must_be(up: Up) -> None:
     served = worker["stratagem_adapter_info"][0][0]
     assert served["champion"] == "base"
     assert served["critic"].startswith("critic-")
+
+
+@pytest.mark.slow
+def test_a_strategy_is_asked_for_over_http(up: Up) -> None:
+    """Through agents and worker like any other: decided, in its topic, counted; suppressed where the customer forbids it."""
+    url = up.wait_for("HTTP at http://").partition("HTTP at ")[2].strip()
+    key = up.command("keys", "create", "shop", "--scope", "publish", "--scope", "read").strip()
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE_S) as client:
+
+        def decide(user: str, **more: object) -> dict[str, Any]:
+            body = {"user_id": user, "kind": "recommendation", "deadline_ms": 60_000, **more}
+            answer = client.post("/v1/decide", json=body)
+            assert answer.status_code == 200, answer.text
+            return dict(answer.json())
+
+        decided = decide("customer-web")
+        said = msgspec.json.decode(event("Segment Consent Preference Updated", "customer-no"))
+        said["context"] = {"consent": {"categoryPreferences": {"personalization": False}}}
+        assert client.post("/v1/events", json=said).status_code == 202
+        suppressed = decide("customer-no")
+        eventually(lambda: client.get("/v1/users/customer-web/strategies").json().get("strategies"), "one to be shown")
+    assert decided["status"] == "decided", decided
+    assert decided["strategy"] in values(up, STRATEGIES, user_id="customer-web")
+    assert (suppressed["status"], suppressed["suppression"]["reason"]) == ("suppressed", "no_consent")
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ from model.fresh import random_lm
 from model.lm import LanguageModel
 from model.registry import Registry
 from services import metrics
-from services.worker_following import Announced, Loader
+from services.following import Announced
+from services.worker_following import Loader
 from services.worker_sending import Stopped, patiently
 from services.worker_serving import ROLES, Change, Loaded, ServingTable, ready
 from streaming.contracts.adapters import Serving, Version
