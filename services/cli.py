@@ -8,7 +8,7 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from services.cli_data import COMMANDS
 from services.cli_keys import keys
 from services.cli_letters import dead_letters
 from services.cli_prepare import data
+
+if TYPE_CHECKING:
+    from services.settings import Common
 
 EXIT_INTERRUPTED = 130
 
@@ -56,11 +59,15 @@ def _say(message: str) -> None:
     click.echo(f"stratagem: {message}", err=True)
 
 
-def _logging(level: str) -> None:
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+def _logging(settings: "Common", service: str) -> None:
+    from services.logs import configure
+
+    configure(settings, service)
     client = logging.getLogger("kafka")
     client.propagate = True
-    client.setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)  # its INFO tells every connection
+    client.setLevel(
+        logging.DEBUG if settings.log_level == "DEBUG" else logging.WARNING
+    )  # its INFO tells every connection
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -97,7 +104,8 @@ def demo(minutes: float, seed: int | None) -> None:
 
 
 @main.command()
-def up() -> None:
+@click.option("--monitoring", is_flag=True, help="A Prometheus (on PATH) beside them, with deploy/prometheus.yml.")
+def up(*, monitoring: bool) -> None:
     """Run the embedded Kafka and Redis and all services until Ctrl-C; data are kept between runs.
 
     With STRATAGEM_KAFKA_BOOTSTRAP and STRATAGEM_REDIS_URL set, the services alone. A service that ends is started
@@ -105,7 +113,7 @@ def up() -> None:
     """
     from services.up import run
 
-    run(os.environ, _say)
+    run(os.environ, _say, monitoring=monitoring)
 
 
 def _service(module: str, settings_name: str, known: str = "services.settings") -> None:
@@ -115,7 +123,7 @@ def _service(module: str, settings_name: str, known: str = "services.settings") 
     from services.sharing import bound_threads, step_back
 
     settings = connected(getattr(importlib.import_module(known), settings_name), os.environ)
-    _logging(settings.log_level)
+    _logging(settings, module.rpartition(".")[2])
     bound_threads(os.environ, getattr(settings, "threads", 1))
     step_back(getattr(settings, "niceness", 0))
     sys.exit(importlib.import_module(module).main(settings))

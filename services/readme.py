@@ -49,7 +49,7 @@ PHRASES = {
     "docs/runbooks": "a page per alert: what it means, how to confirm, what to do",
     "docs/scale.md": "100,000 events a second, reckoned: partitions, workers, Redis, brokers, cost",
     "docs/schemas": "JSON Schemas of the topics (generated)",
-    "docs/watching.md": "dashboards and what their figures mean, alerts, service levels",
+    "docs/watching.md": "dashboards and what their figures mean, alerts, service levels, logs",
     "model/base": "the base that ships, with its manifest",
     "model/data/labels.toml": "the label functions that ship",
     "model/data/mappings": "layouts of known data sets: which column is which field",

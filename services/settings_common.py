@@ -57,6 +57,12 @@ class Common(RewardSettings, frozen=True, kw_only=True):
     metrics_port: Annotated[
         int, Meta(ge=0, le=65535, description="0: the service's own default; `up` gives its services this and the next")
     ] = 0
+    log_format: Annotated[
+        Literal["human", "json"], Meta(description="of the service's log: lines for people, or one JSON object a line")
+    ] = "human"
+    log_items: Annotated[
+        bool, Meta(description="a line for each request, strategy, suppression and reward, with its ids")
+    ] = False
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="of the service's log")] = (
         "INFO"
     )

@@ -13,6 +13,7 @@ from services import endpoints
 from services.local.process import ChildProcess, ProcessDied
 from services.local.stack import Endpoints, LocalStack
 from services.metrics import DEFAULT_PORTS, is_free
+from services.monitoring import monitored
 from services.settings import Common, SettingError, load
 from services.settings_gateway import GatewaySettings
 
@@ -50,6 +51,8 @@ class Supervisor:
     reached_ms: int
     """When Kafka and Redis answered, epoch milliseconds."""
     restarts: int
+    metrics_at: dict[str, str]
+    """Service → `host:port` of its metrics."""
 
     def __init__(
         self, environ: Mapping[str, str], *, fresh: bool, progress: Callable[[str], None],
@@ -60,6 +63,7 @@ class Supervisor:
         self.settings = load(Common, environ)
         self.home = self.settings.home.absolute()
         self.restarts = 0
+        self.metrics_at = {}
         self._environ = dict(environ)
         self._fresh = fresh
         self._progress = progress
@@ -112,7 +116,8 @@ class Supervisor:
         command = [sys.executable, "-m", "services.cli", name, *arguments]
         child = ChildProcess(name, command, log=self.log_of(name), env=environ, grace_s=STOP_GRACE_S)
         self._children[name] = child
-        where = f"http://{self.settings.metrics_host}:{port or DEFAULT_PORTS[name]}/metrics"
+        self.metrics_at[name] = f"{self.settings.metrics_host}:{port or DEFAULT_PORTS[name]}"
+        where = f"http://{self.metrics_at[name]}/metrics"
         self._progress(f"{name} started (log: {self.log_of(name)}; metrics: {where})")
         return child
 
@@ -217,7 +222,7 @@ class Supervisor:
             self._children[name].stop()
 
 
-def run(environ: Mapping[str, str], progress: Callable[[str], None]) -> None:
+def run(environ: Mapping[str, str], progress: Callable[[str], None], *, monitoring: bool = False) -> None:
     """Run until interrupted; being told to end (a service manager's way) stops everything in the same order.
 
     Raises:
@@ -226,8 +231,11 @@ def run(environ: Mapping[str, str], progress: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda told, _: sys.exit(128 + told))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it as ignored
-    services = (*SERVICES, GATEWAY)
-    with Supervisor(environ, fresh=False, progress=progress, services=services) as supervisor:
+    with ExitStack() as started:
+        services = (*SERVICES, GATEWAY)
+        supervisor = started.enter_context(Supervisor(environ, fresh=False, progress=progress, services=services))
+        if monitoring:
+            started.enter_context(monitored(supervisor.home, supervisor.metrics_at, progress))
         progress(f"HTTP at {supervisor.gateway_url}")
         progress(f"Kafka at {supervisor.endpoints.kafka_bootstrap}; Ctrl-C stops everything")
         while True:

@@ -8,9 +8,11 @@ from services.updater_learning import Learned
 from streaming.contracts.codec import to_ms
 from streaming.contracts.kinds import CHANNELS, kind_label
 from streaming.contracts.rewards import Reward
+from streaming.facts import ITEMS
 from streaming.reward import Formula
 
 LOG = logging.getLogger(__name__)
+ITEM_LOG = logging.getLogger(ITEMS)
 MIXED = "mixed"
 """Arm of rewards that are no evidence for an arm."""
 SMOOTHING = 0.02
@@ -38,6 +40,9 @@ class Counting:
         reward, lesson = learned.reward, learned.lesson
         if reward is None or lesson is None or lesson.fate == "duplicate":
             return
+        if ITEM_LOG.isEnabledFor(logging.INFO):
+            ids = {name: getattr(reward, name) for name in ("reward_id", "strategy_id", "request_id")}
+            ITEM_LOG.info("learned", extra=ids)
         arm = MIXED if reward.mixed_arms else reward.assigned_arm
         metrics.REWARDS.labels(reward.stage, kind_label(reward.kind), arm).inc()
         delay_s = (to_ms(reward.closed_at) - to_ms(reward.issued_at)) / 1000
@@ -83,4 +88,4 @@ class Counting:
         metrics.DEAD_LETTERS.labels(SERVICE, reason).inc()
         if reason == "bug":
             metrics.BUGS.labels(SERVICE).inc()
-            LOG.error("a reward tripped our own bug: %s", headers.get("traceback", b"").decode())
+            LOG.error("a reward tripped our own bug, dead-lettered with its traceback")

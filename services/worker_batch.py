@@ -13,6 +13,7 @@ import msgspec
 
 from services import metrics
 from services.deciding import encoded
+from services.logs import without_values
 from services.records import Record
 from services.settings import WorkerSettings
 from services.worker_answers import Answerer
@@ -23,8 +24,10 @@ from streaming.contracts.kinds import kind_label
 from streaming.contracts.strategies import Strategy, Suppression
 from streaming.contracts.topics import STRATEGIES, SUPPRESSIONS
 from streaming.effects import Publish
+from streaming.facts import ITEMS
 
 LOG = logging.getLogger(__name__)
+ITEM_LOG = logging.getLogger(ITEMS)
 SERVICE = "worker"
 
 
@@ -49,8 +52,8 @@ class Batch:
             self._answer(records)
         except Stopped:
             raise
-        except Exception:
-            LOG.exception("a batch of %d requests failed; each is tried alone", len(records))
+        except Exception as error:  # noqa: BLE001 -- each record is tried alone, and what trips again is dead-lettered
+            LOG.error("a batch of %d requests failed, each is tried alone: %s", len(records), without_values(error))  # noqa: TRY400 -- the message may quote a customer
             for record in records:
                 self._alone(record)
 
@@ -59,8 +62,8 @@ class Batch:
             self._answer([record])
         except Stopped:
             raise
-        except Exception as error:
-            LOG.exception("request at %s[%d]@%d is dead-lettered as a bug", *_where(record))
+        except Exception as error:  # noqa: BLE001 -- dead-lettered as a bug with its traceback
+            LOG.error("request at %s[%d]@%d is dead-lettered as a bug: %s", *_where(record), without_values(error))  # noqa: TRY400 -- the same
             metrics.BUGS.labels(SERVICE).inc()
             self._letters([(bug_letter(record, error), "bug")])
 
@@ -115,11 +118,20 @@ class Batch:
         now_s = time.time()
         for ask, answer in answers:
             _count(answer)
+            if ITEM_LOG.isEnabledFor(logging.INFO):
+                ids = {
+                    "event_id": ask.request.cause,
+                    "request_id": ask.request.request_id,
+                    "strategy_id": ask.strategy_id,
+                }
+                ITEM_LOG.info("suppressed" if answer.startswith(SUPPRESSED) else "answered", extra=ids)
             if not answer.startswith(SUPPRESSED):
                 waited_s = max(0.0, now_s - ask.record.timestamp_ms / 1000)
                 kind = kind_label(ask.request.kind)
                 metrics.REQUEST_TO_STRATEGY.labels(kind).observe(waited_s)
-                metrics.ANSWERED.labels(kind, "yes" if waited_s <= ask.request.deadline_s else "no").inc()
+                timely = waited_s <= ask.request.deadline_s
+                metrics.ANSWERED.labels(kind, "yes").inc(timely)
+                metrics.ANSWERED.labels(kind, "no").inc(not timely)
 
     def _letters(self, letters: Sequence[tuple[Publish, str]]) -> None:
         if letters:

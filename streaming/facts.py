@@ -2,6 +2,9 @@
 
 from typing import Protocol
 
+ITEMS = "stratagem.items"
+"""Logger of single requests, strategies and rewards, by their ids; silent unless it is given a level."""
+
 
 class Facts(Protocol):
     """An observer. Names are those of `services/metrics.py` in lower case; labels never hold an id."""

@@ -1,6 +1,7 @@
 """Publishes what the outboxes hold, in order, and says which entries are done."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -8,12 +9,17 @@ from aiokafka.errors import InvalidTopicError, KafkaError, MessageSizeTooLargeEr
 from faust.exceptions import ProducerSendError
 
 from streaming.contracts.errors import Unavailable
+from streaming.contracts.topics import REQUESTS, REWARDS, SUPPRESSIONS
 from streaming.dead_letters import dead_letter
 from streaming.effects import MERGE, Publish
-from streaming.facts import Facts
+from streaming.facts import ITEMS, Facts
 
 Entries = Mapping[int, list[tuple[str, Publish]]]
 """Bucket → entries with their ids, in order of writing."""
+LOGGED = {REQUESTS.name: "request_id", REWARDS.name: "reward_id", SUPPRESSIONS.name: "suppression_id"}
+"""Topics of items, and what their messages' ids are."""
+
+_items = logging.getLogger(ITEMS)
 
 
 class Producer(Protocol):
@@ -83,6 +89,10 @@ class Outbox:
                 refused.append(message)
         for message in refused:
             await self._give_up(message)
+        if _items.isEnabledFor(logging.INFO):
+            for message, _ in waiting:
+                if message.topic in LOGGED:
+                    _items.info("published", extra={"topic": message.topic, LOGGED[message.topic]: message.id})
 
     async def _hand_over(self, message: Publish) -> Awaitable[Any]:
         headers = list(message.headers) or None

@@ -88,16 +88,17 @@ def _made(node: Any) -> set[str]:
     """Labels that functions below make themselves."""
     found = {
         each.args[1].val
-        for each in _below(node)
+        for each in below(node)
         if isinstance(each, promql.Call) and each.func.name in {"label_replace", "label_join"}
     }
     return {str(name) for name in found}
 
 
-def _below(node: Any) -> Iterator[Any]:
+def below(node: Any) -> Iterator[Any]:
+    """An expression and all that it is made of."""
     yield node
     for child in _children(node):
-        yield from _below(child)
+        yield from below(child)
 
 
 def _selectors(node: Any) -> Iterator[Any]:

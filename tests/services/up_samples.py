@@ -56,11 +56,11 @@ class Up:
         self._process: subprocess.Popen[str] | None = None
         self._home = home
 
-    def begin(self) -> None:
+    def begin(self, *options: str) -> None:
         """Start, and return when it says that it runs."""
         self.said = []
         self._process = subprocess.Popen(
-            [*COMMAND, "up"], cwd=ROOT, env=self.environ, stderr=subprocess.PIPE, text=True
+            [*COMMAND, "up", *options], cwd=ROOT, env=self.environ, stderr=subprocess.PIPE, text=True
         )
         listening = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
         listening.start()
@@ -126,9 +126,9 @@ def _holding(variable: str) -> Iterator[tuple[int, list[str]]]:
 
 
 @contextmanager
-def running(up: Up) -> Iterator[Up]:
+def running(up: Up, *options: str) -> Iterator[Up]:
     """Begun, and ended whatever happens."""
-    up.begin()
+    up.begin(*options)
     try:
         yield up
     finally:
