@@ -149,7 +149,7 @@ def updater() -> None:
 
 @main.command()
 def gateway() -> None:
-    """Run the HTTP gateway: events in, for shops that do not speak Kafka. `stratagem keys create` makes a key for it.
+    """Run the HTTP gateway, for shops that do not speak Kafka. `stratagem keys create` makes a key for it.
 
     It listens on loopback unless STRATAGEM_GATEWAY_HOST says otherwise. Start more of them behind one address to share the
     load.

@@ -1,4 +1,4 @@
-"""The HTTP gateway: for shops that do not speak Kafka. Events in, acknowledged by Kafka before they are answered 202.
+"""The HTTP gateway: for shops that do not speak Kafka. Events in, acknowledged by Kafka before they are answered 202; strategies out.
 
 Stopped politely it takes no more connections, answers what it has begun, and ends when Kafka has reported on every record.
 """
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import uvicorn
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
 
@@ -42,6 +42,7 @@ LOOK_EVERY_S = 2.0
 STANDS_AFTER_S = 60.0
 """An event loop that does not turn for so long is taken for dead."""
 _REDIS_S = 5.0
+_REDIS_CONNECTIONS = 32
 _HEAD_BYTES = 32 * 1024
 """Of a request's line and headers together."""
 
@@ -61,7 +62,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 def application(settings: GatewaySettings, health: Health, hub: Hub) -> Starlette:
     """The application with its clients, which live as long as it is served."""
-    client: Redis = Redis.from_url(settings.redis_url, socket_timeout=_REDIS_S, socket_connect_timeout=_REDIS_S)
+    client = _keys_client(settings)
     intake, store, stop = Intake(settings), redis_client(settings, retries=0), threading.Event()
     formula, answers = formula_of(settings), AnswerStore(settings)
     critics = Critics(Registry(registry_address(settings), Path(settings.home) / "versions"), formula)
@@ -73,7 +74,7 @@ def application(settings: GatewaySettings, health: Health, hub: Hub) -> Starlett
         announced.start()
         following = Following(settings, hub, asyncio.get_running_loop())
         following.start()
-        watching = asyncio.create_task(_watch(intake, hub, client, health))
+        watching = asyncio.create_task(_watch(intake, hub, announced, client, health))
         metrics.LIVE.labels(SERVICE).set(1)
         yield
         metrics.LIVE.labels(SERVICE).set(0)
@@ -89,14 +90,31 @@ def application(settings: GatewaySettings, health: Health, hub: Hub) -> Starlett
     return Gateway(settings, Doors(settings, client), intake, store, after).application(lifespan)
 
 
-async def _watch(intake: Intake, hub: Hub, client: "Redis", health: Health) -> None:
+def _keys_client(settings: GatewaySettings) -> "Redis":
+    """Where keys and rates are asked for; when all its connections are in use a request waits for one."""
+    pool = BlockingConnectionPool.from_url(
+        settings.redis_url,
+        max_connections=_REDIS_CONNECTIONS,
+        timeout=_REDIS_S,
+        socket_timeout=_REDIS_S,
+        socket_connect_timeout=_REDIS_S,
+    )
+    return Redis.from_pool(pool)
+
+
+async def _watch(
+    intake: Intake, hub: Hub, announced: "Follower[Critic | None]", client: "Redis", health: Health
+) -> None:
     """Look again and again at Kafka and Redis; say what is missing, once."""
     topics = [topic.name for topic in (SHOP_EVENTS, ADS_EVENTS, *FOLLOWED)]
     while True:
         health.beat()
         metrics.LAST_LOOP.labels(SERVICE).set_to_current_time()
         _found(health, "kafka", await asyncio.to_thread(intake.missing, topics, _REDIS_S))
-        _found(health, "strategies", "" if hub.positions else "their topics are not followed yet")
+        _found(health, "strategies", "" if hub.positions else "their topics are not followed")
+        _found(
+            health, "adapters", "" if announced.failed is None else f"are not followed after a bug: {announced.failed}"
+        )
         try:
             await client.ping()
         except (RedisError, OSError) as error:
@@ -121,7 +139,7 @@ def main(settings: GatewaySettings) -> int:
     Raises:
         SettingError: it cannot listen where the settings say.
     """
-    health = Health("kafka", "redis", "strategies", patience_s=STANDS_AFTER_S)
+    health = Health("kafka", "redis", "strategies", "adapters", patience_s=STANDS_AFTER_S)
     hub = Hub(settings.gateway_streams, settings.gateway_stream_buffer, settings.gateway_retry_after_s)
     door = listening(settings.gateway_host, settings.gateway_port)
     metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port, health)

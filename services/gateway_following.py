@@ -7,6 +7,7 @@ import asyncio
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -69,7 +70,15 @@ class Following(threading.Thread):
         self._known: dict[str, list[int]] = {}
 
     def run(self) -> None:
-        """Follow until closed."""
+        """Follow until closed. Our own bug ends the thread; the hub is told, and so is readiness."""
+        try:
+            self._follow()
+        except Exception:  # noqa: BLE001 -- the last line of the thread: what it does alone can still be served without
+            metrics.BUGS.labels(SERVICE).inc()
+            LOG.critical("strategies are not followed any more: %s", traceback.format_exc())
+            self._loop.call_soon_threadsafe(self._hub.lost)
+
+    def _follow(self) -> None:
         consumer = _consumer(self._settings)
         try:
             while not self._stop_asked.is_set() and not self._began(consumer):

@@ -104,6 +104,11 @@ class Hub:
         """The topics are followed, strategies from these offsets."""
         self.positions |= positions
 
+    def lost(self) -> None:
+        """The topics are followed no more: nobody may wait for what does not come."""
+        self.positions.clear()
+        self.end()
+
     @contextmanager
     def expect(self, request_id: str) -> Iterator[Expected]:
         """Hear of a request until the end of the context.
@@ -112,7 +117,7 @@ class Hub:
             Unavailable: the topics are not followed yet.
         """
         if not self.positions:
-            raise Unavailable("Kafka: the topics of strategies are not followed yet")
+            raise Unavailable("Kafka: the topics of strategies are not followed")
         expected = Expected()
         self._expected.setdefault(request_id, []).append(expected)
         try:
@@ -132,7 +137,7 @@ class Hub:
             Unavailable: the topics are not followed yet.
         """
         if not self.positions:
-            raise Unavailable("Kafka: the topics of strategies are not followed yet")
+            raise Unavailable("Kafka: the topics of strategies are not followed")
         if len(self._listeners) >= self._streams:
             raise refusal("busy", f"{self._streams} clients listen already", retry_after_s=self._retry_after_s)
         listener = Listener(self._buffer, dict(self.positions))

@@ -1,5 +1,6 @@
 """The gateway as a process: what it takes, what it refuses, whom it lets in, on the real Kafka and Redis."""
 
+import asyncio
 import contextlib
 import gzip
 import json
@@ -144,6 +145,18 @@ def test_an_operator_pauses_and_resumes(gateway: Bench) -> None:
             assert client.post(f"/v1/{path}").json() == {"paused": paused}
             assert client.get("/v1/pause").json() == {"paused": paused}
             assert is_paused(store, gateway.settings.topic_prefix) == paused
+
+
+def test_many_callers_at_once_wait_for_redis_and_are_all_answered(gateway: Bench) -> None:
+    """More than there are connections to Redis, which each needs for its key: nobody is told that Redis does not answer."""
+
+    async def call() -> list[int]:
+        key, limits = {"Authorization": f"Bearer {gateway.keys['read']}"}, httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=gateway.url, headers=key, limits=limits, timeout=PATIENCE_S) as client:
+            answers = await asyncio.gather(*(client.get(f"/v1/users/nobody-{number}/profile") for number in range(300)))
+        return [answer.status_code for answer in answers]
+
+    assert set(asyncio.run(call())) == {404}
 
 
 def test_a_key_that_has_used_up_its_rate_is_told_when_to_come_again(gateway: Bench) -> None:
