@@ -17,10 +17,10 @@ from model.critic_features import DIMENSIONS, REGION_SIZES, spread
 from model.drift import DriftWatch
 from model.evidence import Posterior, precisions
 from model.formula import RewardFormula
-from model.lessons import KindState, LearnerKnobs, Lesson, channel_of, prior_draws, row_of, weight_noise
+from model.lessons import KindState, LearnerKnobs, Lesson, channel_of, prior_draws, row_noise, row_of, weight_noise
 from model.memory import STAGE_RANK, UNKNOWN, Example, Labels, Outages, SeenIds, Window, labels_of, merged
 from model.newton import Problem, draws, log_loss, mode
-from streaming.contracts.ids import reward_id, stable_seed
+from streaming.contracts.ids import reward_id
 from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.rewards import Reward
 from streaming.contracts.strategies import Slot
@@ -160,6 +160,7 @@ class CriticLearner:
     def refit(self) -> None:
         """Fit every model to the window from where it stands, and draw its heads."""
         self.since_refit = 0
+        knobs = (self.knobs.seed, self.knobs.heads)
         for position, spec in enumerate(OUTCOMES):
             chosen = [example for example in self.window if not math.isnan(example.labels[position])]
             if not chosen:
@@ -167,7 +168,7 @@ class CriticLearner:
             problem = self._problem(spec, position, chosen)
             self.means[spec.name] = mode(problem, self.means[spec.name])
             if spec.headed:
-                noise = np.stack([self._row_noise(spec.name, example.strategy_id) for example in chosen])
+                noise = np.stack([row_noise(*knobs, spec.name, example.strategy_id) for example in chosen])
                 self.drawn[spec.name] = draws(
                     problem, self.means[spec.name], noise, self.noise[spec.name], self.drawn[spec.name]
                 )
@@ -190,10 +191,6 @@ class CriticLearner:
         ages = np.array([self.kinds[example.kind].tick - example.tick for example in chosen])
         labels = np.array([example.labels[position] for example in chosen])
         return Problem(rows, labels, 0.5**ages, prior_logit(spec), spread(self.precisions[spec.name]))
-
-    def _row_noise(self, outcome: str, strategy_id: str) -> Floats:
-        seed = stable_seed("row", str(self.knobs.seed), outcome, strategy_id)
-        return np.random.default_rng(seed).standard_normal(self.knobs.heads)
 
     @property
     def alarmed(self) -> bool:

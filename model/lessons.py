@@ -1,6 +1,7 @@
 """What the learner is told and what it answers, and a decision's row of features. Pure."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -107,3 +108,9 @@ def weight_noise(knobs: LearnerKnobs) -> dict[str, Floats]:
             rng = np.random.default_rng(stable_seed("weights", str(knobs.seed), spec.name))
             found[spec.name] = rng.standard_normal((DIMENSIONS, knobs.heads))
     return found
+
+
+@lru_cache(maxsize=32_768)
+def row_noise(seed: int, heads: int, outcome: str, strategy_id: str) -> Floats:
+    """Standard normal noise of one row per head, (heads,); kept, because every refit of the window asks for it again."""
+    return np.random.default_rng(stable_seed("row", str(seed), outcome, strategy_id)).standard_normal(heads)

@@ -136,15 +136,15 @@ class UpdaterSettings(TrialSettings, frozen=True, kw_only=True):
         float, Meta(gt=0, description="closed rewards of a kind after which one of that kind counts half")
     ] = 5000.0
     refit_every: Annotated[int, Meta(ge=1, description="closed rewards between two refits")] = 100
-    publish_every_s: Annotated[float, Meta(gt=0, description="shortest time between two critic snapshots")] = 1.0
+    publish_every_s: Annotated[float, Meta(gt=0, description="shortest time between two critic snapshots")] = 0.5
     snapshot_every_s: Annotated[float, Meta(gt=0, description="between two snapshots of all that was learned")] = 20.0
     temperature: Annotated[float, Meta(gt=0, description="of the language model, as the worker serves it")] = 0.4
     batch: Annotated[int, Meta(ge=1, le=1024, description="decisions per LoRA step")] = 32
     candidate_wait_s: Annotated[
         float, Meta(ge=0, description="a candidate waits at most this long for rewards newer than its data")
     ] = 20.0
-    train_every: Annotated[int, Meta(ge=1, description="new responses between two LoRA steps")] = 32
-    candidate_every_steps: Annotated[int, Meta(ge=1, description="LoRA steps between two candidates for the gate")] = 25
+    train_every: Annotated[int, Meta(ge=1, description="new responses between two LoRA steps")] = 8
+    candidate_every_steps: Annotated[int, Meta(ge=1, description="LoRA steps between two candidates for the gate")] = 16
     buffer: Annotated[int, Meta(ge=100, description="requests the LoRA replays")] = 4000
     heads: Annotated[int, Meta(ge=1, le=64, description="posterior draws of the critic that exploration uses")] = 8
     beta: Annotated[float, Meta(gt=0, description="temperature of the critic's softmax, units of reward")] = 0.005

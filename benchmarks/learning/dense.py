@@ -39,7 +39,8 @@ def dense_of(request: StrategyRequest, grid: ActionGrid, flat: "npt.NDArray[np.i
     columns.append(rates[at])
     goods = np.array([_candidate(candidates[value]) for value in grid.values[0]])
     # Missing is a number of its own: a column without a single value, as a kind's unused slots are early on, cannot be binned.
-    return np.nan_to_num(np.column_stack([*columns, goods[places[0]]]), nan=MISSING)
+    found: Floats = np.nan_to_num(np.column_stack([*columns, goods[places[0]]]), nan=MISSING)
+    return found
 
 
 def _context(request: StrategyRequest) -> list[float]:
