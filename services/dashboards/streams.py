@@ -96,6 +96,32 @@ BOARD = Board(
             ),
         ),
         Row(
+            "HTTP",
+            (
+                panel(
+                    "Requests",
+                    "ops",
+                    "To the gateway, by door and status; 503: Kafka or Redis is slow, or too much is under way.",
+                    (
+                        "sum by (route, status) (rate(stratagem_gateway_requests_total[$__rate_interval]))",
+                        "{{route}} {{status}}",
+                    ),
+                ),
+                panel(
+                    "Time to answer",
+                    "s",
+                    "Kafka's acknowledgement included.",
+                    *quantiles("stratagem_gateway_request_seconds", "route"),
+                ),
+                panel(
+                    "Events by verdict",
+                    "ops",
+                    "Accepted: in the topic.",
+                    ("sum by (verdict) (rate(stratagem_gateway_events_total[$__rate_interval]))", "{{verdict}}"),
+                ),
+            ),
+        ),
+        Row(
             "Partitions",
             (
                 panel(

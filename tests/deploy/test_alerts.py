@@ -1,8 +1,6 @@
 """Alert rules: each of metrics that exist, with a page, a case in which it fires and one in which it does not."""
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.services.prometheus_samples import program
 from tests.services.promql import missing, sample_names
 
 ROOT = Path(__file__).parents[2]
@@ -40,10 +39,7 @@ ALERTS = {alert["alert"]: alert for alert in alerts()}
 @pytest.fixture
 def promtool() -> str:
     """Debian's, in the package `prometheus`; in CI it must be there."""
-    found = shutil.which("promtool")
-    if found is None and os.environ.get("CI"):
-        pytest.fail("no promtool on PATH: .ci/run installs Debian's prometheus")
-    return found or pytest.skip("no promtool on PATH (Debian: apt-get install prometheus)")
+    return program("promtool")
 
 
 def test_names_are_unique_and_ours() -> None:

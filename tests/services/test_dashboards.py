@@ -1,17 +1,28 @@
 """Dashboards: the committed JSON is what the code makes, and asks for nothing that no service exposes."""
 
 import json
+import math
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import promql_parser as promql
 import pytest
 
+from services.dashboards.business import lift
 from services.dashboards.rendering import BOARDS, FOLDER, rendered
+from tests.services.prometheus_samples import program
 from tests.services.promql import filled_in, missing, sample_names
 
 KNOWN = sample_names()
+
+
+@pytest.fixture
+def promtool() -> str:
+    """Debian's, in the package `prometheus`."""
+    return program("promtool")
 
 
 def panels(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -52,6 +63,33 @@ def test_every_query_asks_for_what_exists() -> None:
         unknown = set(re.findall(r"{{(\w+)}}", legend)) - at_hand
         said += [f"{file}, {title}: no label {label} for the legend" for label in unknown]
     assert said == []
+
+
+def test_a_lift_has_the_interval_of_two_means(tmp_path: Path, promtool: str) -> None:
+    """By Prometheus' own arithmetic: means 2 and 1 of 4 strategies each, variances of the means 1/4 and 2."""
+    sums = {"fused": (4, 8, 20), "random": (4, 4, 36)}
+    names = ('stratagem_rewards_total{stage="final",', "stratagem_reward_sum{", "stratagem_reward_squares{")
+    series = [
+        {"series": f'{name}kind="ad",arm="{arm}"}}', "values": str(value)}
+        for arm, values in sums.items()
+        for name, value in zip(names, values, strict=True)
+    ]
+    widths = {"fused": 1.96 * math.sqrt(0.25 + 2.0), "random": 1.96 * math.sqrt(2.0 + 2.0)}
+    middles = {"fused": 1.0, "random": 0.0}
+    wanted = [
+        [{"labels": f'{{arm="{arm}"}}', "value": middle + side * widths[arm]} for arm, middle in middles.items()]
+        for side in (0, -1, 1)
+    ]
+    asked = lift("stratagem_reward_sum", "stratagem_reward_squares", "random")
+    tests = [
+        {"expr": filled_in(expr), "eval_time": "0m", "exp_samples": samples}
+        for (expr, _), samples in zip(asked, wanted, strict=True)
+    ]
+    case = {"evaluation_interval": "1m", "tests": [{"input_series": series, "promql_expr_test": tests}]}
+    file = tmp_path / "lift.yml"
+    file.write_text(json.dumps(case))  # JSON is YAML
+    done = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_variables_ask_for_what_exists() -> None:
