@@ -113,7 +113,7 @@ def test_a_bomb_is_refused_before_it_is_large(encoding: str) -> None:
         (b"[{]", "", "", "malformed"),
         (b"[" * 100_000, "", "", "malformed"),
         (b"no gzip", "gzip", "", "malformed"),
-        (gzip.compress(b"{}")[:-3], "gzip", "", "malformed"),
+        (gzip.compress(b"{}", mtime=0)[:-3], "gzip", "", "malformed"),
         (b"{}", "br", "", "unsupported-encoding"),
         (b"{}", "", "text/html", "unsupported-media-type"),
         (b"[" + b"1," * 50 + b"1]", "", "", "too-many-events"),
