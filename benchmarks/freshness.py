@@ -1,6 +1,6 @@
 """How fresh what is served is: from a closed reward to a critic, and to an adapter, that has learned it and answers.
 
-Usage: python -m benchmarks.freshness [--rate N] [--seconds N] [--turn-at S] [--set NAME=VALUE ...] [--seed N] [--json]
+Usage: python -m benchmarks.freshness [--rate N] [--seconds N] [--warm-up S] [--turn-at S] [--set NAME=VALUE ...] [--seed N] [--json]
 
 A worker and an updater, processes of their own on real Kafka and Redis. Customers are asked `--rate` times a second, each strategy is
 rewarded at once: they click on one tone only. After `--turn-at` seconds they click on another tone only: the effect that must show.
@@ -65,24 +65,25 @@ class Told:
             for name in (strategy.policy.critic, strategy.policy.adapter):
                 self.served_s.setdefault(name, at)
 
-    def until(self, what: str) -> list[float]:
-        """Per reward: seconds to the first serving of a version of this kind that includes it."""
+    def until(self, what: str, since_s: float) -> list[float]:
+        """Per reward closed since then: seconds to the first serving of a version of this kind that includes it."""
         of_kind = [version for name, version in self.versions.items() if version.what == what and name in self.served_s]
-        return waits(self.closed_s, [(included(version), self.served_s[version.name]) for version in of_kind])
+        return waits(self.closed_s, [(included(version), self.served_s[version.name]) for version in of_kind], since_s)
 
 
-def waits(closed_s: Sequence[float], served: Sequence[tuple[int, float]]) -> list[float]:
+def waits(closed_s: Sequence[float], served: Sequence[tuple[int, float]], since_s: float = 0.0) -> list[float]:
     """Per reward in the topic's order: seconds until something is served that includes it; without those that nothing includes.
 
     Args:
         closed_s: when each was closed.
         served: of every version the first offset that it does not include, and when it was first served.
+        since_s: rewards closed before are left out.
     """
     steps = sorted(served)
     found = []
     for offset, at in enumerate(closed_s):
         place = bisect.bisect_right([end for end, _ in steps], offset)
-        if place < len(steps):
+        if place < len(steps) and at >= since_s:
             found.append(min(first for _, first in steps[place:]) - at)
     return found
 
@@ -102,6 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.freshness", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rate", type=float, default=50.0, help="requests, and so rewards, per second")
     parser.add_argument("--seconds", type=float, default=90.0)
+    parser.add_argument(
+        "--warm-up", type=float, default=20.0, help="first seconds, of which no reward counts: both processes load"
+    )
     parser.add_argument("--turn-at", type=float, default=45.0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the updater")
     parser.add_argument("--seed", type=int, default=7)
@@ -138,7 +142,7 @@ def measured(folder: Path, asked: argparse.Namespace, settings: dict[str, str]) 
         told = Told(live)
     found = []
     for what in GOALS:
-        if waits := sorted(told.until(what)):
+        if waits := sorted(told.until(what, begun_s + asked.warm_up)):
             nine_tenths = waits[int(0.9 * len(waits))]
             found.append(
                 Fresh(what, len(waits), round(statistics.median(waits), 2), round(nine_tenths, 2), round(waits[-1], 2))

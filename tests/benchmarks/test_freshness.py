@@ -24,6 +24,7 @@ def test_a_reward_waits_for_the_first_serving_that_includes_it() -> None:
     """A later version may be served before an earlier one; what nothing includes does not count."""
     assert waits([10.0, 11.0, 12.0, 13.0], [(1, 15.0), (3, 14.0)]) == [4.0, 3.0, 2.0]
     assert waits([10.0], []) == []
+    assert waits([10.0, 11.0, 12.0, 13.0], [(1, 15.0), (3, 14.0)], since_s=12.0) == [2.0]
 
 
 def test_an_adapter_includes_what_its_training_had_learned() -> None:

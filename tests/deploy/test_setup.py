@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-PIN = re.compile(r"^[a-z0-9][a-z0-9._-]*==[0-9][0-9a-z.]*( ; .+)?$")
+PIN = re.compile(r"^[a-z0-9][a-z0-9._-]*==[0-9][0-9a-z.!]*( ; .+)?$")
 
 
 def pins() -> dict[str, str]:

@@ -7,6 +7,7 @@ import pytest
 
 from services.cli_errors import EXIT_MISSING, EXIT_USAGE, explained, redis_address
 from services.endpoints import remember
+from services.local.broker import pick_free_ports
 from services.local.stack import Endpoints
 from tests.services.cli_samples import Said, run_all
 from tests.services.test_cli import environ, invoke
@@ -34,6 +35,7 @@ def away(home: Path) -> dict[str, str]:
         "STRATAGEM_KAFKA_BOOTSTRAP": NOBODY,
         "STRATAGEM_KAFKA_TIMEOUT_S": "0.3",
         "STRATAGEM_REDIS_URL": f"redis://user:{SECRET}@{NOBODY}/0",
+        "STRATAGEM_GATEWAY_PORT": str(pick_free_ports()[0]),  # the usual one may be taken, which `up` would say
     }
 
 
