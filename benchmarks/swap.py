@@ -33,8 +33,9 @@ from model.gate_evidence import lm_log_probs
 from model.lm import LanguageModel
 from model.memory import Replayed
 from model.policy import propensity
+from services.deciding import Ready
 from services.worker_answers import Answerer
-from services.worker_serving import Change, Loaded, ServingTable, ready
+from services.worker_serving import Change, Loaded, ServingTable
 from streaming.contracts.adapters import Serving
 from streaming.contracts.strategies import Strategy
 from streaming.reward import Formula
@@ -74,7 +75,7 @@ class Versions:
         name = f"adapter-{number:06d}"
         critic = list(self.critics.values())[number // 3 % CRITICS]
         serving = Serving(0, number, name, "", "", critic.version, {}, 0.0, datetime.now(UTC))
-        return Change(serving, (Loaded(name, 0.5, block, fused),), ready(critic), {})
+        return Change(serving, (Loaded(name, 0.5, block, fused),), Ready(critic), {})
 
     def content(self, name: str) -> dict[str, Tensor]:
         """What a name stands for."""

@@ -78,7 +78,7 @@ compile_services() {
     say "compiling what the services import"
     PYTHONDONTWRITEBYTECODE="" .venv/bin/python -c '
 import contextlib, importlib
-for name in ("agents", "worker", "updater_training", "updater", "shop.replay"):
+for name in ("agents", "worker", "updater_training", "updater", "gateway", "shop.replay"):
     with contextlib.suppress(ImportError):
         importlib.import_module("services." + name)' >/dev/null 2>&1 || true
 }

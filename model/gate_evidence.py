@@ -137,10 +137,10 @@ def measure(
     samples = [candidate.sample(prompts, items, once, draw) for draw in range(DRAWS)]
     sampled = [decided for row in samples for decided in row]
     valid = sum(_valid(item, decided) for row in samples for item, decided in zip(items, row, strict=True))
-    count, values = len(newer), [once.values(item.request, ActionGrid.of(item.request))[0] for item in newer]
+    count = len(newer)
     before = [champion.sample(prompts, items, once, draw)[:count] for draw in range(DRAWS)] if count else []
-    worth = _worth(newer, values, once, candidate.knobs, ours[:count], [row[:count] for row in samples])
-    champions = _worth(newer, values, once, champion.knobs, theirs[:count], before)
+    worth = _worth(newer, once, candidate.knobs, ours[:count], [row[:count] for row in samples])
+    champions = _worth(newer, once, champion.knobs, theirs[:count], before)
     return Evidence((), valid, len(sampled), tuple(kl), tuple(entropy), worth, champions)
 
 
@@ -167,7 +167,6 @@ def _together(parts: Sequence[OffPolicy]) -> OffPolicy:
 
 def _worth(
     items: Sequence[Replayed],
-    values: Sequence[Floats],
     critic: Valuer,
     knobs: Knobs,
     lm: Sequence[Sequence[Floats]],
@@ -176,6 +175,7 @@ def _worth(
     """What a policy is worth by rewards that its critic has not learned."""
     if not items:
         return OffPolicy()
+    values = [critic.values(item.request, ActionGrid.of(item.request))[0] for item in items]
     expected = np.array([np.mean([value[row[place].index] for row in samples]) for place, value in enumerate(values)])
     chosen = [_chance(item, critic, knobs, own) for item, own in zip(items, lm, strict=True)]
     ratio = np.array(chosen) / np.array([item.propensity for item in items])

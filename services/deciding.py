@@ -40,20 +40,25 @@ class Serves(Protocol):
         """The posterior mean over a request's grid, units of reward."""
 
 
-class CriticAlone:
-    """A critic for who serves nothing else."""
+class Ready:
+    """A critic with everything that answering needs of it computed, by a thread that nobody waits for.
+
+    Attributes:
+        weights: (DIMENSIONS,) of what decides most: being seen, clicked and ordered; to choose what an explanation measures.
+    """
 
     def __init__(self, critic: Critic) -> None:
         """Compute what its first use would."""
         self.critic = critic
-        _ = critic.stacked
+        for each in (critic, critic.mean):
+            _ = each.stacked  # made at first use, and kept
         self.weights: npt.NDArray[np.floating] = sum(
             critic.weights[name][0] for name in ("shown", "clicked", "ordered")
         )
 
     def mean_values(self, request: StrategyRequest) -> npt.NDArray[np.floating]:
         """The posterior mean over a request's grid, units of reward."""
-        values: npt.NDArray[np.floating] = self.critic.values(request)[0]
+        values: npt.NDArray[np.floating] = self.critic.mean.values(request)[0]
         return values
 
 

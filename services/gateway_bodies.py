@@ -5,17 +5,20 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
 from services.gateway_problems import refusal
+from streaming.contracts.codec import UNREADABLE
 from streaming.contracts.errors import BadEvent
 
 JSON_TYPES = frozenset({"", "application/json", "text/plain"})
 """`text/plain` is what browsers send without asking first; it is read as JSON."""
 LINES_TYPES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"})
 
+T = TypeVar("T")
 _RAW = msgspec.json.Decoder(Raw)
 _ARRAY = msgspec.json.Decoder(list[Raw])
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
@@ -36,6 +39,18 @@ class Bounds(Struct, frozen=True):
     events: int
     event_bytes: int
     depth: int
+
+
+def decoded(decoder: "msgspec.json.Decoder[T]", document: bytes | Raw, otherwise: str) -> T:
+    """What a document holds.
+
+    Raises:
+        Refused: it cannot be read as that; `otherwise` begins the sentence that says so.
+    """
+    try:
+        return decoder.decode(document)
+    except UNREADABLE as error:
+        raise refusal("malformed", f"{otherwise}: {error}") from None
 
 
 def inflated(body: bytes, encoding: str, bounds: Bounds) -> bytes:

@@ -18,7 +18,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from model.critic import Critic
 from model.policy import NO_MODEL, Knobs
 from services import metrics
-from services.deciding import CriticAlone, answer_late, encoded
+from services.deciding import Ready, answer_late, encoded
+from services.gateway_bodies import decoded
 from services.gateway_events import judge
 from services.gateway_hub import Expected, Hub
 from services.gateway_intake import Intake
@@ -88,10 +89,7 @@ def parsed(body: bytes) -> Decide:
     Raises:
         Refused: the body is no question.
     """
-    try:
-        asked = _BODY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise refusal("malformed", f"the body asks for no decision: {error}") from None
+    asked = decoded(_BODY, body, "the body asks for no decision")
     if (asked.user_id is None) == (asked.anonymous_id is None):
         raise refusal("malformed", "wanted either `user_id` or `anonymous_id`")
     return asked
@@ -162,7 +160,7 @@ class Decider:
         self._settings, self._hub, self._intake = settings, hub, intake
         self._reads, self._store = reads, store
         self._critics, self._pace = critics, Pace()
-        self._served = CriticAlone(served)
+        self._served = Ready(served)
         self._publishing: set[asyncio.Task[None]] = set()
 
     async def decide(self, body: bytes, now_ms: int) -> Decision:
@@ -237,4 +235,4 @@ class Decider:
         with contextlib.suppress(queue.Empty):
             while True:
                 if (critic := self._critics.get_nowait()) is not None:
-                    self._served = CriticAlone(critic)
+                    self._served = Ready(critic)

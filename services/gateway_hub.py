@@ -14,6 +14,7 @@ from msgspec import Struct
 from services import metrics
 from services.gateway_problems import refusal
 from services.records import Record
+from streaming.contracts.codec import UNREADABLE
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import REQUESTS, STRATEGIES
 
@@ -116,8 +117,7 @@ class Hub:
         Raises:
             Unavailable: the topics are not followed yet.
         """
-        if not self.positions:
-            raise Unavailable("Kafka: the topics of strategies are not followed")
+        self._check_followed()
         expected = Expected()
         self._expected.setdefault(request_id, []).append(expected)
         try:
@@ -136,8 +136,7 @@ class Hub:
             Refused: there are as many listeners as there may be.
             Unavailable: the topics are not followed yet.
         """
-        if not self.positions:
-            raise Unavailable("Kafka: the topics of strategies are not followed")
+        self._check_followed()
         if len(self._listeners) >= self._streams:
             raise refusal("busy", f"{self._streams} clients listen already", retry_after_s=self._retry_after_s)
         listener = Listener(self._buffer, dict(self.positions))
@@ -150,6 +149,10 @@ class Hub:
         finally:
             self._listeners.discard(listener)
             metrics.GATEWAY_STREAMS.set(len(self._listeners))
+
+    def _check_followed(self) -> None:
+        if not self.positions:
+            raise Unavailable("Kafka: the topics of strategies are not followed")
 
     def end(self) -> None:
         """Let every listener come to its end, those who come later too."""
@@ -170,7 +173,7 @@ class Hub:
     def _tell(self, record: Record, value: bytes) -> None:
         try:
             request_id = _OF.decode(value).request_id
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return  # a stranger's record: whoever reads the topic to work on it reports it
         for expected in self._expected.get(request_id, ()):
             if record.topic == REQUESTS.name:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from services.gateway_problems import refusal
+from services.gateway_bodies import decoded
 from streaming.contracts.events import Id
 from streaming.contracts.kinds import Grammar
 from streaming.contracts.strategies import grammar_of
@@ -66,10 +66,7 @@ def outcome_event(said: Said, body: bytes, now_iso: str) -> bytes:
     Raises:
         Refused: the body is no outcome.
     """
-    try:
-        outcome = _BODY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise refusal("malformed", f"the body is no outcome: {error}") from None
+    outcome = decoded(_BODY, body, "the body is no outcome")
     properties = {**outcome.properties, "strategy_id": Raw(msgspec.json.encode(said.strategy_id))}
     content = msgspec.json.encode((said.strategy_id, outcome.outcome, outcome.properties), order="sorted")
     return msgspec.json.encode(

@@ -92,7 +92,7 @@ def said(client: Any, prefix: str, strategy_id: str) -> Said:
     Raises:
         Refused: there is none, or its request was suppressed.
     """
-    stored = client.get(answer_key(prefix, strategy_id))
+    stored = stored_of(client, prefix, strategy_id)
     found = None if stored is None else msgspec.json.decode(stored, type=Said)
     if found is None or not found.strategy_id:
         raise refusal("not-found", "no strategy has this id, or it is long over")

@@ -8,9 +8,10 @@ from hashlib import blake2b
 import msgspec
 from msgspec import Raw
 
-from services.gateway_bodies import Bounds
+from services.gateway_bodies import Bounds, decoded
 from services.gateway_events import Verdict
 from services.gateway_problems import refusal
+from streaming.contracts.codec import UNREADABLE
 
 CALLS = ("track", "identify", "alias", "page", "screen", "group")
 """Each has a path of its own; `batch` and `import` hold several of them."""
@@ -37,10 +38,7 @@ def calls(body: bytes, name: str, bounds: Bounds) -> tuple[list[bytes], bytes]:
     if name in CALLS:
         return [body], b"{}"
     whole = _fields(body) or {}
-    try:
-        found = _CALLS.decode(whole.get("batch", Raw(b"[]")))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise refusal("malformed", f"`batch` is no array of calls: {error}") from None
+    found = decoded(_CALLS, whole.get("batch", Raw(b"[]")), "`batch` is no array of calls")
     if not found:
         raise refusal("malformed", "the body is no JSON object with calls in `batch`")
     if len(found) > bounds.events:
@@ -90,7 +88,7 @@ def _fields(document: bytes) -> Fields | None:
     """The members of an object, as they came; None for what is none."""
     try:
         return _FIELDS.decode(document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from services.settings import Common
 from streaming.contracts.catalog import Campaign, Product
-from streaming.contracts.codec import Ignored, decode, decode_event, instant
+from streaming.contracts.codec import UNREADABLE, Ignored, decode, decode_event, instant
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.events import ADS_EVENTS
 from streaming.contracts.events import SHOP_EVENTS as SHOP_NAMES
@@ -61,7 +61,7 @@ def classify(line: bytes, now_ms: int) -> Record:
     """
     try:
         shape = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadEvent("$", line[:200].decode("utf-8", "backslashreplace"), f"a JSON object ({error})") from None
     if not isinstance(shape, dict):
         raise BadEvent("$", shape, "a JSON object")
@@ -105,7 +105,7 @@ def shifted_to(lines: Iterable[bytes], now_ms: int) -> list[bytes]:
 def _timestamp(line: bytes) -> datetime | None:
     try:
         return msgspec.json.decode(line, type=_Stamped).timestamp.astimezone(UTC)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None  # judged, and refused if it must be, by `classify`
 
 

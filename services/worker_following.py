@@ -8,8 +8,9 @@ from model import adapter
 from model.formula import RewardFormula
 from model.lean import LeanBackbone
 from model.registry import Registry
+from services.deciding import Ready
 from services.following import Critics
-from services.worker_serving import Change, Loaded, ready
+from services.worker_serving import Change, Loaded
 from streaming.contracts.adapters import BASE_ALONE, Serving, Version
 from streaming.contracts.errors import BadEvent
 
@@ -44,7 +45,7 @@ class Loader:
         critic = self._critics.change(serving, versions)
         self._loaded = (wanted & self._loaded) | {loaded.version for loaded in adapters}
         refused = {name: why for name, why in self._critics.refused.items() if name in wanted | {serving.critic}}
-        return Change(serving, tuple(adapters), None if critic is None else ready(critic), refused)
+        return Change(serving, tuple(adapters), None if critic is None else Ready(critic), refused)
 
     def _adapter(self, version: Version) -> Loaded | None:
         if version.base_sha256 != self._expected.base_sha256:

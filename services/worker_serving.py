@@ -19,6 +19,7 @@ from model.lean_weights import Weights
 from model.lm import LanguageModel
 from model.policy import Knobs
 from model.residency import Residency
+from services.deciding import Ready
 from streaming.contracts.adapters import BASE_ALONE, Serving
 from streaming.contracts.ids import stable_unit
 from streaming.contracts.strategies import StrategyRequest
@@ -38,17 +39,6 @@ class Loaded(msgspec.Struct, frozen=True):
     lm_weight: float
     block: Tensor
     fused: Weights | None = None
-
-
-class Ready(msgspec.Struct, frozen=True):
-    """A critic with everything that answering needs of it computed; made by `ready`.
-
-    Args:
-        weights: (DIMENSIONS,) of what decides most: being seen, clicked and ordered; to choose what an explanation measures.
-    """
-
-    critic: Critic
-    weights: npt.NDArray[np.floating]
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -84,7 +74,7 @@ class ServingTable:
         self._roles: dict[str, str] = {"champion": BASE_ALONE, "anchor": "", "canary": ""}
         self._serving: Serving | None = None
         self._blocks = {slot: adapter.Block(lm, slot) for slot in adapter.SLOTS}
-        self._ready = ready(critic)
+        self._ready = Ready(critic)
 
     @property
     def critic(self) -> Critic:
@@ -123,8 +113,7 @@ class ServingTable:
 
     def mean_values(self, request: StrategyRequest) -> npt.NDArray[np.floating]:
         """The critic's posterior mean alone, for explanations."""
-        values: npt.NDArray[np.floating] = self._ready.critic.mean.values(request)[0]
-        return values
+        return self._ready.mean_values(request)
 
     def apply(self, change: Change) -> Swapped:
         """Switch to what a change says. Only between batches.
@@ -160,11 +149,3 @@ class ServingTable:
             torch.cuda.synchronize(self._lm.device)
         self.slots.fill(slot, loaded.version)
         self._weights[loaded.version] = loaded.lm_weight
-
-
-def ready(critic: Critic) -> Ready:
-    """The critic with what its first use would compute, for a thread that nobody waits for."""
-    for each in (critic, critic.mean):
-        _ = each.stacked  # made at first use, and kept
-    total: npt.NDArray[np.floating] = sum(critic.weights[name][0] for name in ("shown", "clicked", "ordered"))
-    return Ready(critic, total)

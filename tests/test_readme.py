@@ -94,17 +94,24 @@ def bootstrap_of(environ: Mapping[str, str]) -> str:
     return connected(Common, environ).kafka_bootstrap
 
 
+def typed(command: str, environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """A command as a reader types it, once it has ended."""
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT_S,
+        check=False,
+    )
+
+
 @pytest.fixture(scope="module")
 def followed(up: Mapping[str, str]) -> list[tuple[str, subprocess.CompletedProcess[str]]]:
     """A reader who has come to the end of the README's commands, in its order: what each answered."""
     own = [command for command in commands() if command.startswith(".venv/bin/stratagem") and command != UP]
-    return [
-        (command, subprocess.run(
-            ["bash", "-c", command], cwd=ROOT, env=up, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        ))
-        for command in own
-    ]  # fmt: skip
+    return [(command, typed(command, up)) for command in own]
 
 
 @pytest.mark.slow
@@ -152,15 +159,7 @@ def test_the_first_calls_over_http_work(up: Mapping[str, str], tmp_path: Path) -
     (line,) = re.findall(r"KEY=\$\((stratagem keys create [^)]*)\) python", text)
     (tmp_path / "first_calls.py").write_text(program.replace("http://127.0.0.1:8080", up["GATEWAY"]), encoding="utf-8")
     command = f'KEY=$(.venv/bin/{line}) {sys.executable} "{tmp_path}/first_calls.py"'
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=ROOT,
-        env=up,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT_S,
-        check=False,
-    )
+    done = typed(command, up)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 event in its topic\ndecide: decided\n{'" in done.stdout
 

@@ -18,12 +18,13 @@ from model.critic import Critic
 from model.grid import ActionGrid
 from model.lm import LanguageModel
 from model.policy import Knobs, decide
+from services.deciding import Ready
 from services.records import Record
 from services.settings import UpdaterSettings, load
 from services.updater_critics import next_critic
 from services.updater_learning import Learning
 from services.updater_training import CANDIDATE_SLOT, Training
-from services.worker_serving import Change, Loaded, ServingTable, ready
+from services.worker_serving import Change, Loaded, ServingTable
 from streaming.contracts.adapters import BASE_ALONE, Serving
 from streaming.contracts.ids import stable_seed
 from streaming.contracts.kinds import Arm as ArmName
@@ -123,7 +124,7 @@ class Production:
         for name in list(self._critics)[:-KEPT_CRITICS]:
             del self._critics[name]
         if self._table is not None:
-            self._table.apply(Change(self._serving(self._table.champion), (), ready(candidate), {}))
+            self._table.apply(Change(self._serving(self._table.champion), (), Ready(candidate), {}))
 
     def _train(self, training: Training, now_s: float) -> None:
         while True:

@@ -33,9 +33,9 @@ def variance_of_mean(sums: str, squares: str) -> str:
 def lift(sums: str, squares: str, against: str) -> tuple[tuple[str, str], ...]:
     """Every arm's mean less a reference arm's, with the 95 % interval of the difference."""
     arm = f'{{arm="{against}",{KIND}}}'
-    base = f'scalar(sum({sums}{arm}) / sum(stratagem_rewards_total{{stage="final",arm="{against}",{KIND}}}))'
-    own = variance_of_mean(sums, squares)
     count = f'sum(stratagem_rewards_total{{stage="final",arm="{against}",{KIND}}})'
+    base = f"scalar(sum({sums}{arm}) / {count})"
+    own = variance_of_mean(sums, squares)
     other = f"scalar((sum({squares}{arm}) / {count} - (sum({sums}{arm}) / {count})^2) / {count})"
     width = f"{Z_95} * sqrt(clamp_min({own} + {other}, 0))"
     estimate = f"({mean(sums)} - {base})"
@@ -46,26 +46,17 @@ def lift(sums: str, squares: str, against: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-def rates(by: str) -> Panel:
-    """Click-through by one label."""
+def of_shown(title: str, outcome: str, by: str) -> Panel:
+    """Which share of what was shown came to an outcome, by one label."""
     return panel(
-        f"Click-through by {by}",
+        f"{title} by {by}",
         "percentunit",
-        f"Clicked of shown, final outcomes of the last {WINDOW}.",
-        (share("clicked", "shown", by), f"{{{{{by}}}}}"),
+        f"{outcome.capitalize()} of shown, final outcomes of the last {WINDOW}.",
+        (share(outcome, "shown", by), f"{{{{{by}}}}}"),
     )
 
 
-def orders(by: str) -> Panel:
-    """Conversion by one label."""
-    return panel(
-        f"Conversion by {by}",
-        "percentunit",
-        f"Ordered of shown, final outcomes of the last {WINDOW}.",
-        (share("ordered", "shown", by), f"{{{{{by}}}}}"),
-    )
-
-
+LABELS = ("kind", "channel", "arm")
 COSTS = f'sum by (arm) (stratagem_reward_parts{{part="cost",{KIND}}})'
 NOTE = (
     f"{SINCE} The interval is of strategies, 95 %: customers with several make it somewhat too narrow. "
@@ -77,7 +68,12 @@ BOARD = Board(
     "What strategies earn. Arms are the customers' assigned ones.",
     (
         Row(
-            "Answers of customers", (*map(rates, ("kind", "channel", "arm")), *map(orders, ("kind", "channel", "arm")))
+            "Answers of customers",
+            tuple(
+                of_shown(*what, by)
+                for what in (("Click-through", "clicked"), ("Conversion", "ordered"))
+                for by in LABELS
+            ),
         ),
         Row(
             "Worth",

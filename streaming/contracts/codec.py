@@ -71,7 +71,7 @@ def decode_event(value: bytes | None, now_ms: int) -> Event | Ignored:
         return Ignored("empty")
     try:
         envelope = _ENVELOPE.decode(value)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _explained(error, value, "$") from None
     name = "identify" if envelope.type == "identify" else envelope.event
     if name is None:
@@ -85,7 +85,7 @@ def decode_event(value: bytes | None, now_ms: int) -> Event | Ignored:
         raise BadEvent("userId", None, "userId or anonymousId")
     try:
         properties = kind.decoder.decode(envelope.properties)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _explained(error, bytes(envelope.properties), "properties") from None
     if kind.money or kind.lines:
         _check_money(properties, kind)
@@ -106,7 +106,7 @@ def decode(value: bytes, kind: type[T]) -> T:
         decoder = _DECODERS[kind] = msgspec.json.Decoder(kind)
     try:
         return decoder.decode(value)  # type: ignore[return-value]  # the decoder was made for `kind`
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _explained(error, value, "$") from None
 
 
@@ -162,7 +162,7 @@ def _check_lines(lines: tuple[Line, ...], currency: str, *, priced: bool) -> Non
             to_minor(line.discount, currency, f"properties.products[{index}].discount")
 
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises of bytes that are no JSON, or (`ValidationError`) not the JSON that was wanted."""
 _AT = re.compile(r"^(?P<wanted>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")

@@ -15,10 +15,11 @@ from model.fresh import random_lm
 from model.lm import LanguageModel
 from model.registry import Registry
 from services import metrics
+from services.deciding import Ready
 from services.following import Announced
 from services.worker_following import Loader
 from services.worker_sending import Stopped, patiently
-from services.worker_serving import ROLES, Change, Loaded, ServingTable, ready
+from services.worker_serving import ROLES, Change, Loaded, ServingTable
 from streaming.contracts.adapters import Serving, Version
 from streaming.contracts.codec import encode
 from streaming.contracts.errors import BadEvent, Unavailable
@@ -122,7 +123,7 @@ def test_a_refused_version_leaves_its_role_as_it_was(lm: LanguageModel) -> None:
     """Without its tensors a champion cannot be served: the former one stays, and the critic still changes."""
     table = ServingTable(lm, critic())
     table.apply(Change(serving(1, champion="v1"), (loaded(lm, "v1"),), None, {}))
-    swapped = table.apply(Change(serving(2, champion="v2"), (), ready(critic(5)), {"v2": "corrupt"}))
+    swapped = table.apply(Change(serving(2, champion="v2"), (), Ready(critic(5)), {"v2": "corrupt"}))
     assert table.champion == "v1"
     assert swapped.placed == ()
     assert table.critic.version == critic(5).version
