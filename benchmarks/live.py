@@ -82,9 +82,9 @@ class Live:
             "STRATAGEM_REDIS_URL": ends.redis_url,
             "OMP_NUM_THREADS": "1",
         }
-        self.processes = {"worker": self._start("worker", {})}
+        self.processes = {"worker": self.start("worker", {})}
         if self._updater is not None:
-            self.processes["updater"] = self._start("updater", self._updater)
+            self.processes["updater"] = self.start("updater", self._updater)
         reading = threading.Thread(target=self._read)
         reading.start()
         self._exits.callback(reading.join)
@@ -170,7 +170,8 @@ class Live:
                         act(strategy)
         consumer.close()
 
-    def _start(self, name: str, more: Mapping[str, str]) -> ChildProcess:
+    def start(self, name: str, more: Mapping[str, str]) -> ChildProcess:
+        """A service of this installation, with these settings beside the common ones, until the end."""
         command = [sys.executable, "-m", "services.cli", name]
         log = self._folder / f"{name}.log"
         return self._exits.enter_context(ChildProcess(name, command, log=log, env=self._environ | dict(more)))

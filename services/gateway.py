@@ -5,6 +5,7 @@ Stopped politely it takes no more connections, answers what it has begun, and en
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -160,6 +161,7 @@ def main(settings: GatewaySettings) -> int:
     )
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn hands the signal on to these once it has stopped
         signal.signal(number, lambda *_: None)
+    gc.freeze()  # what starting made stays for good
     LOG.info("listening on http://%s:%d", *door.getsockname()[:2])
     Server(config, hub.end).run(sockets=[door])
     return 0

@@ -7,24 +7,40 @@ from collections.abc import Mapping
 
 from redis.asyncio import Redis
 
-from services.gateway_keys import Key, Scope, fits, keys_key, parted
+from services.gateway_keys import Key, Scope, digest, fits, keys_key, parted
 from services.gateway_problems import refusal
 from services.settings_gateway import GatewaySettings
 from streaming.answering import answering
 from streaming.keys import namespace
 
-_TAKE = """
-local clock = redis.call('TIME')
-local now, rate, most, cost = clock[1] + clock[2] / 1e6, tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-local tokens = math.min(most, (tonumber(kept[1]) or most) + rate * math.max(0, now - (tonumber(kept[2]) or now)))
-local wait = 0
-if tokens >= cost then tokens = tokens - cost else wait = (cost - tokens) / rate end
-redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.6f', now))
-redis.call('PEXPIRE', KEYS[1], math.ceil(1000 * most / rate) + 1000)
-return string.format('%.6f', wait)
+_BUCKET = """
+local function taken(bucket, rate, most, cost)
+    local clock = redis.call('TIME')
+    local now = clock[1] + clock[2] / 1e6
+    local kept = redis.call('HMGET', bucket, 'tokens', 'at')
+    local tokens = math.min(most, (tonumber(kept[1]) or most) + rate * math.max(0, now - (tonumber(kept[2]) or now)))
+    local wait = 0
+    if tokens >= cost then tokens = tokens - cost else wait = (cost - tokens) / rate end
+    redis.call('HSET', bucket, 'tokens', string.format('%.6f', tokens), 'at', string.format('%.6f', now))
+    redis.call('PEXPIRE', bucket, math.ceil(1000 * most / rate) + 1000)
+    return string.format('%.6f', wait)
+end
 """
 """A token bucket by Redis' own clock, so that all gateways share it: takes `cost`, or says how many seconds to wait."""
+
+_TAKE = f"""{_BUCKET}
+return taken(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
+"""
+
+_ADMIT = f"""{_BUCKET}
+local stored = redis.call('HGET', KEYS[1], ARGV[1])
+if not stored then return {{}} end
+local key = cjson.decode(stored)
+if key.digest ~= ARGV[2] then return {{}} end
+local rate = key.rate_per_s > 0 and key.rate_per_s or tonumber(ARGV[3])
+return {{stored, taken(KEYS[2], rate, math.max(1, rate * tonumber(ARGV[4])), 1)}}
+"""
+"""The key, where the digest is its secret's, with one request taken from its rate: one call for every request that comes."""
 
 
 def presented(headers: Mapping[str, str]) -> str:
@@ -46,7 +62,7 @@ class Doors:
     def __init__(self, settings: GatewaySettings, client: "Redis") -> None:
         """Nothing is asked before it is needed."""
         self._settings, self._redis = settings, client
-        self._take = client.register_script(_TAKE)
+        self._take, self._admit = client.register_script(_TAKE), client.register_script(_ADMIT)
 
     async def admit(self, headers: Mapping[str, str], *scopes: Scope) -> Key:
         """The key that opens this door, one request taken from its rate.
@@ -56,14 +72,17 @@ class Doors:
             Unavailable: Redis does not answer now.
         """
         key_id, secret = parted(presented(headers))
+        settings = self._settings
+        names = [keys_key(settings.topic_prefix), self._bucket(key_id)]
+        asked: list[str | float] = [key_id, digest(secret), settings.gateway_rate_per_s, settings.gateway_burst_s]
         async with answering():
-            found = await self._redis.hget(keys_key(self._settings.topic_prefix), key_id)
-        key = fits(secret, found if isinstance(found, bytes) else None)
+            found = await self._admit(keys=names, args=asked)
+        key = fits(secret, found[0] if found else None)
         if key is None:
             raise refusal("unauthenticated", "send a key as bearer token, or as the user of basic authentication")
         if not set(scopes) <= set(key.scopes):
             raise refusal("forbidden", f"needed: {', '.join(scopes)}; the key has {', '.join(key.scopes)}")
-        await self.take(key, 1)
+        self._pass(float(found[1]), *self._pace(key))
         return key
 
     async def take(self, key: Key, cost: int) -> None:
@@ -73,11 +92,21 @@ class Doors:
             Refused: there is not so much left.
             Unavailable: Redis does not answer now.
         """
-        rate = key.rate_per_s or self._settings.gateway_rate_per_s
-        most = max(1.0, rate * self._settings.gateway_burst_s)
-        bucket = f"{namespace(self._settings.topic_prefix)}rate:{key.key_id}"
+        rate, most = self._pace(key)
         async with answering():
-            wait_s = float(await self._take(keys=[bucket], args=[rate, most, min(float(cost), most)]))
+            wait_s = await self._take(keys=[self._bucket(key.key_id)], args=[rate, most, min(float(cost), most)])
+        self._pass(float(wait_s), rate, most)
+
+    def _bucket(self, key_id: str) -> str:
+        return f"{namespace(self._settings.topic_prefix)}rate:{key_id}"
+
+    def _pace(self, key: Key) -> tuple[float, float]:
+        """Of a key: what comes per second, and how much at most at once."""
+        rate = key.rate_per_s or self._settings.gateway_rate_per_s
+        return rate, max(1.0, rate * self._settings.gateway_burst_s)
+
+    @staticmethod
+    def _pass(wait_s: float, rate: float, most: float) -> None:
         if wait_s:
             detail = f"{rate:g} events and requests per second, at most {most:g} at once"
             raise refusal("too-many-requests", detail, retry_after_s=math.ceil(wait_s))

@@ -10,7 +10,7 @@ from services.publish import Record, event_record
 from streaming.contracts.errors import BadEvent
 
 
-class Verdict(Struct, frozen=True, omit_defaults=True):
+class Verdict(Struct, frozen=True, omit_defaults=True, gc=False):
     """What becomes of one event.
 
     Args:

@@ -52,7 +52,7 @@ def keys_key(topic_prefix: str) -> str:
 def issue(name: str, scopes: tuple[Scope, ...], now: datetime, *, rate_per_s: float = 0.0) -> Issued:
     """A key of fresh randomness; it counts once it is `add`ed."""
     key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
-    return Issued(f"{_MARK}_{key_id}_{secret}", Key(key_id, name, scopes, _digest(secret), now, rate_per_s))
+    return Issued(f"{_MARK}_{key_id}_{secret}", Key(key_id, name, scopes, digest(secret), now, rate_per_s))
 
 
 def parted(text: str) -> tuple[str, str]:
@@ -65,8 +65,8 @@ def parted(text: str) -> tuple[str, str]:
 def fits(secret: str, stored: bytes | None) -> Key | None:
     """The key that is stored, where this is its secret; takes as long where there is none, or where it is another."""
     key = None if stored is None else msgspec.json.decode(stored, type=Key)
-    wanted = key.digest if key else _digest("")
-    same = hmac.compare_digest(_digest(secret), wanted)
+    wanted = key.digest if key else digest("")
+    same = hmac.compare_digest(digest(secret), wanted)
     return key if same and key else None
 
 
@@ -87,5 +87,6 @@ def revoke(client: Any, prefix: str, key_id: str) -> bool:
     return bool(client.hdel(keys_key(prefix), key_id))
 
 
-def _digest(secret: str) -> str:
+def digest(secret: str) -> str:
+    """What is kept of a secret."""
     return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

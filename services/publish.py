@@ -16,7 +16,7 @@ from streaming.contracts.topics import ADS_EVENTS as ADS_TOPIC
 from streaming.contracts.topics import CAMPAIGNS, CATALOG, SHOP_EVENTS, TopicSpec
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A line ready to be published."""
 
     topic: TopicSpec
