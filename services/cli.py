@@ -143,7 +143,7 @@ def worker() -> None:
 
 @main.command()
 def updater() -> None:
-    """Run the updater: rewards in, critics and adapters out. Exactly one."""
+    """Run the updater: rewards in, critics and adapters out. Of several one works, the others stand by."""
     _service("services.updater", "UpdaterSettings")
 
 

@@ -146,6 +146,7 @@ GATEWAY_STREAMS_CUT = _counter("gateway_streams_cut", "Clients of the stream tha
 GATEWAY_CUT = _counter("gateway_connections_cut", "Connections that were too slow to say or to take something.", "why")
 WAITING = _gauge("waiting", "1 while something that does not answer is waited for.", "service", "on")
 LIVE = _gauge("live", "1 while the main loop turns.", "service")
+LEASE_HELD = _gauge("lease_held", "1 in the updater that works, 0 in one that stands by.")
 LAST_LOOP = _gauge("last_loop_timestamp_seconds", "Wall clock of the main loop's last turn.", "service")
 ProcessCollector(namespace="stratagem", registry=REGISTRY)  # CPU, memory and open files of the process
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from services.settings_common import Common
+from services.settings_lease import LeaseSettings
 
 
-class TrialSettings(Common, frozen=True, kw_only=True):
+class TrialSettings(LeaseSettings, frozen=True, kw_only=True):
     """Customers, time and errors of a trial; the caps that end one at once."""
 
     canary_share: Annotated[float, Meta(gt=0, lt=1, description="of customers who are served a change on trial")] = 0.1

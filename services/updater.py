@@ -13,12 +13,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from model.critic import Critic, named
 from model.gate import Judgement, judge
 from model.registry import Registry
 from services import metrics
 from services.clients import topic_name
 from services.health import Health
+from services.lease import FencedSender, Lease
 from services.settings import UpdaterSettings, registry_address
 from services.topics import Topic
 from services.updater_announcing import SERVICE, Announcer
@@ -53,22 +56,31 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 IDLE_POLL_MS, BUSY_POLL_MS = 200, 0
+NEEDED = ("kafka", "announced")
+"""What readiness wants."""
 INBOX_EVERY_S = 1.0
 
 
 class Updater:
     """All parts, joined by the loop."""
 
-    def __init__(self, settings: UpdaterSettings, stop: threading.Event, health: Health | None = None) -> None:
-        """Restore the newest snapshot; nothing is read from Kafka yet."""
+    def __init__(
+        self, settings: UpdaterSettings, stop: threading.Event, health: Health | None = None, lease: Lease | None = None
+    ) -> None:
+        """Restore the newest snapshot; nothing is read from Kafka yet.
+
+        Args:
+            lease: held by us; None where there can be no other updater.
+        """
         self.health = health or Health()
-        self.settings, self._stop = settings, stop
+        self.settings, self._stop, self._lease = settings, stop, lease
         self._formula = formula_of(settings)
         self._folder = folder_of(settings)
         self.learning, self._facts = restored(settings, self._formula)
         self._number = self._facts.number if self._facts else 0
         registry = Registry(registry_address(settings), settings.home.absolute() / "cache" / "versions")
-        self.announcer = Announcer(registry, Sender(settings), stop, "")
+        sender = FencedSender(settings, lease) if lease else Sender(settings)
+        self.announcer = Announcer(registry, sender, stop, "")
         trials = load_trials(newest(self._folder) if self._facts else None)
         self.rollout = Rollout(settings, self.announcer, trials, stop)
         self._served = ServedCritics(registry, self.announcer.said, self._formula)
@@ -111,6 +123,9 @@ class Updater:
         if (serving := self.announcer.said.serving) is not None:
             self.critic = taken_up(self._served.find(serving.critic), self.critic)
             self._owing.resumed = True
+            if self._lease is not None and self._lease.usurped:
+                # What the last holder may still have under way is of the epoch before, and ignored.
+                self.announcer.serve(lambda before: replace(before, epoch=before.epoch + 1))
         else:
             first = Check("first", passed=True, detail="what is believed before any reward")
             self._serve_critic(self.critic, judge([first]))
@@ -209,6 +224,8 @@ class Updater:
         self._say_what_is_served()
 
     def _save(self) -> None:
+        if self._lease is not None and not self._lease.held():
+            return  # the folder may be shared with whoever holds it now
         self._snapshot_s = time.monotonic()
         self._number = max(self._number, *(int(p.name.split("-")[1]) for p in snapshots(self._folder)), 0) + 1
         partial = partial_folder(self._folder)
@@ -248,14 +265,23 @@ class Updater:
 
 
 def main(settings: UpdaterSettings) -> int:
-    """Run until SIGTERM or SIGINT. Returns 0 after a clean stop, 1 where it cannot go on, 2 where a topic does not fit."""
+    """Stand by until the lease is ours, then run until SIGTERM or SIGINT.
+
+    Returns:
+        0 after a clean stop, 1 where it cannot go on or another holds the lease now, 2 where a topic does not fit.
+    """
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel("WARNING")  # its INFO tells every connection
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    health = Health("kafka", "announced", patience_s=STANDS_AFTER_S)
+    health = Health(*NEEDED, patience_s=STANDS_AFTER_S)
     metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port, health)
-    updater = Updater(settings, stop, health)
+    lease = Lease(settings, settings.lease_s, stop)
+    if not lease.stand_by(health, NEEDED):
+        return 0
+    updater = Updater(settings, stop, health, lease)
     watchdog = over_updater(settings, health, updater.reader, lambda: updater.learning.next_offset, stop)
-    return guarded(updater.run, watchdog)
+    code = guarded(updater.run, watchdog)
+    lease.release()
+    return code or int(lease.lost)

@@ -75,7 +75,7 @@ class UpdaterBench(Bench):
     nursery: Nursery
     log: Path
 
-    def fork(self, trap: str = "", **settings: float) -> Forked:
+    def fork(self, trap: str = "", **settings: object) -> Forked:
         """Begin a life, perhaps with other settings."""
         return self.nursery.fork("updater", trap, environment(structs.replace(self.settings, **settings)), self.log)
 

@@ -65,6 +65,7 @@ def quick_settings(stack: Endpoints, topic_prefix: str, folder: Path) -> Updater
         candidate_every_steps=5,
         candidate_wait_s=0.5,
         kl_cap_nats=20.0,
+        lease_s=1.5,
     )
 
 
