@@ -14,7 +14,7 @@ FAULT_PROCESSES ?= 3
 FAULTS := tests/faults
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test faults soak lint format types pytest bench-env clean
+.PHONY: help demo up test faults soak lint format types pytest docs bench-env clean
 
 help:            ## Show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,6 +54,11 @@ types:           ## Check types
 
 pytest:          ## Check behaviour, against a real Kafka and Redis for each of TEST_PROCESSES
 	@$(PYTHON) -m pytest --ignore $(FAULTS) --numprocesses $(TEST_PROCESSES) --dist loadfile
+
+docs:            ## Set up, then build the site of the docs into .stratagem/docs
+	@$(SETUP) docs
+	@$(PYTHON) -m sphinx -q -W --keep-going -b html docs .stratagem/docs
+	@echo "docs: .stratagem/docs/index.html"
 
 bench-env:       ## Add what the benchmarks need
 	@$(SETUP) local test bench

@@ -1,4 +1,4 @@
-"""The parts of README.md that are generated: the settings table and the tree. `python -m services.readme` renews them."""
+"""The generated parts of README.md and of the docs: rooms, tree, settings table. `python -m services.readme` renews them."""
 
 import ast
 import re
@@ -24,6 +24,8 @@ SERVICES: tuple[tuple[str, type[Struct]], ...] = (
     ("`demo`, `replay`", ShopSettings),
 )
 """Who reads a settings object, and the object."""
+GENERATED = ("README.md", "docs/settings.md", "docs/tree.md")
+"""Pages with generated parts, each between comments that name it."""
 FOLDERS = ("streaming", "model", "services", "benchmarks", "deploy", "docs")
 PHRASES = {
     "benchmarks/results": "curves of the learning benchmark by seed and arm, each with the hash of the code that made it",
@@ -34,6 +36,7 @@ PHRASES = {
     "deploy/setup.sh": "makes `.venv`, installs what is asked for, once",
     "docs/asyncapi.json": "every topic, as AsyncAPI 3.0 (generated)",
     "docs/attribution.md": "what is credited when, currencies, refunds, rounding, late outcomes; a worked example",
+    "docs/concepts.md": "one request's life, and the words",
     "docs/consuming-strategies.md": "for those who show strategies: order, duplicates, what to echo, versions",
     "docs/contracts.md": "how a contract is changed without breaking who reads or writes it, and what was changed",
     "docs/dead-letters.md": "records that could not be processed: what a letter holds, and sending it again",
@@ -41,14 +44,24 @@ PHRASES = {
     "docs/experiments.md": "a dated log of what was tried for learning, failures included",
     "docs/http.md": "the HTTP gateway: keys, events, decisions, the stream of strategies, what is answered when",
     "docs/identity.md": "several ids of one customer: what a login moves, claims by two users, customers of two arms",
+    "docs/index.md": "where the site begins",
     "docs/interfaces.md": "what one room may expect of another",
+    "docs/learning.md": "what learns, at which speed, and behind which gate",
+    "docs/limits.md": "what it does not do",
     "docs/measured.md": "every figure with its command, machine, peer and spread",
     "docs/openapi.json": "the HTTP gateway, as OpenAPI 3.1 (generated)",
+    "docs/own-model.md": "another base than the one that ships",
     "docs/preparing-data.md": "from a shop's raw files to tables, labels, splits and a data card",
+    "docs/publishing.md": "events from Python, Kafka's console client and HTTP",
+    "docs/quickstart.md": "from a clone to a first strategy",
     "docs/retention.md": "what is kept in Redis, and for how long",
     "docs/runbooks": "a page per alert: what it means, how to confirm, what to do",
     "docs/scale.md": "100,000 events a second, reckoned: partitions, workers, Redis, brokers, cost",
     "docs/schemas": "JSON Schemas of the topics (generated)",
+    "docs/security.md": "what is trusted and what is not, what is kept, what listens where",
+    "docs/settings.md": "every environment variable (generated)",
+    "docs/tree.md": "a phrase for every file (generated)",
+    "docs/upgrading.md": "sizing, the order of an upgrade, backup and restore",
     "docs/watching.md": "dashboards and what their figures mean, alerts, service levels, logs",
     "model/base": "the base that ships, with its manifest",
     "model/data/labels.toml": "the label functions that ship",
@@ -57,6 +70,15 @@ PHRASES = {
     "streaming/lua/apply.lua": "the one script: compare the version, write rows, outbox, due times and books",
 }
 """What files without a docstring are; a folder named here is one line."""
+ABOUT = {
+    "benchmarks": "seeded programs that run us beside the peer on the same work and print the ratio; `docs/measured.md` has the figures",
+    "benchmarks/learning": "how well each policy learns in simulated shops, beside the bandits",
+    "benchmarks/peers": "those that we are measured beside, on the same work",
+    "benchmarks/worlds": "simulated shops in which the worth of every action is known; nothing in the product reads them",
+    "deploy": "set-up, monitoring, and how it is run elsewhere",
+    "docs": "the pages that `make docs` builds a site of",
+}
+"""What folders that are no packages are."""
 
 
 def settings_rows(kind: type[Struct], inherited: frozenset[str]) -> Iterator[tuple[str, str, str]]:
@@ -112,7 +134,7 @@ def listed(folder: Path) -> Iterator[Path]:
 def tree_lines(folder: Path, depth: int) -> Iterator[str]:
     """The lines of one folder and of those below it."""
     name, init = folder.relative_to(ROOT).as_posix(), folder / "__init__.py"
-    about = PHRASES.get(name) or (phrase(init) if init.exists() else "")
+    about = PHRASES.get(name) or ABOUT.get(name) or (phrase(init) if init.exists() else "")
     yield f"{'  ' * depth}{folder.name}/".ljust(34) + about
     if name in PHRASES:
         return
@@ -129,14 +151,20 @@ def tree() -> str:
     return "```text\n" + "\n".join(lines) + "\n```"
 
 
+def rooms() -> str:
+    """The tree's folders alone, with one phrase each."""
+    lines = (line.rstrip() for line in tree().splitlines() if line.startswith("```") or line.split()[0].endswith("/"))
+    return "\n".join(lines)
+
+
 def renewed(text: str) -> str:
-    """README.md with its generated parts made anew."""
-    for name, made in (("settings", settings_table()), ("tree", tree())):
+    """A page with its generated parts made anew."""
+    for name, made in (("settings", settings_table()), ("rooms", rooms()), ("tree", tree())):
         part = re.compile(rf"(<!-- {name} -->\n).*(<!-- /{name} -->)", re.DOTALL)
         text = part.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text)  # type: ignore[misc]  # a lambda's default
     return text
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(renewed(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in GENERATED:
+        (ROOT / page).write_text(renewed((ROOT / page).read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""README.md: its generated parts are current, and each of its commands is run as it stands."""
+"""README.md and the docs: generated parts are current, and each command of a ```bash block is run as it stands."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from services.cli import main
 from services.endpoints import connected
 from services.local.broker import KAFKA_VERSION
 from services.local.java import find_java, resolve_jars
-from services.readme import ROOT, SERVICES, renewed, settings_rows
+from services.readme import GENERATED, ROOT, SERVICES, renewed, settings_rows
 from services.settings import Common
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,20 +25,28 @@ UP_TIMEOUT_S = 180
 COMMAND_TIMEOUT_S = 150
 
 
-def blocks(language: str) -> list[str]:
-    """The README's code blocks of one language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    """The code blocks of one language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def commands() -> list[str]:
-    """Every shell command of the README, without its comment, in order."""
-    lines = (line for block in blocks("bash") for line in block.splitlines())
+def commands(text: str = README) -> list[str]:
+    """Every shell command of a page, without its comment, in order."""
+    lines = (line for block in blocks("bash", text) for line in block.splitlines())
     return [line.partition("  #")[0].partition(" # ")[0].strip() for line in lines if line.strip()]
 
 
-def test_generated_parts_are_current() -> None:
+def every_command() -> list[str]:
+    """Those of the README, then those that only other pages have."""
+    pages = [README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))]
+    return list(dict.fromkeys(command for page in pages for command in commands(page)))
+
+
+@pytest.mark.parametrize("page", GENERATED)
+def test_generated_parts_are_current(page: str) -> None:
     """`python -m services.readme` would change nothing."""
-    assert renewed(README) == README
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert renewed(text) == text
 
 
 @pytest.mark.parametrize(("title", "kind"), SERVICES)
@@ -109,14 +117,14 @@ def typed(command: str, environ: Mapping[str, str]) -> "subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def followed(up: Mapping[str, str]) -> list[tuple[str, subprocess.CompletedProcess[str]]]:
-    """A reader who has come to the end of the README's commands, in its order: what each answered."""
-    own = [command for command in commands() if command.startswith(".venv/bin/stratagem") and command != UP]
+    """A reader who has come to the end of the README's commands and the docs', in their order: what each answered."""
+    own = [command for command in every_command() if command.startswith(".venv/bin/stratagem") and command != UP]
     return [(command, typed(command, up)) for command in own]
 
 
 @pytest.mark.slow
 def test_the_commands_work_as_they_stand(followed: list[tuple[str, subprocess.CompletedProcess[str]]]) -> None:
-    """Each `stratagem` command of the README, beside a running `stratagem up`, ends with 0."""
+    """Each `stratagem` command, beside a running `stratagem up`, ends with 0."""
     assert len(followed) > 5
     for command, done in followed:
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
