@@ -7,11 +7,13 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import socket
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -22,6 +24,8 @@ from model.critic import Critic
 from model.registry import Registry
 from services import metrics
 from services.clients import redis_client
+from services.console.app import Console
+from services.console.shown_settings import collected
 from services.deciding import PRIOR_HEADS
 from services.following import Critics, Follower
 from services.gateway_app import After, Gateway
@@ -36,6 +40,9 @@ from services.settings_gateway import GatewaySettings
 from services.valuing import formula_of
 from services.worker_store import AnswerStore
 from streaming.contracts.topics import ADS_EVENTS, SHOP_EVENTS
+
+if TYPE_CHECKING:
+    import redis
 
 LOG = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
@@ -61,10 +68,12 @@ def listening(host: str, port: int) -> socket.socket:
         raise SettingError(f"STRATAGEM_GATEWAY_PORT={port}: cannot listen on {host}: {error.strerror}") from None
 
 
-def application(settings: GatewaySettings, health: Health, hub: Hub) -> Starlette:
+def application(
+    settings: GatewaySettings, health: Health, hub: Hub, store: "redis.Redis", console: Console | None
+) -> Starlette:
     """The application with its clients, which live as long as it is served."""
     client = _keys_client(settings)
-    intake, store, stop = Intake(settings), redis_client(settings, retries=0), threading.Event()
+    intake, stop = Intake(settings), threading.Event()
     formula, answers = formula_of(settings), AnswerStore(settings)
     critics = Critics(Registry(registry_address(settings), Path(settings.home) / "versions"), formula)
     announced = Follower(settings, critics, stop, SERVICE)
@@ -81,14 +90,15 @@ def application(settings: GatewaySettings, health: Health, hub: Hub) -> Starlett
         metrics.LIVE.labels(SERVICE).set(0)
         watching.cancel()
         stop.set()
-        for end in (following.close, intake.close, announced.join):
+        for end in (following.close, intake.close, announced.join, *((console.close,) if console else ())):
             await asyncio.to_thread(end)
         await client.aclose()
         answers.close()
         store.close()
 
     after = After(hub, answers, Critic.prior(0, PRIOR_HEADS, formula), announced.changes)
-    return Gateway(settings, Doors(settings, client), intake, store, after).application(lifespan)
+    pages = console.application() if console else None
+    return Gateway(settings, Doors(settings, client), intake, store, after).application(lifespan, pages)
 
 
 def _keys_client(settings: GatewaySettings) -> "Redis":
@@ -144,8 +154,10 @@ def main(settings: GatewaySettings) -> int:
     hub = Hub(settings.gateway_streams, settings.gateway_stream_buffer, settings.gateway_retry_after_s)
     door = listening(settings.gateway_host, settings.gateway_port)
     metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port, health)
+    store = redis_client(settings, retries=0)
+    console = Console(settings, store, collected(settings, os.environ)) if settings.console else None
     config = uvicorn.Config(
-        application(settings, health, hub),
+        application(settings, health, hub, store, console),
         http=bounded(settings.gateway_head_timeout_s, settings.gateway_stall_s),
         ws="none",
         loop="asyncio",
@@ -163,5 +175,11 @@ def main(settings: GatewaySettings) -> int:
         signal.signal(number, lambda *_: None)
     gc.freeze()  # what starting made stays for good
     LOG.info("listening on http://%s:%d", *door.getsockname()[:2])
-    Server(config, hub.end).run(sockets=[door])
+
+    def end() -> None:
+        hub.end()
+        if console is not None:
+            console.end()
+
+    Server(config, end).run(sockets=[door])
     return 0

@@ -1,7 +1,6 @@
 """The HTTP application: which path needs which scope, and what is done there."""
 
 import asyncio
-import logging
 import queue
 import time
 from collections.abc import Callable, Sequence
@@ -12,13 +11,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import StatelessLifespan
 
 from model.critic import Critic
 from services import gateway_reading as reading
 from services import gateway_segment as segment
 from services import metrics
+from services.console import audit
 from services.gateway_answers import Endpoint, answered, done, unrouted
 from services.gateway_bodies import documents, inflated, too_large
 from services.gateway_deciding import Decider
@@ -37,7 +37,6 @@ from services.worker_store import AnswerStore
 from streaming import control
 from streaming.contracts.codec import instant
 
-LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -71,8 +70,8 @@ class Gateway:
         self._bounds = settings.bounds
         self._room = Room(settings.gateway_in_flight_bytes, settings.gateway_retry_after_s)
 
-    def application(self, lifespan: "StatelessLifespan[Starlette]") -> Starlette:
-        """The ASGI application."""
+    def application(self, lifespan: "StatelessLifespan[Starlette]", console: Starlette | None = None) -> Starlette:
+        """The ASGI application; the console, if there is one, below `/console`."""
         retry_s = self._settings.gateway_retry_after_s
         endpoints = {
             "events": self._events,
@@ -95,7 +94,8 @@ class Gateway:
             for door in DOORS
         ]
         routes.append(Route(OPENAPI_PATH, answered("openapi", _openapi(), retry_s)))
-        return Starlette(routes=routes, exception_handlers={HTTPException: unrouted}, lifespan=lifespan)
+        mounted = [Mount("/console", console)] if console else []
+        return Starlette(routes=[*routes, *mounted], exception_handlers={HTTPException: unrouted}, lifespan=lifespan)
 
     def _behind(self, scopes: Sequence[Scope], endpoint: Endpoint) -> Endpoint:
         async def opened(request: Request) -> Response:
@@ -158,14 +158,16 @@ class Gateway:
         return done({"paused": await self._read(control.is_paused)}, 200)
 
     async def _pause(self, request: Request) -> Response:
-        return await self._steered(request, control.pause, paused=True)
+        return await self._steered(request, control.pause, "pause", paused=True)
 
     async def _resume(self, request: Request) -> Response:
-        return await self._steered(request, control.resume, paused=False)
+        return await self._steered(request, control.resume, "resume", paused=False)
 
-    async def _steered(self, request: Request, act: Callable[["redis.Redis", str], None], *, paused: bool) -> Response:
+    async def _steered(
+        self, request: Request, act: Callable[["redis.Redis", str], None], what: str, *, paused: bool
+    ) -> Response:
+        await self._read(audit.write, audit.entry_of(request.state.key, what, why="over HTTP"))
         await self._read(act)
-        LOG.warning("%s by the key %s", "paused" if paused else "resumed", request.state.key.key_id)
         return done({"paused": paused}, 200)
 
     async def _read(self, read: Callable[..., T], *what: object) -> T:

@@ -31,7 +31,7 @@ _GROWN_EVERY_S = 30.0
 _READ_BACK_S = 1.0
 
 
-def _consumer(settings: Common, **more: str | int | bool) -> Consumer:
+def reader(settings: Common, **more: str | int | bool) -> Consumer:
     """A consumer that commits nothing; the group is a name that librdkafka wants to have."""
     options: dict[str, str | int | float | bool] = {
         "group.id": f"{settings.group_prefix}gateway",
@@ -79,7 +79,7 @@ class Following(threading.Thread):
             self._loop.call_soon_threadsafe(self._hub.lost)
 
     def _follow(self) -> None:
-        consumer = _consumer(self._settings)
+        consumer = reader(self._settings)
         try:
             while not self._stop_asked.is_set() and not self._began(consumer):
                 self._stop_asked.wait(_TRY_AGAIN_S)
@@ -167,7 +167,7 @@ class Backlog:
                 return None
             name = self._settings.topic_prefix + STRATEGIES.name
             if self._consumer is None:
-                self._consumer = _consumer(self._settings, **{"enable.partition.eof": True})
+                self._consumer = reader(self._settings, **{"enable.partition.eof": True})
                 self._consumer.assign([TopicPartition(name, number, at) for number, at in self._begins.items()])
             return [
                 record

@@ -37,6 +37,8 @@ PHRASES = {
     "docs/asyncapi.json": "every topic, as AsyncAPI 3.0 (generated)",
     "docs/attribution.md": "what is credited when, currencies, refunds, rounding, late outcomes; a worked example",
     "docs/concepts.md": "one request's life, and the words",
+    "docs/console": "pictures of the console, made by its tests",
+    "docs/console.md": "the console: logging in, each page, what is written down, what keeps it safe",
     "docs/consuming-strategies.md": "for those who show strategies: order, duplicates, what to echo, versions",
     "docs/contracts.md": "how a contract is changed without breaking who reads or writes it, and what was changed",
     "docs/dead-letters.md": "records that could not be processed: what a letter holds, and sending it again",
@@ -66,6 +68,8 @@ PHRASES = {
     "model/base": "the base that ships, with its manifest",
     "model/data/labels.toml": "the label functions that ship",
     "model/data/mappings": "layouts of known data sets: which column is which field",
+    "services/console/static": "the pages' style, their few lines of script, the icon",
+    "services/console/templates": "the pages (Jinja2, everything escaped)",
     "services/shop/data": "the extract of real purchases; SOURCE.md says what is real",
     "streaming/lua/apply.lua": "the one script: compare the version, write rows, outbox, due times and books",
 }

@@ -7,6 +7,9 @@ from msgspec import Meta
 from services.gateway_bodies import Bounds
 from services.settings import Common
 
+PROCESS_PORTS = {"agents": 9101, "worker": 9102, "updater": 9103, "gateway": 9105}
+"""Where each service that `stratagem up` starts tells its health and metrics by default; see `services/metrics.py`."""
+
 
 class GatewaySettings(Common, frozen=True, kw_only=True):
     """The HTTP gateway."""
@@ -53,6 +56,22 @@ class GatewaySettings(Common, frozen=True, kw_only=True):
         int, Meta(ge=1, description="strategies that may wait for one of them; who is further behind is cut off")
     ] = 1000
     strategy_ttl_s: Annotated[int, Meta(ge=60, description="the same as the worker's")] = 14 * 24 * 3600
+
+    console: Annotated[bool, Meta(description="whether the gateway serves the console, at `/console/`")] = True
+    console_session_h: Annotated[
+        float, Meta(gt=0, le=24 * 7, description="after so many hours whoever logged in logs in again")
+    ] = 8.0
+    console_secure_cookie: Annotated[
+        bool, Meta(description="browsers come by https alone; always so where the gateway listens beyond loopback")
+    ] = False
+    console_processes: Annotated[
+        str,
+        Meta(description="whose health the console shows, `name=host:port` of metrics, by commas; `up` fills it in"),
+    ] = ",".join(f"{name}=127.0.0.1:{port}" for name, port in PROCESS_PORTS.items())
+    console_days: Annotated[
+        float, Meta(gt=0, description="the console reads rewards back for so many days, of the wall clock")
+    ] = 14.0
+    console_streams: Annotated[int, Meta(ge=1, description="pages of the console that are live at once")] = 50
 
     @property
     def bounds(self) -> Bounds:

@@ -20,6 +20,7 @@ from services.settings_gateway import GatewaySettings
 SERVICES = ("agents", "worker", "updater")
 GATEWAY = "gateway"
 GATEWAY_PORT = "STRATAGEM_GATEWAY_PORT"
+CONSOLE_PROCESSES = "STRATAGEM_CONSOLE_PROCESSES"
 MAX_RESTARTS = 5
 """A service that ends more often than this within `RESTART_WINDOW_S` is not restarted any more."""
 RESTART_WINDOW_S = 60.0
@@ -112,11 +113,13 @@ class Supervisor:
     def start(self, name: str, *arguments: str) -> ChildProcess:
         """Start (or start again) one command of `stratagem` under a guard, with its own log."""
         port = self._port_of(name)
+        self.metrics_at[name] = f"{self.settings.metrics_host}:{port or DEFAULT_PORTS[name]}"
         environ = self._environ | {"STRATAGEM_METRICS_PORT": str(port)}
+        if name == GATEWAY and not self._environ.get(CONSOLE_PROCESSES):
+            environ[CONSOLE_PROCESSES] = ",".join(f"{each}={at}" for each, at in self.metrics_at.items())
         command = [sys.executable, "-m", "services.cli", name, *arguments]
         child = ChildProcess(name, command, log=self.log_of(name), env=environ, grace_s=STOP_GRACE_S)
         self._children[name] = child
-        self.metrics_at[name] = f"{self.settings.metrics_host}:{port or DEFAULT_PORTS[name]}"
         where = f"http://{self.metrics_at[name]}/metrics"
         self._progress(f"{name} started (log: {self.log_of(name)}; metrics: {where})")
         return child
@@ -237,6 +240,9 @@ def run(environ: Mapping[str, str], progress: Callable[[str], None], *, monitori
         if monitoring:
             started.enter_context(monitored(supervisor.home, supervisor.metrics_at, progress))
         progress(f"HTTP at {supervisor.gateway_url}")
+        if load(GatewaySettings, supervisor.environ).console:
+            key = "stratagem keys create NAME --scope operate"
+            progress(f"console at {supervisor.gateway_url}/console/ (a key for it: `{key}`)")
         progress(f"Kafka at {supervisor.endpoints.kafka_bootstrap}; Ctrl-C stops everything")
         while True:
             supervisor.check()
