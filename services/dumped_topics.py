@@ -32,9 +32,9 @@ def dump(settings: Common, folder: Path, *, resume: bool) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for topic in (CATALOG, CAMPAIGNS):
-        _write(latest(read_all(settings, topic)), topic.name, folder)
+        write_lines(latest(read_all(settings, topic)), topic.name, folder)
     for topic in (SHOP_EVENTS, ADS_EVENTS):
-        _write(read_all(settings, topic), topic.name, folder)
+        write_lines(read_all(settings, topic), topic.name, folder)
     (folder / COMPLETE).touch()
     return folder
 
@@ -48,7 +48,8 @@ def latest(records: Iterable[TopicRecord]) -> list[TopicRecord]:
     return sorted(kept, key=lambda record: (record.partition, record.offset))
 
 
-def _write(records: Iterable[TopicRecord], topic: str, folder: Path) -> None:
+def write_lines(records: Iterable[TopicRecord], topic: str, folder: Path) -> None:
+    """Append records to a file per partition, a line each; see above."""
     files: dict[int, IO[bytes]] = {}
     following: dict[int, int] = {}
     try:

@@ -42,6 +42,7 @@ PHRASES = {
     "docs/consuming-strategies.md": "for those who show strategies: order, duplicates, what to echo, versions",
     "docs/contracts.md": "how a contract is changed without breaking who reads or writes it, and what was changed",
     "docs/dead-letters.md": "records that could not be processed: what a letter holds, and sending it again",
+    "docs/evaluating.md": "`stratagem evaluate`: figures, lift, off-policy values, texts; what each field means",
     "docs/examples": "a shop's first lines, to publish",
     "docs/experiments.md": "a dated log of what was tried for learning, failures included",
     "docs/http.md": "the HTTP gateway: keys, events, decisions, the stream of strategies, what is answered when",
