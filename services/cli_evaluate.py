@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 def evaluate(*, out: Path, paths: tuple[Path, ...], **wishes: Any) -> None:
     """Say what the strategies of the files or folders PATH brought: a report.html for people, a report.json for machines.
 
-    PATH holds JSON lines of `strategy.rewards` and, for the quality of texts, of `strategies`, as `stratagem watch --json
-    --from-beginning` prints them. With --from-kafka all that the topics hold is read.
+    PATH holds JSON lines of `strategy.rewards` and, for the quality of texts, of `strategies`. With --from-kafka all that the topics hold is read.
     """
     from services.evaluating import is_free
 

@@ -1,10 +1,14 @@
 """Off-policy values: the public formulas' numbers, intervals that hold the truth, warnings where the weights leave too little."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from msgspec import structs
 
 from model.critic import Critic
+from model.evaluation.estimates import Floats
 from model.evaluation.off_policy import Traffic, value_of
 from model.evaluation.policies import ByChance, ByCritic, valuable
 from model.evaluation.reward_model import cross_fitted
@@ -14,7 +18,7 @@ from tests.model.closed import simulation
 from tests.model.evaluation.samples import Log, logged
 
 
-def bandit_log(rounds: int = 500, actions: int = 7) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def bandit_log(rounds: int = 500, actions: int = 7) -> dict[str, npt.NDArray[Any]]:
     """A log in the layout of the Open Bandit Pipeline, from a seed."""
     rng = np.random.default_rng(5)
     logging = rng.dirichlet(np.ones(actions), rounds)
@@ -68,11 +72,11 @@ def contacted(log: Log) -> Log:
     return Log(*(tuple(column) for column in zip(*kept, strict=True)))
 
 
-def traffic_of(log: Log, chances: list[float], expected: list[float], models: list[np.ndarray]) -> Traffic:  # type: ignore[type-arg]
+def traffic_of(log: Log, chances: list[float], expected: list[float], models: list[Floats]) -> Traffic:
     """Ratios and a reward model's numbers, as the command makes them."""
     _, codes = np.unique([r.user_id for r in log.rewards], return_inverse=True)
     return Traffic(
-        ratio=np.array(chances) / [r.propensity for r in log.rewards],
+        ratio=np.array(chances) / np.array([r.propensity for r in log.rewards], np.float64),
         reward=np.array([r.reward for r in log.rewards]),
         predicted=np.array(
             [q[ActionGrid.of(r.request).index(r.decision)] for r, q in zip(log.rewards, models, strict=True)]
@@ -140,7 +144,9 @@ def test_says_where_it_is_not_to_be_relied_on() -> None:
     assert "effective sample size 1.0" in said
     assert "one row has 99% of the weight" in said
     assert "has learned from these rewards" in said
-    doubled = value_of("p", Traffic(2 + 0.01 * codes % 1, np.ones(n), zeros, zeros, codes), unseen=None)
+    doubled = value_of(
+        "p", Traffic(np.asarray(2 + 0.01 * codes % 1, np.float64), np.ones(n), zeros, zeros, codes), unseen=None
+    )
     assert doubled is not None
     assert any("propensities or support are wrong" in each for each in doubled.warnings)
     assert value_of("p", Traffic(zeros, zeros, zeros, zeros, codes), unseen=True) is None
