@@ -61,9 +61,10 @@ def _say(message: str) -> None:
 
 
 def _logging(settings: "Common", service: str) -> None:
-    from services.logs import configure
+    from services import logs, tracing
 
-    configure(settings, service)
+    logs.configure(settings, service)
+    tracing.configure(settings, service)
     client = logging.getLogger("kafka")
     client.propagate = True
     client.setLevel(

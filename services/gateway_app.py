@@ -26,7 +26,7 @@ from services.gateway_doors import Doors
 from services.gateway_events import Judged, Taken, judge
 from services.gateway_hub import Hub
 from services.gateway_intake import Intake, Room, Share
-from services.gateway_keys import Key, Scope
+from services.gateway_keys import Scope
 from services.gateway_openapi import text as openapi_text
 from services.gateway_outcomes import outcome_event
 from services.gateway_paths import DOORS, OPENAPI_PATH, pattern
@@ -36,6 +36,7 @@ from services.settings_gateway import GatewaySettings
 from services.worker_store import AnswerStore
 from streaming import control
 from streaming.contracts.codec import instant
+from streaming.contracts.tracing import TRACEPARENT, Headers, checked
 
 T = TypeVar("T")
 
@@ -109,7 +110,7 @@ class Gateway:
             body = await self._body(request, share)
             found = documents(body, request.headers.get("content-type", ""), self._bounds)
             judged = judge(found, _wall_ms(), self._bounds)
-            return done(await self._taken(request.state.key, judged), 202)
+            return done(await self._taken(request, judged), 202)
 
     async def _segment(self, request: Request) -> Response:
         name = request.url.path.rpartition("/")[2]
@@ -119,19 +120,20 @@ class Gateway:
             now_iso = instant(now_ms).isoformat()
             found = [segment.event(index, call, name, shared, now_iso) for index, call in enumerate(calls)]
             # Some of Segment's libraries take any other status than 200 for a failure.
-            return done(await self._taken(request.state.key, judge(found, now_ms, self._bounds), success=True), 200)
+            return done(await self._taken(request, judge(found, now_ms, self._bounds), success=True), 200)
 
     async def _outcome(self, request: Request) -> Response:
         of = await self._read(reading.said, request.path_params["strategy_id"])
         with self._room.share() as share:
             now_ms = _wall_ms()
             event = outcome_event(of, await self._body(request, share), instant(now_ms).isoformat())
-            return done(await self._taken(request.state.key, judge([event], now_ms, self._bounds)), 202)
+            return done(await self._taken(request, judge([event], now_ms, self._bounds)), 202)
 
     async def _decide(self, request: Request) -> Response:
         with self._room.share() as share:
             now_ms = _wall_ms()
-            return done(await self._decider.decide(await self._body(request, share), now_ms), 200)
+            body = await self._body(request, share)
+            return done(await self._decider.decide(body, now_ms, _trace(request)), 200)
 
     async def owner(self, user_id: str) -> str:
         """The customer that an id stands for."""
@@ -197,19 +199,25 @@ class Gateway:
         share.take(max(0, len(whole) - len(body)))
         return whole
 
-    async def _taken(self, key: Key, judged: Judged, *, success: bool = False) -> Taken:
+    async def _taken(self, request: Request, judged: Judged, *, success: bool = False) -> Taken:
         """Publish what may be published; the answer once it is acknowledged."""
         counts = judged.counts()
         if judged.all_refused:
             metrics.GATEWAY_EVENTS.labels("refused").inc(counts["refused"])
             raise refusal("all-refused", "nothing was published", verdicts=judged.verdicts)
         if (more := len(judged.verdicts) - 1) > 0:  # the request itself was one
-            await self._doors.take(key, more)
-        await self._intake.publish(judged.records)
+            await self._doors.take(request.state.key, more)
+        await self._intake.publish(judged.records, _trace(request))
         for verdict, count in counts.items():
             metrics.GATEWAY_EVENTS.labels(verdict).inc(count)
         numbers: dict[str, Any] = {name: counts.get(name, 0) for name in Taken.__struct_fields__[:4]}
         return Taken(**numbers, verdicts=judged.verdicts, success=success)
+
+
+def _trace(request: Request) -> Headers:
+    """The caller's trace, for what is published on their word (W3C Trace Context)."""
+    traceparent = checked(request.headers.get(TRACEPARENT, ""))
+    return ((TRACEPARENT, traceparent.encode()),) if traceparent else ()
 
 
 def _openapi() -> Endpoint:

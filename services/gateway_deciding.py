@@ -33,6 +33,7 @@ from streaming.contracts.adapters import BASE_ALONE
 from streaming.contracts.codec import instant
 from streaming.contracts.events import Id
 from streaming.contracts.ids import request_id, strategy_id
+from streaming.contracts.tracing import Headers
 
 MAX_DEADLINE_MS = 60_000
 Status = Literal["decided", "fallback", "suppressed", "default"]
@@ -163,8 +164,8 @@ class Decider:
         self._served = Ready(served)
         self._publishing: set[asyncio.Task[None]] = set()
 
-    async def decide(self, body: bytes, now_ms: int) -> Decision:
-        """The answer to one body.
+    async def decide(self, body: bytes, now_ms: int, headers: Headers = ()) -> Decision:
+        """The answer to one body; `headers` go with the event.
 
         Raises:
             Refused: it asks for nothing that can be asked.
@@ -182,18 +183,18 @@ class Decider:
         ours, answer = False, await self._reads.stored(strategy_id(request))
         if answer is None:
             with self._hub.expect(request) as expected:
-                answer = await self._awaited(expected, self._publish(judged.records), ends_s)
+                answer = await self._awaited(expected, self._publish(judged.records, headers), ends_s)
                 if answer is None and expected.request is not None:
                     ours, answer = await asyncio.to_thread(self._fallback, expected.request)
         decision = decision_of(request, answer, ours=ours)
         metrics.GATEWAY_DECISIONS.labels(decision.status).inc()
         return decision
 
-    def _publish(self, records: Sequence[Publishes]) -> "asyncio.Task[None]":
+    def _publish(self, records: Sequence[Publishes], headers: Headers) -> "asyncio.Task[None]":
         if len(self._publishing) >= MOST_UNDER_WAY:
             detail = f"{MOST_UNDER_WAY} events wait for Kafka"
             raise refusal("busy", detail, retry_after_s=self._settings.gateway_retry_after_s)
-        task = asyncio.create_task(self._intake.publish(records))
+        task = asyncio.create_task(self._intake.publish(records, headers))
         self._publishing.add(task)
         task.add_done_callback(self._published)
         return task

@@ -20,6 +20,7 @@ from services.publish import Record
 from services.settings_gateway import GatewaySettings, rdkafka_options
 from services.topic_configs import MAX_RECORD_BYTES
 from streaming.contracts.errors import Unavailable
+from streaming.contracts.tracing import Headers
 
 LOG = logging.getLogger(__name__)
 SERVICE = "gateway"
@@ -129,19 +130,20 @@ class Intake:
         """Begin to collect reports."""
         self._thread.start()
 
-    async def publish(self, records: Sequence[Record]) -> None:
-        """Publish and wait for every acknowledgement.
+    async def publish(self, records: Sequence[Record], headers: Headers = ()) -> None:
+        """Publish, each with these headers, and wait for every acknowledgement.
 
         Raises:
             Unavailable: at least one was not acknowledged in time, or there is no room for it; it is worth trying again.
         """
         if not records:
             return
+        told = list(headers) or None
         round_ = _Round(len(records), asyncio.get_running_loop())
         for number, record in enumerate(records):
             topic = self._prefix + record.topic.name
             try:
-                self._producer.produce(topic, record.value, record.key, on_delivery=round_.reported)
+                self._producer.produce(topic, record.value, record.key, on_delivery=round_.reported, headers=told)
             except (BufferError, KafkaException) as error:
                 round_.reported(error, count=len(records) - number)
                 break

@@ -16,7 +16,7 @@ import msgspec
 from services.settings import Common
 from streaming.facts import ITEMS
 
-IDS = ("event_id", "request_id", "strategy_id", "reward_id", "suppression_id", "topic")
+IDS = ("event_id", "request_id", "strategy_id", "reward_id", "suppression_id", "topic", "traceparent")
 """Attributes of a log record (`extra=`) that become fields."""
 HUMAN = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
@@ -35,7 +35,7 @@ class Human(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- the library's name
         """The line; ids as JSON strings, because a shop chooses its events' ids, line breaks included."""
-        ids = "".join(f" {name}={_json(value)}" for name, value in _ids(record).items())
+        ids = "".join(f" {name}={_json(value)}" for name, value in ids_of(record).items())
         return super().formatMessage(record) + ids
 
 
@@ -55,7 +55,7 @@ class Structured(logging.Formatter):
             "service": self._service,
             "logger": record.name,
             "message": record.getMessage(),
-            **_ids(record),
+            **ids_of(record),
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
@@ -68,7 +68,8 @@ def without_values(error: BaseException) -> str:
     return f"{type(error).__name__} at {' > '.join(frames)}"
 
 
-def _ids(record: logging.LogRecord) -> dict[str, Any]:
+def ids_of(record: logging.LogRecord) -> dict[str, Any]:
+    """The ids that a record has."""
     return {name: value for name in IDS if (value := getattr(record, name, None)) not in (None, "")}
 
 

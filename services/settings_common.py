@@ -63,6 +63,12 @@ class Common(RewardSettings, frozen=True, kw_only=True):
     log_items: Annotated[
         bool, Meta(description="a line for each request, strategy, suppression and reward, with its ids")
     ] = False
+    otlp_endpoint: Annotated[
+        str, Meta(description="OTLP over HTTP, e.g. http://localhost:4318/v1/traces; empty: no spans (extra `tracing`)")
+    ] = ""
+    trace_share: Annotated[
+        float, Meta(ge=0, le=1, description="of the traces that are exported; a publisher that says so is left out")
+    ] = 1.0
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="of the service's log")] = (
         "INFO"
     )

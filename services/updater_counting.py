@@ -8,6 +8,7 @@ from services.updater_learning import Learned
 from streaming.contracts.codec import to_ms
 from streaming.contracts.kinds import CHANNELS, kind_label
 from streaming.contracts.rewards import Reward
+from streaming.contracts.tracing import headers_of, said, span_id
 from streaming.facts import ITEMS
 from streaming.reward import Formula
 
@@ -42,7 +43,8 @@ class Counting:
             return
         if ITEM_LOG.isEnabledFor(logging.INFO):
             ids = {name: getattr(reward, name) for name in ("reward_id", "strategy_id", "request_id")}
-            ITEM_LOG.info("learned", extra=ids)
+            trace = said(headers_of(reward.request, f"learned {reward.reward_id}"))
+            ITEM_LOG.info("learned", extra=ids | {"traceparent": trace, "parent_id": span_id(reward.reward_id)})
         arm = MIXED if reward.mixed_arms else reward.assigned_arm
         metrics.REWARDS.labels(reward.stage, kind_label(reward.kind), arm).inc()
         delay_s = (to_ms(reward.closed_at) - to_ms(reward.issued_at)) / 1000

@@ -23,6 +23,7 @@ from services.worker_store import SUPPRESSED, AnswerStore
 from streaming.contracts.kinds import kind_label
 from streaming.contracts.strategies import Strategy, Suppression
 from streaming.contracts.topics import STRATEGIES, SUPPRESSIONS
+from streaming.contracts.tracing import headers_of, said, span_id
 from streaming.effects import Publish
 from streaming.facts import ITEMS
 
@@ -119,12 +120,7 @@ class Batch:
         for ask, answer in answers:
             _count(answer)
             if ITEM_LOG.isEnabledFor(logging.INFO):
-                ids = {
-                    "event_id": ask.request.cause,
-                    "request_id": ask.request.request_id,
-                    "strategy_id": ask.strategy_id,
-                }
-                ITEM_LOG.info("suppressed" if answer.startswith(SUPPRESSED) else "answered", extra=ids)
+                ITEM_LOG.info("suppressed" if answer.startswith(SUPPRESSED) else "answered", extra=_said_of(ask))
             if not answer.startswith(SUPPRESSED):
                 waited_s = max(0.0, now_s - ask.record.timestamp_ms / 1000)
                 kind = kind_label(ask.request.kind)
@@ -143,7 +139,20 @@ class Batch:
 def _effect(ask: Ask, answer: bytes) -> Publish:
     topic = SUPPRESSIONS if answer.startswith(SUPPRESSED) else STRATEGIES
     key = ask.request.user_id.encode("utf-8", "surrogatepass")
-    return Publish(topic.name, key, answer, ask.strategy_id)
+    return Publish(topic.name, key, answer, ask.strategy_id, headers_of(ask.request, ask.strategy_id))
+
+
+def _said_of(ask: Ask) -> dict[str, str | float]:
+    """Ids, and the span from the request's time in Kafka to now."""
+    request = ask.request
+    return {
+        "event_id": request.cause,
+        "request_id": request.request_id,
+        "strategy_id": ask.strategy_id,
+        "traceparent": said(headers_of(request, ask.strategy_id)),
+        "parent_id": span_id(request.request_id),
+        "began_s": ask.record.timestamp_ms / 1000,
+    }
 
 
 def _count(answer: bytes) -> None:

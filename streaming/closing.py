@@ -7,6 +7,7 @@ from streaming.attribution_outcomes import repeating
 from streaming.contracts.codec import instant
 from streaming.contracts.rewards import Reward
 from streaming.contracts.topics import REWARDS
+from streaming.contracts.tracing import headers_of
 from streaming.dead_letters import without_record
 from streaming.effects import Fact, Publish
 from streaming.open_state import DAY_MS, HOUR_MS, Step, Unbooked, UnknownStrategy, Windows
@@ -45,7 +46,8 @@ def told(step: Step | None, user_id: str, windows: Windows, *, mixed_arms: bool 
 
 def _published(reward: Reward, subject: Raw) -> Publish:
     key = reward.strategy_id.encode("utf-8", "surrogatepass")
-    return Publish(REWARDS.name, key, repeating(reward, subject), reward.reward_id)
+    headers = headers_of(reward.request, reward.reward_id)
+    return Publish(REWARDS.name, key, repeating(reward, subject), reward.reward_id, headers)
 
 
 def _letter(unknown: UnknownStrategy, user_id: str, windows: Windows) -> Publish:

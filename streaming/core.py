@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from streaming import attribution, triggers
@@ -15,6 +15,7 @@ from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.events import Event, OrderProperties
 from streaming.contracts.strategies import Strategy
 from streaming.contracts.topics import REQUESTS, SUPPRESSIONS
+from streaming.contracts.tracing import headers_of
 from streaming.effects import Fact, Publish, merge_intent, publish
 from streaming.open_state import OpenState, Step, Windows, decode_open
 from streaming.profile import fold, fold_strategy
@@ -43,6 +44,7 @@ class Context(Struct, frozen=True):
         wall_ms: the wall clock in live mode, by which staleness is judged; None in replay, where the stream's is.
         paused: an operator stopped new strategies.
         said: fates of moments that were published although the store forgot them, by request id.
+        traceparent: of the record that is folded; empty where it said none.
     """
 
     reference: Reference
@@ -52,6 +54,7 @@ class Context(Struct, frozen=True):
     wall_ms: int | None = None
     paused: bool = False
     said: Mapping[str, str] = NOTHING_SAID
+    traceparent: str = ""
 
     def now_ms(self, at_ms: int) -> int:
         """The time it is when something that happened at `at_ms` is decided on."""
@@ -269,6 +272,8 @@ def _asked(state: State, moment: triggers.Moment, context: Context, effects: lis
         if request is not None:
             open_ = attribution.on_ghost(open_, request, context.watermark_ms or 0, context.windows).state
     elif request is not None:
-        effects.append(publish(REQUESTS, request.user_id, request, request.request_id))
+        request = replace(request, traceparent=context.traceparent or UNSET)
+        headers = headers_of(request, request.request_id)
+        effects.append(publish(REQUESTS, request.user_id, request, request.request_id, headers))
         facts.append(Fact("requests", {"kind": request.kind, "trigger": request.trigger, "arm": request.arm}))
     return State(answer.row, open_)

@@ -5,6 +5,7 @@ from msgspec import Struct
 
 from streaming.contracts.codec import encode
 from streaming.contracts.topics import TopicSpec
+from streaming.contracts.tracing import Headers
 
 
 class Publish(Struct, frozen=True, gc=False):
@@ -14,7 +15,7 @@ class Publish(Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     id: str = ""
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
 
 
 class Fact(Struct, frozen=True, gc=False):
@@ -25,9 +26,9 @@ class Fact(Struct, frozen=True, gc=False):
     value: float = 1.0
 
 
-def publish(topic: TopicSpec, key: str, message: Struct, id_: str) -> Publish:
+def publish(topic: TopicSpec, key: str, message: Struct, id_: str, headers: Headers = ()) -> Publish:
     """A contract's message as an effect."""
-    return Publish(topic.name, key.encode("utf-8", "surrogatepass"), encode(message), id_)
+    return Publish(topic.name, key.encode("utf-8", "surrogatepass"), encode(message), id_, headers)
 
 
 MERGE = "@merge"

@@ -4,7 +4,10 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from streaming.contracts.errors import BadEvent
+from streaming.contracts.tracing import said
 from streaming.core import (
     Context,
     Result,
@@ -166,6 +169,8 @@ def fold_item(folding: Folding, item: Item, context: Context, *, topic: str, par
     Our own bug is tried once more, alone and before any later event of the row, then dead-lettered as `bug`.
     """
     assert item.message is not None
+    if record.headers and (traceparent := said(record.headers)):
+        context = replace(context, traceparent=traceparent)
     for last_try in (False, True):
         try:
             result = on_record(folding.state(item.user_id), item.user_id, item.message, context)

@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+import msgspec
 from aiokafka.errors import InvalidTopicError, KafkaError, MessageSizeTooLargeError
 from faust.exceptions import ProducerSendError
 
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import REQUESTS, REWARDS, SUPPRESSIONS
+from streaming.contracts.tracing import checked, said, span_id
 from streaming.dead_letters import dead_letter
 from streaming.effects import MERGE, Publish
 from streaming.facts import ITEMS, Facts
@@ -75,6 +78,7 @@ class Outbox:
             Unavailable: Kafka does not take something now.
         """
         refused: list[Publish] = []
+        began_s = time.time()
         waiting: list[tuple[Publish, Awaitable[Any]]] = []
         for message in messages:
             try:
@@ -92,7 +96,8 @@ class Outbox:
         if _items.isEnabledFor(logging.INFO):
             for message, _ in waiting:
                 if message.topic in LOGGED:
-                    _items.info("published", extra={"topic": message.topic, LOGGED[message.topic]: message.id})
+                    ids = {"topic": message.topic, LOGGED[message.topic]: message.id}
+                    _items.info("published", extra=ids | _trace(message) | {"began_s": began_s})
 
     async def _hand_over(self, message: Publish) -> Awaitable[Any]:
         headers = list(message.headers) or None
@@ -124,3 +129,18 @@ class Outbox:
             await (await self._hand_over(letter))
         except (KafkaError, ProducerSendError) as error:
             raise Unavailable(f"Kafka: {error!r}") from error
+
+
+class _Caused(msgspec.Struct):
+    traceparent: str = ""
+
+
+def _trace(message: Publish) -> dict[str, str]:
+    """The span of a message and the one it follows from: a reward from its strategy, a request from what caused it."""
+    found = said(message.headers)
+    if not found:
+        return {}
+    if message.topic == REWARDS.name:
+        return {"traceparent": found, "parent_id": span_id((message.key or b"").decode("utf-8", "surrogatepass"))}
+    given = checked(msgspec.json.decode(message.value or b"{}", type=_Caused).traceparent)
+    return {"traceparent": found, "parent_id": given.split("-")[2] if given else ""}

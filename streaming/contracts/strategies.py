@@ -132,6 +132,8 @@ class StrategyRequest(Struct, frozen=True, gc=False):
     schema_version: int = SCHEMA_VERSION
     mixed_arms: bool = False
     grammar: Grammar | UnsetType = UNSET
+    traceparent: Annotated[str, Meta(max_length=55)] | UnsetType = UNSET
+    """Of the event that caused it, where its publisher said one (W3C Trace Context)."""
 
     def __post_init__(self) -> None:
         """Refuse a kind that nobody has declared."""

@@ -1,0 +1,149 @@
+"""Spans reach a collector by OpenTelemetry's own exporter, from all services, as one trace from an event to what was learned."""
+
+import gzip
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from kafka import KafkaProducer
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from services.reading import read_all
+from services.settings import SettingError, WorkerSettings
+from services.tracing import configure
+from streaming.contracts.topics import REQUESTS, REWARDS, STRATEGIES
+from streaming.contracts.tracing import TRACEPARENT, span_id
+from tests.services.test_up import QUICK, event, values
+from tests.services.up_samples import Up, eventually, free_block, running
+
+HOST = "127.0.0.1"
+TRACE_ID, PARENT_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+CUSTOMER = "customer-1"
+
+
+class Collector:
+    """Takes OTLP over HTTP, as collectors do."""
+
+    def __init__(self) -> None:
+        """Listen on a free port."""
+        self.spans: list[tuple[str, Any]] = []
+        received = self.spans
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                for each in ExportTraceServiceRequest.FromString(body).resource_spans:
+                    service = {one.key: one.value.string_value for one in each.resource.attributes}["service.name"]
+                    received.extend((service, span) for scope in each.scope_spans for span in scope.spans)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self.server = HTTPServer((HOST, 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where traces are sent."""
+        return f"http://{HOST}:{self.server.server_port}/v1/traces"
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.server.shutdown()
+        self.server.server_close()
+
+    def of(self, trace_id: str) -> dict[str, tuple[str, Any]]:
+        """Span id → service and span, of one trace."""
+        found = [(service, span) for service, span in list(self.spans) if span.trace_id.hex() == trace_id]
+        return {span.span_id.hex(): (service, span) for service, span in found}
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    """One for all tests."""
+    made = Collector()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory, stratagem_home: Path, collector: Collector) -> Iterator[Up]:
+    """All services, and an event whose publisher has a trace already: as far as a reward that is learned."""
+    home = tmp_path_factory.mktemp("traced") / "home"
+    ports = {"METRICS_PORT": str(free_block()), "OTLP_ENDPOINT": collector.url}
+    with running(Up(home, stratagem_home / "cache", **ports, **QUICK)) as begun:
+        begun.command("publish", "--now", "docs/examples/shop.jsonl")
+        header = [(TRACEPARENT, f"00-{TRACE_ID}-{PARENT_ID}-01".encode())]
+        producer = KafkaProducer(bootstrap_servers=begun.settings.kafka_bootstrap, acks="all")
+        asking = event("Decision Requested", CUSTOMER, kind="recommendation")
+        producer.send("shop.events", key=CUSTOMER.encode(), value=asking.encode(), headers=header)
+        producer.close()
+
+        def strategy() -> str:
+            asked = [each for each in values(begun, STRATEGIES) if each["request"].get("traceparent")]
+            return str(asked[0]["strategy_id"]) if asked else ""
+
+        found = eventually(strategy, "the strategy that was asked for")
+        begun.command("publish", text=event("Promotion Viewed", CUSTOMER, strategy_id=found))
+        eventually(lambda: values(begun, REWARDS, strategy_id=found, stage="final"), "its final reward")
+        yield begun
+
+
+def traced(up: Up, topic: Any) -> dict[str, str]:
+    """Of a topic's records: the id that names the span → the header, of our trace."""
+    name = {REQUESTS.name: "request_id", STRATEGIES.name: "strategy_id", REWARDS.name: "reward_id"}[topic.name]
+    found = {}
+    for record in read_all(up.settings, topic):
+        headers = dict(record.headers)
+        assert headers[TRACEPARENT]
+        if TRACE_ID.encode() in headers[TRACEPARENT]:
+            found[str(msgspec.json.decode(record.value)[name])] = headers[TRACEPARENT].decode()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_an_events_trace_goes_on_to_its_reward(up: Up) -> None:
+    """In Kafka's headers, each message with the span of its own id."""
+    for topic in (REQUESTS, STRATEGIES, REWARDS):
+        found = traced(up, topic)
+        assert found, topic.name
+        assert all(header == f"00-{TRACE_ID}-{span_id(name)}-01" for name, header in found.items())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_collector_sees_one_trace_over_all_services(up: Up, collector: Collector) -> None:
+    """From the event's own span to what the updater learned: each span has its parent, and nobody is named."""
+
+    def learned() -> list[Any]:
+        return [span for service, span in collector.of(TRACE_ID).values() if service == "stratagem-updater"]
+
+    span = eventually(learned, "the updater's span")[0]
+    spans, way = collector.of(TRACE_ID), list[str]()
+    while span.parent_span_id.hex() != PARENT_ID:
+        service, span = spans[span.parent_span_id.hex()]
+        way.append(service)
+        assert span.start_time_unix_nano <= span.end_time_unix_nano
+    assert way == ["stratagem-agents", "stratagem-worker", "stratagem-agents"]
+    ours = [one for _, each in spans.values() for one in each.attributes if one.key != "stratagem.event_id"]
+    assert ours
+    assert CUSTOMER not in str(ours)  # the event's id is the shop's own choice
+    up.command("pause")  # the services still work
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, with what to do."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(SettingError, match="needs the extra `tracing`"):
+        configure(WorkerSettings(otlp_endpoint="http://127.0.0.1:1/v1/traces"), "worker")
