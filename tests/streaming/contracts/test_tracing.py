@@ -4,9 +4,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.model.sample import request_of
 
 from streaming.contracts.tracing import TRACEPARENT, caused_by, checked, headers_of, said, span_id
+from tests.model.sample import request_of
 
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
