@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from services.local.stack import Endpoints
+from services.redis_address import with_credentials
 from services.settings import Common, SettingError, load
 
 S = TypeVar("S", bound=Common)
@@ -37,12 +38,14 @@ def connected(kind: type[S], environ: Mapping[str, str], **overrides: object) ->
     """
     settings = load(kind, environ, **overrides)
     if settings.kafka_bootstrap and settings.redis_url:
-        return settings
+        return with_credentials(settings)
     path = settings.home / _FILE
     if not path.exists():
         message = "no Kafka and Redis: run `stratagem up`, or set STRATAGEM_KAFKA_BOOTSTRAP and STRATAGEM_REDIS_URL"
         raise SettingError(message)
     found = msgspec.json.decode(path.read_bytes(), type=Endpoints)
+    if settings.redis_url:
+        settings = with_credentials(settings)
     return msgspec.structs.replace(
         settings,
         kafka_bootstrap=settings.kafka_bootstrap or found.kafka_bootstrap,

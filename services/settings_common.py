@@ -48,6 +48,14 @@ class Common(RewardSettings, frozen=True, kw_only=True):
     retention_decisions_h: Annotated[float, Meta(ge=0, description="of the gate's decisions")] = 400 * 24.0
     retention_dead_letters_h: Annotated[float, Meta(ge=0, description="of dead letters")] = 30 * 24.0
     redis_url: Annotated[str, Meta(description="redis://, rediss:// or unix://; empty: the embedded one")] = ""
+    redis_username: Annotated[str, Meta(description="ACL user, where the address names none")] = ""
+    redis_password: Annotated[str, Meta(description="where the address holds none", extra={"secret": True})] = ""
+    redis_ssl_cafile: Annotated[str, Meta(description="PEM file of the authority that signed a rediss:// server")] = ""
+    redis_ssl_certfile: Annotated[str, Meta(description="PEM file of our own certificate (mutual TLS)")] = ""
+    redis_ssl_keyfile: Annotated[str, Meta(description="PEM file of its key")] = ""
+    redis_ssl_check_hostname: Annotated[
+        bool, Meta(description="whether the server's name must be its certificate's")
+    ] = True
     buckets: Annotated[
         int, Meta(ge=1, description="of customers; a multiple of the partitions; fixed at first start")
     ] = 64
