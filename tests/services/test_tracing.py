@@ -107,7 +107,7 @@ def traced(up: Up, topic: Any) -> dict[str, str]:
         headers = dict(record.headers)
         assert headers[TRACEPARENT]
         if TRACE_ID.encode() in headers[TRACEPARENT]:
-            found[str(msgspec.json.decode(record.value)[name])] = headers[TRACEPARENT].decode()
+            found[str(msgspec.json.decode(record.value or b"")[name])] = headers[TRACEPARENT].decode()
     return found
 
 
