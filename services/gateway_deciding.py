@@ -28,9 +28,10 @@ from services.publish import Record as Publishes
 from services.records import Record
 from services.settings_gateway import GatewaySettings
 from services.worker_intake import Ask, Pace, take
-from services.worker_store import SUPPRESSED, AnswerStore
+from services.worker_store import DEFAULTED, SUPPRESSED, AnswerStore
 from streaming.contracts.adapters import BASE_ALONE
 from streaming.contracts.codec import instant
+from streaming.contracts.errors import Unavailable
 from streaming.contracts.events import Id
 from streaming.contracts.ids import request_id, strategy_id
 from streaming.contracts.tracing import Headers
@@ -117,14 +118,14 @@ def event_of(asked: Decide, owner: str, message_id: str, now_iso: str) -> bytes:
     )
 
 
-def decision_of(request: str, answer: bytes | None, *, ours: bool) -> Decision:
+def decision_of(request: str, answer: bytes, *, ours: bool) -> Decision:
     """The answer to the caller.
 
     Args:
-        answer: what is stored or published under the request; None at the deadline.
+        answer: what is stored or published under the request.
         ours: the gateway decided.
     """
-    if answer is None:
+    if answer == DEFAULTED:
         return Decision("default", request)
     if answer.startswith(SUPPRESSED):
         return Decision("suppressed", request, suppression=Raw(answer))
@@ -186,6 +187,8 @@ class Decider:
                 answer = await self._awaited(expected, self._publish(judged.records, headers), ends_s)
                 if answer is None and expected.request is not None:
                     ours, answer = await asyncio.to_thread(self._fallback, expected.request)
+            if answer is None or answer.startswith(SUPPRESSED):
+                answer = await asyncio.to_thread(self._kept, strategy_id(request), answer or DEFAULTED)
         decision = decision_of(request, answer, ours=ours)
         metrics.GATEWAY_DECISIONS.labels(decision.status).inc()
         return decision
@@ -230,6 +233,16 @@ class Decider:
         [kept] = self._store.keep([(ask.strategy_id, answer)])
         self._pace.took(time.monotonic() - began_s)
         return kept == answer, kept
+
+    def _kept(self, strategy: str, answer: bytes) -> bytes:
+        """What is stored under the id now, this answer or an earlier one; in a thread.
+
+        So a call that comes again is told the same at once, and no worker answers a request whose caller went on without
+        us. A Redis that does not answer costs no caller the deadline.
+        """
+        with contextlib.suppress(Unavailable):
+            [answer] = self._store.keep([(strategy, answer)])
+        return answer
 
     def _renew(self) -> None:
         """Take in the critics that were announced meanwhile."""

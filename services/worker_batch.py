@@ -19,7 +19,7 @@ from services.settings import WorkerSettings
 from services.worker_answers import Answerer
 from services.worker_intake import Ask, Pace, bug_letter, is_late, refusal, suppression, take
 from services.worker_sending import Sender, Stopped, patiently
-from services.worker_store import SUPPRESSED, AnswerStore
+from services.worker_store import DEFAULTED, SUPPRESSED, AnswerStore
 from streaming.contracts.kinds import kind_label
 from streaming.contracts.strategies import Strategy, Suppression
 from streaming.contracts.topics import STRATEGIES, SUPPRESSIONS
@@ -80,7 +80,7 @@ class Batch:
         again = [(ask, answer) for ask, answer in zip(asks, stored, strict=True) if answer is not None]
         fresh = [ask for ask, answer in zip(asks, stored, strict=True) if answer is None]
         made = self._make(fresh, paused=paused)
-        self._publish([*again, *self._keep(made)])
+        self._publish([(ask, _spoken(ask, answer)) for ask, answer in (*again, *self._keep(made))])
 
     def _make(self, asks: Sequence[Ask], *, paused: bool) -> list[tuple[Ask, bytes]]:
         """An answer for every request: suppressed, by the critic alone, or by the language model and it."""
@@ -134,6 +134,13 @@ class Batch:
             patiently(lambda: self._sender.send([letter for letter, _ in letters]), "kafka", SERVICE, self._stop)
         for _, reason in letters:
             metrics.DEAD_LETTERS.labels(SERVICE, reason).inc()
+
+
+def _spoken(ask: Ask, answer: bytes) -> bytes:
+    """The answer; where the gateway's caller was told to do without us, what is said of it: the same each time."""
+    if answer != DEFAULTED:
+        return answer
+    return msgspec.json.encode(suppression(ask, "defaulted", "its caller's deadline came before the request"))
 
 
 def _effect(ask: Ask, answer: bytes) -> Publish:

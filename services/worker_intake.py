@@ -13,7 +13,7 @@ from streaming.contracts.strategies import StrategyRequest, Suppression
 from streaming.dead_letters import refused, tripped
 from streaming.effects import Publish
 
-Refusal = Literal["paused", "stale"]
+Refusal = Literal["paused", "stale", "defaulted"]
 PACE_MEMORY = 0.8
 """Weight of the past in a batch's expected time."""
 

@@ -18,6 +18,8 @@ from streaming.keys import PAUSED_FIELD, control_key, namespace
 
 SUPPRESSED = b'{"suppression_id"'
 """What the bytes of a suppression begin with."""
+DEFAULTED = b'{"defaulted":true}'
+"""What lies under the id of a request whose caller was told, before any agent had spoken, to do without us."""
 _FIRST_WINS = """
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) then return ARGV[1] end
 return redis.call('GET', KEYS[1])
@@ -25,7 +27,7 @@ return redis.call('GET', KEYS[1])
 
 
 def answer_key(topic_prefix: str, strategy_id: str) -> str:
-    """Where the answer to a request lies: the bytes of a `Strategy`, or of a `Suppression`."""
+    """Where the answer to a request lies: the bytes of a `Strategy`, or of a `Suppression`, or `DEFAULTED`."""
     return f"{namespace(topic_prefix)}strategy:{strategy_id}"
 
 

@@ -32,6 +32,7 @@ SuppressionReason = Literal[
     "stale",
     "no_candidates",
     "erased",
+    "defaulted",
 ]
 
 

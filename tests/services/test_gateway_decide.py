@@ -16,6 +16,7 @@ from services.gateway_deciding import Decision, Status, decision_of, event_of, p
 from services.gateway_problems import Refused
 from services.local.stack import Endpoints
 from services.settings import WorkerSettings
+from services.worker_store import DEFAULTED
 from streaming.contracts.codec import decode, decode_event, encode, instant
 from streaming.contracts.events import Event
 from streaming.contracts.ids import derive, request_id, strategy_id
@@ -139,6 +140,8 @@ def test_a_suppressed_call_says_why(world: World) -> None:
     )
     assert (found.status, found.strategy) == ("suppressed", UNSET)
     assert decode(raw(found.suppression), Suppression) == why
+    again = world.decide(user_id="user-2", kind="ad", message_id="d-2", deadline_ms=LONG_MS)
+    assert again == found  # agents skip an event that they know: nothing would ever come
 
 
 def fallback(world: World, user: str) -> tuple[str, Decision]:
@@ -191,7 +194,34 @@ def test_of_whom_nothing_is_known_at_the_deadline_the_default_is_shown(world: Wo
     assert found == Decision("default", request)
     world.gateway.until(lambda: bool(events(world, "d-5")))
     assert events(world, "d-5")[0]["anonymousId"] == "visitor-5"
+    again = world.decide(anonymous_id="visitor-5", kind="promotion", message_id="d-5", deadline_ms=LONG_MS)
+    assert again == found  # at once: nobody waits for an agent that is not there
     assert world.gateway.metric('stratagem_gateway_decisions_total{status="default"}') >= 1
+
+
+def test_no_worker_decides_what_its_caller_went_on_without(world: World) -> None:
+    """The request that comes late is answered by a suppression, the same however often it comes."""
+    found = world.decide(user_id="user-9", kind="recommendation", message_id="d-9", deadline_ms=1)
+    assert found.status == "default"
+    request = asked_for("user-9", "d-9")
+    assert request.request_id == found.request_id
+
+    def told(times: int) -> list[bytes]:
+        def enough(records: list[Any]) -> bool:
+            return len(ours(records)) == times
+
+        def ours(records: list[Any]) -> list[bytes]:
+            return [r.value for r in records if decode(r.value, Suppression).request_id == found.request_id]
+
+        world.worker.ask(request)
+        return ours(world.worker.read(SUPPRESSIONS, enough))
+
+    with world.worker.worker():
+        told(1)
+        first, second = told(2)
+    assert first == second
+    why = decode(first, Suppression)
+    assert (why.reason, why.by, why.arm) == ("defaulted", "worker", "fused")
 
 
 def test_a_merged_visitor_is_asked_for_as_the_customer(world: World) -> None:
@@ -247,12 +277,12 @@ def test_the_event_fits_the_contract(kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("answer", "ours", "status"),
     [
-        (None, False, "default"),
+        (DEFAULTED, False, "default"),
         (b'{"suppression_id":"s"}', False, "suppressed"),
         (b'{"strategy_id":"s"}', True, "fallback"),
         (b'{"strategy_id":"s"}', False, "decided"),
     ],
 )
-def test_an_answer_says_where_it_comes_from(answer: bytes | None, ours: bool, status: Status) -> None:  # noqa: FBT001 -- pytest gives parameters by name
+def test_an_answer_says_where_it_comes_from(answer: bytes, ours: bool, status: Status) -> None:  # noqa: FBT001 -- pytest gives parameters by name
     """By the worker, by the gateway, by the rules, by nobody."""
     assert decision_of("req_1", answer, ours=ours).status == status
