@@ -31,16 +31,17 @@ def specification(points: Sequence[Point], title: str, theme: Theme, size: Size)
     color = {
         "field": "arm", "type": "nominal",
         "scale": {"domain": arms, "range": [_COLORS[theme][place] for place in places]},
-        "legend": {"orient": "top", "title": None},
+        "legend": {"orient": "top", "title": None, "symbolOpacity": 1},
     }  # fmt: skip
     shape = {"field": "arm", "type": "nominal", "scale": {"domain": arms, "range": [_SHAPES[p] for p in places]}}
-    x = {"field": "at", "type": "temporal", "title": None, "axis": {"labelOverlap": True, "tickCount": width // 90}}
+    axis = {"labelOverlap": True, "tickCount": width // 90}
+    x = {"field": "at", "type": "temporal", "title": None, "axis": axis, "scale": {"type": "utc"}}
     y = {"type": "quantitative", "title": title, "scale": {"zero": False}}
     layers = [
         {"mark": {"type": "area", "opacity": 0.18}, "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}}},
         {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"y": {**y, "field": "mean"}}},
         {
-            "mark": {"type": "point", "filled": True, "size": 36},
+            "mark": {"type": "point", "filled": True, "size": 36, "opacity": 1},
             "encoding": {"y": {**y, "field": "mean"}, "shape": shape},
         },
     ]

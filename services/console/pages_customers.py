@@ -77,7 +77,7 @@ class CustomerPages:
             found = await self._room.read(customers.customer, asked)
         except Refused:
             return await self._room.page(request, "lookup.html", 404, asked=asked, unknown=True)
-        await self._room.tell(request.state.visitor, "looked at a customer", asked)
+        await self._room.tell(request.state.visitor, "looked at a customer", customers.alias(found.row.user_id))
         lines = await self._room.read(_lines, found)
         shown: dict[str, Any] = {
             "found": found,

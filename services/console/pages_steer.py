@@ -12,7 +12,7 @@ from services.adapters import Act, promote, roll_back
 from services.console import figures, lineage, mail
 from services.console.guard import to
 from services.console.processes import Watching
-from services.console.room import Room
+from services.console.room import ACT_S, Room
 from services.gateway_problems import refusal
 from services.letters_replay import replay
 from services.settings import UpdaterSettings
@@ -166,7 +166,7 @@ class SteerPages:
         settings = self._room.settings
         done = await self._done(
             request, "replay all", choice.topic or "every topic", choice.reason or "every reason",
-            lambda: self._room.slow(lambda: replay(settings, mail.chosen_of(settings, choice))),
+            lambda: self._room.slow(lambda: replay(settings, mail.chosen_of(settings, choice)), ACT_S),
         )  # fmt: skip
         return await self._room.page(request, "replay.html", choice=choice, offered=None, done=done)
 

@@ -13,14 +13,17 @@ from services.console.access import Visitor
 from services.console.rendering import Renderer
 from services.gateway_reading import asked
 from services.settings_gateway import GatewaySettings
+from streaming.contracts.errors import Unavailable
 from streaming.control import is_paused
 
 if TYPE_CHECKING:
     import redis
 
 T = TypeVar("T")
-THREADS = 4
-"""A whole topic may have to be read for a page: at most so many at once, and never in the gateway's own threads."""
+QUICK, SLOW = 4, 2
+"""Threads for what Redis answers at once, and for what reads a whole topic; never the gateway's own."""
+PAGE_S, ACT_S = 30.0, 600.0
+"""A page is waited for so long, and what changes many records."""
 
 
 class Room:
@@ -34,11 +37,19 @@ class Room:
         """Threads start when they are needed."""
         self.settings, self.renderer = settings, Renderer()
         self._store = store
-        self._threads = ThreadPoolExecutor(THREADS, "console")
+        self._quick, self._slow = ThreadPoolExecutor(QUICK, "console"), ThreadPoolExecutor(SLOW, "console-slow")
 
-    async def slow(self, act: Callable[[], T]) -> T:
-        """Done in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, act)
+    async def slow(self, act: Callable[[], T], timeout_s: float = PAGE_S) -> T:
+        """Done in a thread, for what asks Kafka.
+
+        Raises:
+            Unavailable: it is not done yet; it may be done still.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.get_running_loop().run_in_executor(self._slow, act)
+        except TimeoutError:
+            raise Unavailable(f"the console has waited {timeout_s:g} s for Kafka") from None
 
     async def read(self, read: Callable[..., T], *what: object) -> T:
         """`read(client of Redis, prefix, *what)` in a thread.
@@ -47,7 +58,9 @@ class Room:
             Unavailable: Redis does not answer now.
         """
         prefix = self.settings.topic_prefix
-        return await self.slow(lambda: asked(lambda: read(self._store, prefix, *what)))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._quick, lambda: asked(lambda: read(self._store, prefix, *what))
+        )
 
     async def page(self, request: Request, name: str, status: int = 200, /, **values: Any) -> Response:
         """A page for the visitor, with what every page shows."""
@@ -61,4 +74,5 @@ class Room:
 
     def close(self) -> None:
         """Begin nothing more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._quick, self._slow):
+            threads.shutdown(wait=False, cancel_futures=True)

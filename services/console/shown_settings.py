@@ -27,7 +27,7 @@ _KINDS: tuple[tuple[str, type[Common]], ...] = (
 )
 _SECRET_NAMES = re.compile(r"password|secret|token|credential", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=//)[^/@\s]*@")
-_SECRET_OPTIONS = re.compile(r"(?i)\b((?:password|secret|token|key)[^=&\s]*=)[^&\s]+")
+_SECRET_OPTIONS = re.compile(r"(?i)([\w.-]*(?:password|secret|token|key)[\w.-]*=)[^&\s]+")
 
 
 class Setting(NamedTuple):

@@ -16,7 +16,7 @@ MISSING = "no chromium on PATH (Debian: apt-get install chromium): the console w
 SCREENSHOTS = os.environ.get("STRATAGEM_SCREENSHOTS", "")
 """A folder that the docs' pictures are written to; empty: none are."""
 Theme = Literal["light", "dark"]
-DESKTOP, PHONE = (1280, 900), (375, 812)
+DESKTOP, PHONE = (1100, 720), (375, 720)
 LOOKS: tuple[tuple[tuple[int, int], Theme], ...] = (
     (DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark"),
 )  # fmt: skip

@@ -34,6 +34,8 @@ from tests.streaming.attribution_samples import WINDOWS, moved, strategy
 HOSTILE = '<script>document.title="taken"</script><img src=x onerror="document.title=1">\u202e"\'&amp;{{7*7}}'
 HOSTILE_USER = 'u/1<b onmouseover="x">'
 BUCKETS = 4
+STRATEGIES, EVERY_MINUTES = 400, 15
+"""All but the one about the hostile product."""
 NOW = datetime.now(UTC).replace(microsecond=0)
 OLD, CHAMPION, CANARY = (f"adapter-00000{n}-{n}aaaaaaa" for n in (1, 2, 3))
 SECRET = "opensesame"  # noqa: S105 -- what no page may show
@@ -72,8 +74,8 @@ class Scene:
     def _tell_strategies(self) -> list[str]:
         prefix, random = self.settings.topic_prefix, Random(7)
         self.store.hset(control_key(prefix), BUCKETS_FIELD, BUCKETS)
-        made = [told_strategy(number, ARM_NAMES[number % 4]) for number in range(40)]
-        made.append(hostile(told_strategy(99, "fused")))
+        made = [told_strategy(number, ARM_NAMES[number % 4]) for number in range(STRATEGIES)]
+        made.append(hostile(told_strategy(STRATEGIES, "fused")))
         self.publish("strategies", *((each.user_id, each) for each in made))
         rewards = [reward_of(each, random) for each in made[:-1]]
         self.publish("strategy.rewards", *((each.strategy_id, each) for each in rewards))
@@ -137,8 +139,8 @@ def row() -> Row:
 
 
 def told_strategy(number: int, arm: Arm) -> Strategy:
-    """One of a customer's own, every three hours."""
-    at = NOW - timedelta(hours=3 * (40 - min(number, 40)) + 1)
+    """One of a customer's own, every quarter of an hour."""
+    at = NOW - timedelta(minutes=EVERY_MINUTES * (STRATEGIES - number) + 1)
     made = moved(strategy(number), f"u{number}", at, at + timedelta(days=30))
     policy = structs.replace(made.policy, assigned_arm=arm, acting_arm=arm, adapter=CHAMPION)
     why = Explanation(
@@ -169,7 +171,9 @@ def reward_of(made: Strategy, random: Random) -> Reward:
     outcomes = Outcomes(
         "USD", shown=True, clicked=clicked, shown_at=made.issued_at, horizon_margin_minor=random.randrange(500)
     )
-    paid = 0.05 * clicked + random.random() * 0.1
+    paid = 0.05 * clicked + random.random() * {"fused": 0.14, "lm": 0.1, "critic": 0.12}.get(
+        made.policy.assigned_arm, 0.06
+    )
     return Reward(
         f"rew_{made.strategy_id}", made.strategy_id, made.request_id, made.user_id, "final", made.kind,
         made.policy.assigned_arm, made.policy.acting_arm, made.policy is None, made.issued_at, made.issued_at + timedelta(hours=72),

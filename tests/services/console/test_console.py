@@ -9,13 +9,14 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from services.console import customers
 from services.console.access import COOKIE
 from services.console.audit import newest
 from services.console.rendering import CSP
 from services.gateway_keys import parted, revoke
 from services.local.stack import Endpoints
 from streaming.control import is_paused
-from tests.services.console.scene import CANARY, CHAMPION, HOSTILE, HOSTILE_USER, OLD, SECRET, Scene
+from tests.services.console.scene import CANARY, CHAMPION, HOSTILE, HOSTILE_USER, OLD, SECRET, STRATEGIES, Scene
 
 PAGES = (
     "/console/", "/console/rewards", "/console/rewards?measure=net", "/console/strategies", "/console/customers",
@@ -192,7 +193,8 @@ def test_a_customer_nobody_knows_is_said_to_be_so_and_a_look_is_written_down(
     assert (unknown.status_code, "“&lt;b&gt;nobody” was applied" in unknown.text) == (404, True)
     found = client.get("/console/customers", params={"id": HOSTILE_USER})
     assert "order-1" in found.text
-    assert ("Ada", "looked at a customer", HOSTILE_USER) in acts(scene)
+    assert ("Ada", "looked at a customer", customers.alias(HOSTILE_USER)) in acts(scene)
+    assert HOSTILE_USER not in scene.bench.log.read_text()
 
 
 def test_a_chart_is_drawn_and_its_numbers_stand_beside_it(scene: Scene, client: httpx.Client) -> None:
@@ -201,7 +203,7 @@ def test_a_chart_is_drawn_and_its_numbers_stand_beside_it(scene: Scene, client: 
     text = client.get("/console/rewards").text
     whole = text.partition("Over time</h2>")[0]
     assert re.findall(r'<th scope="row">(\w+)</th><td class="num">(\d+)</td>', whole) == [
-        (arm, "10") for arm in ("fused", "lm", "critic", "random")
+        (arm, str(STRATEGIES // 4)) for arm in ("fused", "lm", "critic", "random")
     ]
     drawn = {
         client.get(f"/console/rewards.svg?theme={theme}&size={size}").text
