@@ -30,8 +30,11 @@ def with_credentials(settings: S) -> S:
         options = _tls(settings) | options
     elif any(getattr(settings, f"redis_ssl_{name}") for name in _FILES.values()):
         raise SettingError(f"{PREFIX}REDIS_SSL_*: wanted with an address that begins with rediss://")
-    query = urlencode(options, quote_via=quote)
-    return msgspec.structs.replace(settings, redis_url=parts._replace(query=query).geturl())
+    address, query = (
+        settings.redis_url.partition("?")[0],
+        urlencode(options, quote_via=quote),
+    )  # urllib makes unix:/ of unix:///
+    return msgspec.structs.replace(settings, redis_url=f"{address}?{query}" if query else address)
 
 
 def _named(**options: str) -> dict[str, str]:
