@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -46,6 +48,11 @@ def client_of(doors: Guarded, service: str) -> redis.Redis:
     """Redis, as a service meets it."""
     settings = connected(Common, doors.environ(service, PREFIX))
     return redis.Redis.from_url(settings.redis_url)
+
+
+def settled(process: "subprocess.Popen[str]", port: int) -> bool:
+    """Whether a service is ready, or has ended."""
+    return process.poll() is not None or not probe.illness(port)
 
 
 def refusal(doors: Guarded, service: str, topic: str) -> KafkaError | None:
@@ -97,12 +104,7 @@ def test_services_work_with_what_the_table_gives_them(doors: Guarded, tmp_path: 
     processes = {name: start(name, environs[name]) for name in SERVICES}
     try:
         for number, name in enumerate(SERVICES):
-            eventually(
-                lambda number=number, name=name: (
-                    processes[name].poll() is not None or not probe.illness(block + number)
-                ),
-                f"{name} to be ready",
-            )
+            eventually(partial(settled, processes[name], block + number), f"{name} to be ready")
         body = event("Product Viewed", "customer-1", product_id="tea-1").encode()
         request = Request(
             f"http://{HOST}:{door}/v1/events",
