@@ -140,7 +140,7 @@ def agents() -> None:
 @main.command()
 def worker() -> None:
     """Run a model worker: requests in, strategies out. Start more of them to share the partitions."""
-    _service("services.worker", "WorkerSettings")
+    _service("services.worker", "WriterSettings", "services.settings_writer")
 
 
 @main.command()

@@ -66,6 +66,12 @@ REQUEST_TO_STRATEGY = _histogram(
 BATCH_SIZE = _histogram("batch_size", "Records per processed batch.", tuple(map(float, _SIZES)), "service")
 BATCH_SECONDS = _histogram("batch_seconds", "One batch of the agents from end to end, waiting included.", _LATENCY_S)
 TOKENS = _counter("tokens", "Tokens of prompts read, of decisions spelled, of the model's message texts.", "what")
+WRITER_TEXTS = _counter(
+    "writer_texts",
+    "Texts asked for elsewhere: written; disagrees with its slots, garbage; timeout, unreachable, status: no answer.",
+    "outcome",
+)
+WRITER_SECONDS = _histogram("writer_seconds", "One text from elsewhere, asked to answered or given up.", _LATENCY_S)
 REWARDS = _counter(
     "rewards", "Closed rewards by the customer's assigned arm; `mixed`: merged from two.", "stage", "kind", "arm"
 )

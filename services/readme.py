@@ -9,16 +9,17 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from services.settings import PREFIX, AgentsSettings, Common, ShopSettings, UpdaterSettings, WorkerSettings
+from services.settings import PREFIX, AgentsSettings, Common, ShopSettings, UpdaterSettings
 from services.settings_gateway import GatewaySettings
 from services.settings_reward import RewardSettings
+from services.settings_writer import WriterSettings
 
 ROOT = Path(__file__).parents[1]
 SERVICES: tuple[tuple[str, type[Struct]], ...] = (
     ("every service", Common),
     ("every service: what outcomes are worth", RewardSettings),
     ("`agents`", AgentsSettings),
-    ("`worker`", WorkerSettings),
+    ("`worker`", WriterSettings),
     ("`updater`", UpdaterSettings),
     ("`gateway`", GatewaySettings),
     ("`demo`, `replay`", ShopSettings),
@@ -80,6 +81,7 @@ PHRASES = {
     "services/console/templates": "the pages (Jinja2, everything escaped)",
     "services/shop/data": "the extract of real purchases; SOURCE.md says what is real",
     "streaming/lua/apply.lua": "the one script: compare the version, write rows, outbox, due times and books",
+    "docs/writer.md": "message texts from any OpenAI-compatible server: what it is told, bounds, failures",
 }
 """What files without a docstring are; a folder named here is one line."""
 ABOUT = {

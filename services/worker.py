@@ -23,15 +23,18 @@ from services.deciding import PRIOR_HEADS
 from services.following import Follower
 from services.health import Health
 from services.settings import WorkerSettings, registry_address
+from services.settings_writer import WriterSettings, writer_url
 from services.valuing import formula_of
 from services.watchdog import STANDS_AFTER_S, over_worker
-from services.worker_answers import Answerer
+from services.worker_answers import Answerer, Elsewhere
 from services.worker_batch import Batch
 from services.worker_following import Loader
 from services.worker_reading import RequestReader
 from services.worker_sending import Sender, Stopped, patiently
 from services.worker_serving import ServingTable
 from services.worker_store import AnswerStore
+from services.writer import RemoteTexts
+from services.writer_client import WriterClient
 
 LOG = logging.getLogger(__name__)
 SERVICE = "worker"
@@ -41,9 +44,22 @@ class Worker:
     """The loop and its clients."""
 
     def __init__(
-        self, settings: WorkerSettings, lm: LanguageModel, stop: threading.Event, health: Health | None = None
+        self,
+        settings: WorkerSettings,
+        lm: LanguageModel,
+        stop: threading.Event,
+        health: Health | None = None,
+        writer: Elsewhere | None = None,
     ) -> None:
-        """Attach the adapter slots and start following; nothing is consumed before `run`."""
+        """Attach the adapter slots and start following; nothing is consumed before `run`.
+
+        Args:
+            settings: the worker's.
+            lm: the base.
+            stop: ends `run`.
+            health: told how things stand.
+            writer: writes message texts instead of the base.
+        """
         adapter.attach(lm, adapter.SLOTS)
         formula = formula_of(settings)
         table = ServingTable(lm, Critic.prior(settings.seed, PRIOR_HEADS, formula))
@@ -56,7 +72,7 @@ class Worker:
         self._follower = Follower(settings, loader, stop)
         self._sender = Sender(settings)
         self._store = AnswerStore(settings)
-        answerer = Answerer(lm, table, temperature=settings.temperature, seed=settings.seed)
+        answerer = Answerer(lm, table, temperature=settings.temperature, seed=settings.seed, writer=writer)
         self._batch = Batch(settings, answerer, self._store, self._sender, stop)
 
     def run(self) -> int:
@@ -119,13 +135,34 @@ class Worker:
             metrics.ADAPTERS_RESIDENT.set(len(self._table.slots.resident()))
 
 
-def main(settings: WorkerSettings) -> int:
+def writer_of(settings: WriterSettings) -> RemoteTexts | None:
+    """Who writes the texts; None: the base does.
+
+    Raises:
+        SettingError: an address that is none, or a key that would travel in the clear.
+    """
+    url = writer_url(settings)
+    if not url:
+        return None
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO tells every call
+    client = WriterClient(
+        url,
+        model=settings.writer_model,
+        key=settings.writer_key,
+        timeout_s=settings.writer_timeout_s,
+        temperature=settings.writer_temperature,
+    )
+    return RemoteTexts(client, wait_s=settings.writer_wait_ms / 1000, concurrency=settings.writer_concurrency)
+
+
+def main(settings: WriterSettings) -> int:
     """Run the worker until SIGTERM or SIGINT.
 
     Returns:
         0 after a clean stop, 1 after a bug that the supervisor should know of, 2 where Redis would lose answers.
     """
     torch.set_num_threads(settings.threads)
+    writer = writer_of(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -134,7 +171,7 @@ def main(settings: WorkerSettings) -> int:
     lm = LanguageModel.load(settings.base_model, settings.device)
     LOG.info("base %s on %s, metrics on port %d", lm.name, lm.device, port)
     try:
-        worker = Worker(settings, lm, stop, health)
+        worker = Worker(settings, lm, stop, health, writer)
         # The libraries' half a million objects live as long as we do: a full collection that walks them stalls for 0.3 s.
         gc.collect()
         gc.freeze()
@@ -142,3 +179,6 @@ def main(settings: WorkerSettings) -> int:
     except Exception:  # noqa: BLE001 -- the last line of the process: say why it ends, then end
         LOG.critical("the worker ends: %s", traceback.format_exc())
         return 1
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,6 +1,8 @@
 """From requests to finished strategies: encode, decide, write, explain. No Kafka, no Redis, no clock."""
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +22,35 @@ from streaming.contracts.strategies import Strategy, StrategyRequest, grammar_of
 MAX_MESSAGE_TOKENS = 48
 
 
+class Elsewhere(Protocol):
+    """Writes texts instead of the base (`services/writer.py`)."""
+
+    @property
+    def waited_s(self) -> float:
+        """How long the last call waited for somebody else."""
+
+    def texts(
+        self,
+        requests: Sequence[StrategyRequest],
+        decisions: Sequence[Mapping[str, str]],
+        rng: np.random.Generator,
+        due_s: float,
+    ) -> list[str]:
+        """One raw text per decision, empty for a template; not later than `due_s` on `time.monotonic`."""
+
+
 class Answerer:
     """Answers requests with what the serving table holds."""
 
     def __init__(
-        self, lm: LanguageModel, table: ServingTable, *, temperature: float, seed: int, texts: TextPool | None = None
+        self,
+        lm: LanguageModel,
+        table: ServingTable,
+        *,
+        temperature: float,
+        seed: int,
+        texts: TextPool | None = None,
+        writer: Elsewhere | None = None,
     ) -> None:
         """Join base and table.
 
@@ -34,20 +60,34 @@ class Answerer:
             temperature: of the language model's slot distributions.
             seed: with the request's id it seeds a request's decision, so that a repeat decides alike.
             texts: where messages come from; by default an empty pool.
+            writer: writes the texts instead.
         """
         self._lm, self.table = lm, table
         self._texts = texts or TextPool(lm)
+        self._writer = writer
         self._temperature, self._seed = temperature, seed
 
-    def answer(self, asks: Sequence[Ask]) -> list[Strategy]:
-        """Strategies for requests in time, in order: one batch, whatever their kinds, arms and adapters."""
+    @property
+    def waited_s(self) -> float:
+        """How long the last batch waited for texts from elsewhere: nothing that the next one must expect."""
+        return self._writer.waited_s if self._writer is not None else 0.0
+
+    def answer(self, asks: Sequence[Ask], due_s: float = math.inf) -> list[Strategy]:
+        """Strategies for requests in time, in order: one batch, whatever their kinds, arms and adapters.
+
+        Args:
+            asks: the requests.
+            due_s: on `time.monotonic`: texts from elsewhere are not waited for beyond.
+        """
         versions = [self.table.version_for(ask.request) for ask in asks]
         # Rows of one adapter stand together, so that each adapter is one product a layer.
         order = sorted(range(len(asks)), key=versions.__getitem__)
         # Admission: until release these slots cannot be overwritten, whatever is announced meanwhile.
         admitted = [self.table.slots.admit(versions[place]) for place in order]
         try:
-            answered = self._decode([asks[place] for place in order], [versions[place] for place in order], admitted)
+            answered = self._decode(
+                [asks[place] for place in order], [versions[place] for place in order], admitted, due_s
+            )
         finally:
             for slot in admitted:
                 self.table.slots.release(slot)
@@ -58,7 +98,9 @@ class Answerer:
         """Strategies for requests past their deadline: the critic alone, and template texts."""
         return answer_late(asks, self.table, self.table.knobs(BASE_ALONE, self._temperature), self._seed)
 
-    def _decode(self, asks: Sequence[Ask], versions: Sequence[str], slots: Sequence[str | None]) -> list[Strategy]:
+    def _decode(
+        self, asks: Sequence[Ask], versions: Sequence[str], slots: Sequence[str | None], due_s: float
+    ) -> list[Strategy]:
         requests = [ask.request for ask in asks]
         asked = [row for row, version in enumerate(versions) if self.table.asks_lm(requests[row], version)]
         prompts = self._lm.encode([requests[row] for row in asked]) if asked else None
@@ -70,10 +112,17 @@ class Answerer:
         TOKENS.labels("decision").inc(
             sum(decision_tokens(spelling, requests[row], decided[row].decision) for row in asked)
         )
-        rng = np.random.default_rng(stable_seed("message", asks[0].request.request_id, str(self._seed)))
-        texts = self._texts.texts(requests, [one.decision for one in decided], MAX_MESSAGE_TOKENS, rng)
-        TOKENS.labels("message").inc(sum(len(spelling.ids(text)) for text in texts))
+        texts = self._texts_of(asks, decided, due_s)
         return [self._strategy(ask, one, text) for ask, one, text in zip(asks, decided, texts, strict=True)]
+
+    def _texts_of(self, asks: Sequence[Ask], decided: Sequence[Decided], due_s: float) -> list[str]:
+        requests, decisions = [ask.request for ask in asks], [one.decision for one in decided]
+        rng = np.random.default_rng(stable_seed("message", asks[0].request.request_id, str(self._seed)))
+        if self._writer is not None:
+            return self._writer.texts(requests, decisions, rng, due_s)
+        texts = self._texts.texts(requests, decisions, MAX_MESSAGE_TOKENS, rng)
+        TOKENS.labels("message").inc(sum(len(self._lm.spelling.ids(text)) for text in texts))
+        return texts
 
     def _decide(self, asks: Sequence[Ask], versions: Sequence[str], session: Decoder) -> list[Decided]:
         return decide(
@@ -87,7 +136,7 @@ class Answerer:
 
     def _strategy(self, ask: Ask, decided: Decided, raw: str) -> Strategy:
         made = strategy_of(ask, decided, raw, self.table)
-        if made.message.source == "model":
+        if made.message.source == "model" and self._writer is None:
             self._texts.keep(ask.request, decided.decision, raw)
         return made
 

@@ -22,6 +22,7 @@ from services.clients import producer, topic_name, whole_topic_consumer
 from services.settings import WorkerSettings, registry_address
 from services.topics import ensure_topics
 from services.worker import Worker
+from services.worker_answers import Elsewhere
 from streaming.contracts.adapters import SERVING_KEY, Serving, Version
 from streaming.contracts.codec import decode, encode
 from streaming.contracts.strategies import Strategy, StrategyRequest
@@ -53,10 +54,10 @@ class Bench:
         self._producer = producer(settings, linger_ms=0)
 
     @contextmanager
-    def worker(self, **changes: object) -> Iterator[Worker]:
+    def worker(self, *, writer: Elsewhere | None = None, **changes: object) -> Iterator[Worker]:
         """A worker that serves within the block; it must end cleanly."""
         stop = threading.Event()
-        worker = Worker(msgspec.structs.replace(self.settings, **changes), tiny_lm(), stop)
+        worker = Worker(msgspec.structs.replace(self.settings, **changes), tiny_lm(), stop, writer=writer)
         codes: list[int] = []
         thread = threading.Thread(target=lambda: codes.append(worker.run()))
         thread.start()
