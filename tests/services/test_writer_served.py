@@ -27,6 +27,7 @@ from services.settings_writer import WriterSettings
 from services.worker import writer_of
 from services.writer import RemoteTexts
 from services.writer_client import WriterClient
+from streaming.contracts.strategies import StrategyRequest
 from tests.model.sample import request_of
 from tests.services.test_writer import FRIENDLY, GOOD, say, serving
 from tests.services.worker_samples import Bench, patient
@@ -162,6 +163,14 @@ def bench(stack: Endpoints, topic_prefix: str, tmp_path: Path) -> Iterator[Bench
     made.close()
 
 
+def two_tones(seed: int) -> StrategyRequest:
+    """A request of two contexts, so that the first batch asks for both: friendly or urgent, by chance."""
+    few = {"channel": ("onsite",), "send_time": ("now",), "tone": ("friendly", "urgent")}
+    request = patient(request_of(seed, arm="random"))
+    slots = tuple(structs.replace(slot, values=few.get(slot.name, slot.values)) for slot in request.slots)
+    return structs.replace(request, slots=slots, exclusions=())
+
+
 @pytest.mark.slow
 def test_the_worker_s_messages_come_from_the_real_server(bench: Bench, served: tuple[str, str]) -> None:
     """Through Kafka: friendly messages are the server's words, others templates; propensities are as ever, nothing is late."""
@@ -174,14 +183,14 @@ def test_the_worker_s_messages_come_from_the_real_server(bench: Bench, served: t
     assert writer is not None
     try:
         with bench.worker(writer=writer):
-            for seed in range(24):
-                bench.ask(patient(request_of(seed, arm="random")))
-            answers = bench.strategies(24)
+            for seed in range(16):
+                bench.ask(two_tones(seed))
+            answers = bench.strategies(16)
     finally:
         writer.close()
     by_source = {source: [a for a in answers if a.message.source == source] for source in ("model", "template")}
     assert {answer.decision["tone"] for answer in by_source["model"]} == {"friendly"}
-    assert by_source["template"]
+    assert {answer.decision["tone"] for answer in by_source["template"]} == {"urgent"}
     assert not any(answer.policy.late for answer in answers)
     assert all(answer.propensity == pytest.approx(1.0 / answer.policy.actions) for answer in answers)
     body = GOOD.partition(" | ")[2]
