@@ -16,6 +16,7 @@ from services.cli_data import COMMANDS
 from services.cli_evaluate import evaluate
 from services.cli_keys import keys
 from services.cli_letters import dead_letters
+from services.cli_models import finetune
 from services.cli_prepare import data
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def pretrain(out: Path, seed: int, scale: float, threads: int, *, resume: bool) 
             measure(out, told=lambda trial, step, kl: told(step, max(MARKS), {f"measured on {trial}": kl}))
 
 
-for _command in (*COMMANDS, dead_letters, data, evaluate, keys):
+for _command in (*COMMANDS, dead_letters, data, evaluate, finetune, keys):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -1,0 +1,116 @@
+"""Where metrics go besides the run's own file: TensorBoard, Weights & Biases (offline, no account), MLflow; by default nowhere."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from model.data.errors import Refused
+
+NAMES = ("none", "tensorboard", "wandb", "mlflow")
+Metrics = dict[str, float]
+
+
+class Tracker(Protocol):
+    """Takes a run's metrics."""
+
+    def log(self, step: int, metrics: Metrics) -> None:
+        """Take the figures of a step."""
+
+    def end(self) -> None:
+        """Write out what is held."""
+
+
+class Nowhere:
+    """Keeps nothing: the run's own `metrics.jsonl` has all."""
+
+    def log(self, step: int, metrics: Metrics) -> None:
+        """Take the figures of a step."""
+
+    def end(self) -> None:
+        """Write out what is held."""
+
+
+class TensorBoard:
+    """Event files below `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the event file."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder))
+
+    def log(self, step: int, metrics: Metrics) -> None:
+        """Take the figures of a step."""
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def end(self) -> None:
+        """Write out what is held."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """An offline run below `folder`; `wandb sync` sends it when the user wishes."""
+
+    def __init__(self, folder: Path, name: str, config: dict[str, Any]) -> None:
+        """Begin the run."""
+        import wandb
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._run: Any = wandb.init(
+            mode="offline", dir=str(folder), project="stratagem", name=name, config=config,
+            settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
+        )  # fmt: skip
+
+    def log(self, step: int, metrics: Metrics) -> None:
+        """Take the figures of a step."""
+        self._run.log(dict(metrics), step=step)
+
+    def end(self) -> None:
+        """Write out what is held."""
+        self._run.finish()
+
+
+class MLflow:
+    """A run in a SQLite file below `folder`."""
+
+    def __init__(self, folder: Path, name: str, config: dict[str, Any]) -> None:
+        """Begin the run."""
+        import mlflow
+
+        folder.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(f"sqlite:///{folder.resolve() / 'mlflow.db'}")
+        mlflow.set_experiment("stratagem")
+        self._mlflow: Any = mlflow
+        mlflow.start_run(run_name=name)
+        mlflow.log_params({key: str(value) for key, value in config.items()})
+
+    def log(self, step: int, metrics: Metrics) -> None:
+        """Take the figures of a step."""
+        self._mlflow.log_metrics(metrics, step=step)
+
+    def end(self) -> None:
+        """Write out what is held."""
+        self._mlflow.end_run()
+
+
+def tracker(which: str, folder: Path, name: str, config: dict[str, Any]) -> Tracker:
+    """A tracker by name, writing below `folder`.
+
+    Raises:
+        Refused: there is no such tracker, or its package is not installed.
+    """
+    try:
+        match which:
+            case "none":
+                return Nowhere()
+            case "tensorboard":
+                return TensorBoard(folder)
+            case "wandb":
+                return WeightsAndBiases(folder, name, config)
+            case "mlflow":
+                return MLflow(folder, name, config)
+            case _:
+                raise Refused(f"no tracker {which!r}: one of {', '.join(NAMES)}")
+    except ImportError:
+        how = "pip install mlflow" if which == "mlflow" else "pip install 'stratagem[trackers]'"
+        raise Refused(f"the tracker {which} is not installed: {how}") from None
