@@ -67,7 +67,10 @@ class WeightsAndBiases:
 
     def end(self) -> None:
         """Write out what is held."""
+        import wandb
+
         self._run.finish()
+        wandb.teardown()  # its service writes the file after `finish` has returned: wait until it has ended
 
 
 class MLflow:

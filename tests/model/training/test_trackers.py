@@ -32,3 +32,15 @@ def test_none_writes_nothing_and_what_is_missing_is_named(tmp_path: Path) -> Non
     if importlib.util.find_spec("mlflow") is None:
         with pytest.raises(Refused, match="pip install mlflow"):
             tracker("mlflow", tmp_path, "run", {})
+
+
+def test_weights_and_biases_works_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no account, a run leaves a file that `wandb sync` could send, below its folder."""
+    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    kept = tracker("wandb", tmp_path / "runs", "run", {"rate": 1.0})
+    kept.log(3, {"loss": 0.25})
+    kept.end()
+    files = list((tmp_path / "runs").rglob("offline-run-*/*.wandb"))
+    assert len(files) == 1
+    assert b"loss" in files[0].read_bytes()
