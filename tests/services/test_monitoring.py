@@ -5,20 +5,25 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import promql_parser as promql
 import pytest
 
+from services.clients import producer, redis_client, topic_name
 from services.metrics import DEFAULT_PORTS
 from services.monitoring import DEPLOY, configured, monitored
+from services.reading import read_all
 from services.up import SERVICES
+from streaming.contracts.topics import REQUESTS, SHOP_EVENTS
+from tests.deploy.manifests import kinds
 from tests.deploy.test_alerts import ALERTS
 from tests.services.prometheus_samples import HOST, Webhook, asked, fetched, program, watching
 from tests.services.promql import below, filled_in
 from tests.services.test_dashboards import queries
-from tests.services.test_up import QUICK, small_run
+from tests.services.test_up import QUICK, event, small_run
 from tests.services.up_samples import Up, eventually, free_block, metrics_urls, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -144,6 +149,33 @@ def test_a_stalled_agents_process_reaches_the_webhook(prometheus: str, up: Up, w
     ][:1]
     assert fired["annotations"]["runbook"] == "docs/runbooks/StratagemServiceDown.md"
     eventually(lambda: told("resolved"), "that it is over")
+
+
+def above(prometheus: str, scaler: str) -> bool:
+    """Whether a scaler's query is beyond its threshold, as KEDA would find it."""
+    (trigger,) = kinds("components/scaling", "ScaledObject")[scaler]["spec"]["triggers"]
+    found = asked(prometheus, trigger["metadata"]["query"])
+    return bool(found) and float(found[0]["value"][1]) > float(trigger["metadata"]["threshold"])
+
+
+def test_each_scaler_crosses_its_threshold(prometheus: str, up: Up) -> None:
+    """While Redis hangs, an event and a request wait: both queries go beyond, and come back once it answers."""
+    request = next(record for record in read_all(up.settings, REQUESTS) if record.value)
+    with redis_client(up.settings) as client:
+        pid = int(client.info("server")["process_id"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        sending = producer(up.settings)
+        now = event("Product Viewed", "customer-1", product_id="tea-1").encode()
+        sending.send(topic_name(up.settings, SHOP_EVENTS), now, key=b"customer-1")
+        sending.send(topic_name(up.settings, REQUESTS), request.value, key=request.key)  # its answer is stored already
+        sending.close()
+        for name in ("agents", "worker"):
+            eventually(partial(above, prometheus, name), f"the scaler of {name} to ask for more")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    for name in ("agents", "worker"):
+        eventually(lambda name=name: not above(prometheus, name), f"the scaler of {name} to be content")  # type: ignore[misc]
 
 
 def logged(up: Up, service: str, message: str = "") -> list[dict[str, str]]:
