@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -27,6 +28,7 @@ from tests.services.console.browser import (
     visiting,
 )
 from tests.services.console.scene import BAD_EVENT, CANARY, CHAMPION, HOSTILE, HOSTILE_USER, OLD, Scene
+from tests.services.gateway_bench import Bench
 
 if CHROMIUM is None:
     pytest.skip(MISSING, allow_module_level=True)
@@ -227,6 +229,18 @@ def served(scene: Scene) -> tuple[int, str]:
     found = lineage.read(scene.settings).serving
     assert found is not None
     return found.epoch, found.champion
+
+
+def test_a_cookie_for_https_alone_comes_back_to_this_machine(
+    stack: Endpoints, browser: Browser, tmp_path: Path, topic_prefix: str
+) -> None:
+    """Behind a port that a container engine binds to loopback: the gateway listens everywhere, the browser comes by http."""
+    bench = Bench(stack, topic_prefix, tmp_path, gateway_host="0.0.0.0")  # noqa: S104 -- as in a container
+    with bench.process(), visiting(browser, bench.url) as visit:
+        visit.log_in(bench.keys["operate"])
+        (cookie,) = visit.page.context.cookies(f"{bench.url}/console/")
+        assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) == (True, True, "Strict")
+        expect(visit.open("/console/audit").get_by_role("heading", level=1)).to_have_text("Audit")
 
 
 def test_lineage_is_a_line(visit: Visit) -> None:
