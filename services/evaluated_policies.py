@@ -15,9 +15,9 @@ from model.evaluation.policies import ByChance, ByCritic, ByModel, Policy
 from model.evaluation.reward_model import cross_fitted
 from model.grid import ActionGrid
 from model.policy import Knobs
-from model.registry import Registry
 from services.deciding import PRIOR_HEADS
-from services.settings import WorkerSettings, registry_address
+from services.registries import registry_of
+from services.settings import WorkerSettings
 from services.valuing import formula_of
 from streaming.contracts.adapters import BASE_ALONE, Version
 from streaming.contracts.errors import BadEvent
@@ -39,7 +39,7 @@ class Policies:
     def __init__(self, settings: WorkerSettings) -> None:
         """Nothing is loaded."""
         self._settings, self._formula = settings, formula_of(settings)
-        self._registry = Registry(registry_address(settings), Path(settings.home) / "versions")
+        self._registry = registry_of(settings, Path(settings.home) / "versions")
         self._lm: LanguageModel | None = None
 
     def value(self, names: Sequence[str], logged: Sequence[Placed], told: Callable[[str], None]) -> list[PolicyValue]:

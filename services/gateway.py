@@ -21,7 +21,6 @@ from redis.exceptions import RedisError
 from starlette.applications import Starlette
 
 from model.critic import Critic
-from model.registry import Registry
 from services import metrics
 from services.clients import redis_client
 from services.console.app import Console
@@ -35,7 +34,8 @@ from services.gateway_hub import Hub
 from services.gateway_intake import SERVICE, Intake
 from services.gateway_server import Server, bounded
 from services.health import Health
-from services.settings import SettingError, registry_address
+from services.registries import registry_of
+from services.settings import SettingError
 from services.settings_gateway import GatewaySettings
 from services.valuing import formula_of
 from services.worker_store import AnswerStore
@@ -75,7 +75,7 @@ def application(
     client = _keys_client(settings)
     intake, stop = Intake(settings), threading.Event()
     formula, answers = formula_of(settings), AnswerStore(settings)
-    critics = Critics(Registry(registry_address(settings), Path(settings.home) / "versions"), formula)
+    critics = Critics(registry_of(settings, Path(settings.home) / "versions"), formula)
     announced = Follower(settings, critics, stop, SERVICE)
 
     @contextlib.asynccontextmanager

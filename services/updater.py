@@ -17,12 +17,12 @@ from msgspec.structs import replace
 
 from model.critic import Critic, named
 from model.gate import Judgement, judge
-from model.registry import Registry
 from services import metrics
 from services.clients import topic_name
 from services.health import Health
 from services.lease import FencedSender, Lease
-from services.settings import UpdaterSettings, registry_address
+from services.registries import registry_of
+from services.settings import UpdaterSettings
 from services.topics import Topic
 from services.updater_announcing import SERVICE, Announcer
 from services.updater_counting import Counting
@@ -78,7 +78,7 @@ class Updater:
         self._folder = folder_of(settings)
         self.learning, self._facts = restored(settings, self._formula)
         self._number = self._facts.number if self._facts else 0
-        registry = Registry(registry_address(settings), settings.home.absolute() / "cache" / "versions")
+        registry = registry_of(settings, settings.home.absolute() / "cache" / "versions")
         sender = FencedSender(settings, lease) if lease else Sender(settings)
         self.announcer = Announcer(registry, sender, stop, "")
         trials = load_trials(newest(self._folder) if self._facts else None)

@@ -17,12 +17,12 @@ import torch
 from model import adapter
 from model.critic import Critic
 from model.lm import LanguageModel
-from model.registry import Registry
 from services import metrics
 from services.deciding import PRIOR_HEADS
 from services.following import Follower
 from services.health import Health
-from services.settings import WorkerSettings, registry_address
+from services.registries import registry_of
+from services.settings import WorkerSettings
 from services.settings_writer import WriterSettings, writer_url
 from services.valuing import formula_of
 from services.watchdog import STANDS_AFTER_S, over_worker
@@ -63,7 +63,7 @@ class Worker:
         adapter.attach(lm, adapter.SLOTS)
         formula = formula_of(settings)
         table = ServingTable(lm, Critic.prior(settings.seed, PRIOR_HEADS, formula))
-        registry = Registry(registry_address(settings), Path(settings.home) / "versions")
+        registry = registry_of(settings, Path(settings.home) / "versions")
         loader = Loader(registry, adapter.expected(lm), lm.device, formula, lm.lean)
         self._settings, self._stop, self._health = settings, stop, health or Health()
         self._reader = RequestReader(settings, stop)

@@ -1,5 +1,6 @@
 """The registry in an object store: moto's server, a mock of S3 over HTTP, as no maintained server comes as a package."""
 
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,10 @@ from msgspec import structs
 
 from model.registry import Registry
 from model.registry_files import MANIFEST
+from services.registries import registry_of
+from services.settings import Common
 from streaming.contracts.adapters import Version
-from streaming.contracts.errors import BadEvent
+from streaming.contracts.errors import BadEvent, Unavailable
 
 BUCKET = "stratagem"
 KEY = "a-test's"
@@ -92,3 +95,19 @@ def test_changed_bytes_are_refused(store: str, tmp_path: Path) -> None:
         Registry(store, tmp_path / "other").fetch(version)
     with pytest.raises(BadEvent, match="uri"):
         registry.fetch(structs.replace(version, uri=f"s3://elsewhere/{version.name}"))
+
+
+def test_a_store_that_is_not_there_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No connection at all, which its client says by an error of its own: unavailable, like any other."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    names = {"ACCESS_KEY_ID": KEY, "SECRET_ACCESS_KEY": KEY, "DEFAULT_REGION": "us-east-1", "MAX_ATTEMPTS": "1"}
+    for name, value in {**names, "ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    registry = registry_of(Common(registry=f"s3://{BUCKET}/{tmp_path.name}"), tmp_path / "cache")
+    with pytest.raises(Unavailable, match="EndpointConnectionError"):
+        published(registry, tmp_path / "out", 1)
+    with pytest.raises(Unavailable, match="EndpointConnectionError"):
+        registry.manifest("critic-000001-00000000")
