@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +17,7 @@ from services.cli_keys import keys
 from services.cli_letters import dead_letters
 from services.cli_models import finetune
 from services.cli_prepare import data
+from services.cli_pretrain import pretrain
 
 if TYPE_CHECKING:
     from services.settings import Common
@@ -177,35 +177,7 @@ def topics() -> None:
         click.echo(line)
 
 
-@main.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path(".stratagem/base"), show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--scale", type=click.FloatRange(0.001, 10), default=1.0, show_default=True, help="Of the recipe's length."
-)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--resume/--restart", default=True, show_default=True)
-def pretrain(out: Path, seed: int, scale: float, threads: int, *, resume: bool) -> None:
-    """Make the base model from its committed recipe: corpus, causal LM, fine-tuning with teachers."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from model.pretrain import main as make_base
-    from model.report import MARKS, measure
-
-    with Progress(*Progress.get_default_columns(), "{task.fields[losses]}", console=Console(stderr=True)) as bar:
-        task = bar.add_task("pretraining", total=None, losses="")
-
-        def told(step: int, steps: int, losses: dict[str, float]) -> None:
-            said = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            bar.update(task, completed=step, total=steps, losses=said)
-
-        make_base(out, seed=seed, scale=scale, threads=threads, resume=resume, progress=told)
-        if scale >= 1:  # a shortened recipe is for trying it out: its base would not pass
-            measure(out, told=lambda trial, step, kl: told(step, max(MARKS), {f"measured on {trial}": kl}))
-
-
-for _command in (*COMMANDS, dead_letters, data, evaluate, finetune, keys):
+for _command in (*COMMANDS, dead_letters, data, evaluate, finetune, keys, pretrain):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -53,17 +53,17 @@ def finetune(*, task: str, data: Path, out: Path, threads: int, track: str, **wi
 
     Exits with 1 when no model is better than the prior rate beyond chance.
     """
-    _need_models()
+    need("finetune", "polars", "sklearn", "matplotlib", extra="models")
     from rich.console import Console
     from rich.progress import Progress
 
     from model.response.finetune import Settings, main
 
-    _bound(threads)
+    bound(threads)
     resume, overwrite = wishes.pop("resume"), wishes.pop("overwrite")
     try:
         with Progress(*Progress.get_default_columns(), "{task.fields[said]}", console=Console(stderr=True)) as bar:
-            report = main(data, out, Settings(**wishes), _telling(bar), resume=resume, overwrite=overwrite, track=track)
+            report = main(data, out, Settings(**wishes), telling(bar), resume=resume, overwrite=overwrite, track=track)
     except KeyboardInterrupt:
         click.echo("stratagem: interrupted; the same command goes on from here", err=True)
         raise
@@ -72,25 +72,27 @@ def finetune(*, task: str, data: Path, out: Path, threads: int, track: str, **wi
     sys.exit(0 if report["verdict"]["go_on"] else EXIT_FOUND)
 
 
-def _need_models() -> None:
+def need(command: str, *modules: str, extra: str) -> None:
+    """Name the packages that a command lacks, and the extra that has them."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("polars", "sklearn", "matplotlib") if find_spec(name) is None]
+    missing = [name for name in modules if find_spec(name) is None]
     if missing:
         from services.local.process import MissingPart
 
         raise MissingPart(
-            f"{', '.join(missing)} is not here; `stratagem finetune` needs the extra `models`: pip install 'stratagem[models]'"
+            f"{', '.join(missing)} is not here; `stratagem {command}` needs the extra `{extra}`: pip install 'stratagem[{extra}]'"
         )
 
 
-def _bound(threads: int) -> None:
+def bound(threads: int) -> None:
+    """Let torch use so many threads."""
     import torch
 
     torch.set_num_threads(threads)
 
 
-def _telling(bar: Any) -> "Callable[[str], Told]":
+def telling(bar: Any) -> "Callable[[str], Told]":
     """A row of progress per training; what it will cost is said once, when it is known."""
     begun: dict[str, Any] = {}
 

@@ -60,7 +60,7 @@ PHRASES = {
     "docs/learning.md": "what learns, at which speed, and behind which gate",
     "docs/limits.md": "what it does not do",
     "docs/measured.md": "every figure with its command, machine, peer and spread",
-    "docs/models.md": "from prepared data to a trained model: response, what a run's folder holds, resuming",
+    "docs/models.md": "from prepared data to a trained model: response, pretraining, what a run's folder holds, resuming",
     "docs/openapi.json": "the HTTP gateway, as OpenAPI 3.1 (generated)",
     "docs/own-model.md": "another base than the one that ships",
     "docs/preparing-data.md": "from a shop's raw files to tables, labels, splits and a data card",
