@@ -15,8 +15,7 @@ NARROW = 256
 NARROW_PAIRS_SCALE = 0.1
 """Initial scale of a narrow model that judges pairs. Whether two sessions belong together is seen only through attention between them. Its
 scores are products of two projections, each growing with scale times the root of the width: at .02 and a width of 64 they are nearly 0,
-attention
-is near uniform, its gradient small, and learning begins late or not at all (docs/models.md has figures)."""
+attention is near uniform, its gradient small, and learning begins late or not at all (docs/models.md has figures)."""
 
 
 def config(shape: str, *, vocabulary: int, width: int, layers: int, length: int, dropout: float, scale: float, pad: int) -> Any:  # fmt: skip
