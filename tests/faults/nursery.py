@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 _SPAWN = multiprocessing.get_context("spawn")
-SETTINGS = {"worker": "WorkerSettings", "updater": "UpdaterSettings"}
-"""Service → its settings."""
+SETTINGS = {
+    "worker": ("services.settings_writer", "WriterSettings"),
+    "updater": ("services.settings", "UpdaterSettings"),
+}
+"""Service → where its settings are, as the command has it."""
 IMPORTED = ("services.worker", "services.updater", "services.updater_training")
 
 
@@ -118,7 +121,8 @@ def _run(service: str, trap: str, environ: dict[str, str], log: str) -> None:
     at = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(at, stream.fileno())
-    made = settings.load(getattr(settings, SETTINGS[service]), environ)
+    module, name = SETTINGS[service]
+    made = settings.load(getattr(importlib.import_module(module), name), environ)
     exec(trap, {"__name__": "trap"})  # noqa: S102 -- a test's own code
     code = importlib.import_module(f"services.{service}").main(made)
     sys.stdout.flush()
