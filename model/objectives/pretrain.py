@@ -1,5 +1,6 @@
 """A pretraining run: texts, tokenizer, model, training, figures on what was held out. Resumable as every run is."""
 
+import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,10 @@ def main(data: Path, out: Path, settings: Settings, telling: Told, *, resume: bo
         run.publish()
         plain: dict[str, Any] = msgspec.to_builtins(report)
         return plain
+    except Refused:
+        if not run.resumed:  # nothing was learned: the command put right must not meet what was refused
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
     finally:
         run.close()
 

@@ -145,6 +145,9 @@ def test_what_cannot_be_used_is_named(shop: Path, tmp_path: Path) -> None:
         Work(tmp_path, Settings("nsp", vocabulary=300, width=16))
     with pytest.raises(Refused, match="a gpt2 cannot learn mlm"):
         Work(shop, Settings("mlm", shape="gpt2", vocabulary=300))
+    with pytest.raises(Refused, match="no tokenizer at"):
+        main(shop, tmp_path / "none", Settings("mlm", tokenizer=str(tmp_path / "x")), lambda *_: None, resume=True, overwrite=False)  # fmt: skip
+    assert not list(tmp_path.glob(".none*"))
     Run(tmp_path / "run", identity_of({"objective": "mlm"}, "data", 0)).close()
     with pytest.raises(Refused, match="another config"):
         main(shop, tmp_path / "run", Settings("mlm"), lambda *_: None, resume=True, overwrite=False)
