@@ -157,12 +157,13 @@ def main(data: Path, out: Path, settings: Settings, telling: Told, *, resume: bo
         work.tokenizer.save_pretrained(run.path / "model")
         run.drop(NAME)
         run.publish()
-        plain: dict[str, Any] = msgspec.to_builtins(report)
-        return plain
     except Refused:
         if not run.resumed:  # nothing was learned: the command put right must not meet what was refused
             shutil.rmtree(run.path, ignore_errors=True)
         raise
+    else:
+        plain: dict[str, Any] = msgspec.to_builtins(report)
+        return plain
     finally:
         run.close()
 
