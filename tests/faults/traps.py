@@ -40,12 +40,12 @@ _faust_app = _app._faust_app
 
 def _hasty(settings):
     made = _faust_app(settings)
-    made.conf.broker_commit_interval = 0.05
+    made.conf.broker_commit_interval = 0.01
     return made
 
 _app._faust_app = _hasty
 """
-"""Commits twenty times a second, so that a process that lives for a moment has committed something."""
+"""Commits a hundred times a second, so that a process that lives for a moment has committed something, and has left something."""
 
 STEPS = {
     "before the script that writes rows": ("streaming.store", "Store", "write"),
