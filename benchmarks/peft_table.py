@@ -115,7 +115,7 @@ def judged(model: Any, rows: Tensor) -> float:
     """Mean cross-entropy per token of a text but its first, from the logits alone."""
     model.eval()
     total, count = 0.0, 0
-    for part in rows.split(64):
+    for part in rows.split(64):  # type: ignore[no-untyped-call]  # torch's own lack
         logits = model(input_ids=part, attention_mask=(part != 0).long()).logits[:, -TOKENS:]
         wanted = part[:, 1:]
         each = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), wanted, reduction="none")
@@ -134,7 +134,7 @@ def train(model: Any, rows: Tensor, sized: Sized, rate: float, seed: int) -> Non
             group["lr"] = rate * (1 - step / sized.steps)
         loss = loss_of(model, rows[torch.as_tensor(draw.integers(0, len(rows), BATCH))])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # the same
         torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
         optimizer.step()
         after_step(model, sized, step)
