@@ -18,7 +18,7 @@ from benchmarks.learning.report import against_best, lost, paired
 from benchmarks.learning.results import ROOT, Line, code_of, covers, path_of, read, sources
 from benchmarks.learning.runs import Task, run_task
 from benchmarks.learning.tune import TUNING, Published, combinations, tune
-from benchmarks.learning.tuned import GRIDS, TUNED, TUNING_SEEDS
+from benchmarks.learning.tuned import GRIDS, LEVEL, TUNED, TUNING_SEEDS
 from benchmarks.worlds.deliveries import Acted
 from benchmarks.worlds.knobs import WorldKnobs
 from benchmarks.worlds.world import World
@@ -233,13 +233,14 @@ def test_a_search_publishes_every_combination_best_first(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("path", sorted(TUNING.glob("*.json")), ids=lambda path: path.stem)
 def test_peers_play_with_the_best_of_their_published_grid(path: Path) -> None:
-    """The knobs in use are the grid's best on the tuning seeds, and every combination was tried."""
+    """The knobs in use are the grid's best on the tuning seeds, or level with it, and every combination was tried."""
     published = msgspec.json.decode(path.read_bytes(), type=Published)
     peer = published.peer
     assert set(published.seeds) <= set(TUNING_SEEDS)
     assert sorted(map(str, combinations(peer))) == sorted(str(tried.knobs) for tried in published.tried)
-    best = max(published.tried, key=lambda tried: tried.lift)
-    assert {name: TUNED[peer][name] for name in GRIDS[peer]} == best.knobs
+    in_use = {name: TUNED[peer][name] for name in GRIDS[peer]}
+    (lift,) = (tried.lift for tried in published.tried if tried.knobs == in_use)
+    assert lift >= max(tried.lift for tried in published.tried) - LEVEL
 
 
 def test_a_critics_curve_depends_on_every_module_that_makes_it() -> None:
