@@ -52,7 +52,7 @@ def show(settings: Common, name: str) -> str | None:
     """One version with the decisions on it as indented JSON, or None."""
     record = standing(settings).get(name)
     version = _version(record) if record is not None else None
-    about = [decision for decision in _decisions(settings) if decision.version == name]
+    about = [decision for decision in decisions(settings) if decision.version == name]
     if version is None and not about:
         return None
     text = msgspec.json.encode({"version": version, "decisions": about})
@@ -151,7 +151,8 @@ def _version(record: TopicRecord) -> Version | None:
     return found if isinstance(found, Version) else None
 
 
-def _decisions(settings: Common) -> Iterator[GateDecision]:
+def decisions(settings: Common) -> Iterator[GateDecision]:
+    """Every decision that can be read, in the topic's order."""
     for record in read_all(settings, DECISIONS):
         try:
             yield decode(record.value or b"", GateDecision)

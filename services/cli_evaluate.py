@@ -72,7 +72,7 @@ def _evaluated(out: Path, paths: tuple[Path, ...], wishes: dict[str, Any]) -> "R
 
         if wishes["from_kafka"]:
             from services.cli_data import connected_settings
-            from services.dumped_loop import dump_loop
+            from services.dumped_topics import dump_loop
 
             told("topics", 0, 1)
             paths = (dump_loop(connected_settings(), topics, resume=wishes["resume"]),)

@@ -1,17 +1,17 @@
-"""The topics a shop writes, as files of JSON lines: what `stratagem data prepare` reads with `--from-kafka`.
+"""Topics as files of JSON lines: what `stratagem data prepare` and `stratagem evaluate` read with `--from-kafka`.
 
 A line's number tells its offset: line n of `shop.events.p0.from120.jsonl` is offset 119 + n of partition 0; offsets that hold no record are
 empty lines. Of compacted topics only the last record of each key counts, and none where that is a tombstone.
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
 from services.reading import TopicRecord, read_all
 from services.settings import Common
-from streaming.contracts.topics import ADS_EVENTS, CAMPAIGNS, CATALOG, SHOP_EVENTS
+from streaming.contracts.topics import ADS_EVENTS, CAMPAIGNS, CATALOG, REWARDS, SHOP_EVENTS, STRATEGIES, TopicSpec
 
 MAX_GAP = 1_000
 """A larger gap of offsets begins a new file instead of so many empty lines."""
@@ -19,6 +19,23 @@ COMPLETE = ".complete"
 
 
 def dump(settings: Common, folder: Path, *, resume: bool) -> Path:
+    """The topics that a shop writes; see `_dumped`."""
+    return _dumped(settings, folder, resume=resume, compacted=(CATALOG, CAMPAIGNS), whole=(SHOP_EVENTS, ADS_EVENTS))
+
+
+def dump_loop(settings: Common, folder: Path, *, resume: bool) -> Path:
+    """The topics of what was said and what came of it; see `_dumped`."""
+    return _dumped(settings, folder, resume=resume, whole=(STRATEGIES, REWARDS))
+
+
+def _dumped(
+    settings: Common,
+    folder: Path,
+    *,
+    resume: bool,
+    whole: Sequence[TopicSpec],
+    compacted: Sequence[TopicSpec] = (),
+) -> Path:
     """Write all records that the topics hold at this moment.
 
     Args:
@@ -31,9 +48,9 @@ def dump(settings: Common, folder: Path, *, resume: bool) -> Path:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for topic in (CATALOG, CAMPAIGNS):
+    for topic in compacted:
         write_lines(latest(read_all(settings, topic)), topic.name, folder)
-    for topic in (SHOP_EVENTS, ADS_EVENTS):
+    for topic in whole:
         write_lines(read_all(settings, topic), topic.name, folder)
     (folder / COMPLETE).touch()
     return folder

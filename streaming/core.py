@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from streaming import attribution, triggers
@@ -272,7 +272,8 @@ def _asked(state: State, moment: triggers.Moment, context: Context, effects: lis
         if request is not None:
             open_ = attribution.on_ghost(open_, request, context.watermark_ms or 0, context.windows).state
     elif request is not None:
-        request = replace(request, traceparent=context.traceparent or UNSET)
+        if context.traceparent:
+            request = replace(request, traceparent=context.traceparent)
         headers = headers_of(request, request.request_id)
         effects.append(publish(REQUESTS, request.user_id, request, request.request_id, headers))
         facts.append(Fact("requests", {"kind": request.kind, "trigger": request.trigger, "arm": request.arm}))

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from redis import Redis
 
+from benchmarks.doors import cpu_s
 from benchmarks.peers.job import Job, Measured
 from benchmarks.peers.traffic import catalog, traffic
 from benchmarks.peers.work import ROWS
@@ -126,7 +126,7 @@ class Stage:
 
     def _servers_s(self) -> tuple[float, float]:
         """CPU seconds of Redis and of Kafka so far."""
-        return tuple(_cpu_s(server.process.pid) for server in (self._stack.database, self._stack.broker))  # type: ignore[return-value]  # two of them
+        return tuple(cpu_s(server.process.pid) for server in (self._stack.database, self._stack.broker))  # type: ignore[return-value]  # two of them
 
     def job(self, system: str, number: int) -> Job:
         """A run of a system; its number makes its group and folder its own."""
@@ -191,12 +191,6 @@ class Stage:
         for key in keys:
             rows |= self.redis.hgetall(key)
         return hashlib.sha256(b"".join(rows[user] for user in sorted(rows))).hexdigest()
-
-
-def _cpu_s(pid: int) -> float:
-    """Of a process, its threads included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def command(job: Job) -> list[str]:

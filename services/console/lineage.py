@@ -4,13 +4,10 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from services.adapters import standing
-from services.reading import read_all
+from services.adapters import decisions, standing
 from services.settings import Common
 from streaming.contracts.adapters import BASE_ALONE, GateDecision, Serving, Version, decode_record
-from streaming.contracts.codec import decode
 from streaming.contracts.errors import BadEvent
-from streaming.contracts.topics import DECISIONS
 
 MOST_DECISIONS = 50
 
@@ -87,10 +84,4 @@ def acts(serving: Serving | None, version: Version) -> list[str]:
 
 
 def _decisions(settings: Common) -> list[GateDecision]:
-    found = []
-    for record in read_all(settings, DECISIONS):
-        try:
-            found.append(decode(record.value or b"", GateDecision))
-        except BadEvent:  # `stratagem watch decisions` shows it
-            continue
-    return sorted(found, key=lambda decision: decision.decided_at, reverse=True)
+    return sorted(decisions(settings), key=lambda decision: decision.decided_at, reverse=True)

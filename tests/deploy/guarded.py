@@ -32,6 +32,7 @@ from services.local.broker import Broker
 from services.local.database import server_from_jar
 from services.local.process import ChildProcess
 from services.settings import Common
+from tests.services.gateway_bench import free_port
 
 HOST = "127.0.0.1"
 PATIENCE_S = 120.0
@@ -163,12 +164,6 @@ def make_users(found: Guarded) -> None:
                 return
         time.sleep(0.1)
     raise TimeoutError("redis does not answer")
-
-
-def free_port() -> int:
-    """That nobody listens on just now."""
-    with socket.create_server((HOST, 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def certificates(home: Path) -> tuple[Path, Path]:

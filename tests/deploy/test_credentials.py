@@ -21,8 +21,9 @@ from services.settings_gateway import rdkafka_options
 from streaming.contracts.topics import REWARDS, SHOP_EVENTS, STRATEGIES, TOPICS
 from streaming.control import read_profile
 from streaming.keys import BucketKeys
-from tests.deploy.guarded import HOST, Guarded, free_port, guarded
+from tests.deploy.guarded import HOST, Guarded, guarded
 from tests.services.cli_samples import ended, start
+from tests.services.gateway_bench import free_port
 from tests.services.test_up import event
 from tests.services.up_samples import eventually, free_block
 

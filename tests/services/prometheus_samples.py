@@ -4,13 +4,12 @@ import json
 import os
 import re
 import shutil
-import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ import pytest
 
 from services.local.process import ChildProcess
 from services.monitoring import DEPLOY, RULES, configured
+from tests.services.receiver import HOST, Receiver
 from tests.services.up_samples import PATIENCE_S, eventually, free_block
-
-HOST = "127.0.0.1"
 
 
 def program(name: str) -> str:
@@ -60,36 +58,17 @@ def asked(prometheus: str, query: str) -> list[dict[str, Any]]:
     return found
 
 
-class Webhook:
+class Webhook(Receiver):
     """Receives what Alertmanager sends."""
 
     def __init__(self) -> None:
-        """Listen on a free port."""
+        """Nothing was sent yet."""
         self.alerts: list[dict[str, Any]] = []
-        received = self.alerts
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                received.extend(json.loads(body)["alerts"])
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self.server = HTTPServer((HOST, 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://{HOST}:{self.server.server_port}/"
-
-    def close(self) -> None:
-        """Stop listening."""
-        self.server.shutdown()
-        self.server.server_close()
+    def take(self, _: Message, body: bytes) -> None:
+        """Keep its alerts."""
+        self.alerts.extend(json.loads(body)["alerts"])
 
 
 def _alertmanager_configuration(webhook: str) -> str:

@@ -20,8 +20,9 @@ from services.up import SERVICES
 from streaming.contracts.topics import REQUESTS, SHOP_EVENTS
 from tests.deploy.manifests import kinds
 from tests.deploy.test_alerts import ALERTS
-from tests.services.prometheus_samples import HOST, Webhook, asked, fetched, program, watching
+from tests.services.prometheus_samples import Webhook, asked, fetched, program, watching
 from tests.services.promql import below, filled_in
+from tests.services.receiver import HOST
 from tests.services.test_dashboards import queries
 from tests.services.test_up import QUICK, event, small_run
 from tests.services.up_samples import Up, eventually, free_block, metrics_urls, running

@@ -2,9 +2,8 @@
 
 import gzip
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -18,49 +17,28 @@ from services.settings import SettingError, WorkerSettings
 from services.tracing import configure
 from streaming.contracts.topics import REQUESTS, REWARDS, STRATEGIES
 from streaming.contracts.tracing import TRACEPARENT, span_id
+from tests.services.receiver import Receiver
 from tests.services.test_up import QUICK, event, values
 from tests.services.up_samples import Up, eventually, free_block, running
 
-HOST = "127.0.0.1"
 TRACE_ID, PARENT_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CUSTOMER = "customer-1"
 
 
-class Collector:
+class Collector(Receiver):
     """Takes OTLP over HTTP, as collectors do."""
 
     def __init__(self) -> None:
-        """Listen on a free port."""
+        """Nothing was exported yet."""
         self.spans: list[tuple[str, Any]] = []
-        received = self.spans
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                for each in ExportTraceServiceRequest.FromString(body).resource_spans:
-                    service = {one.key: one.value.string_value for one in each.resource.attributes}["service.name"]
-                    received.extend((service, span) for scope in each.scope_spans for span in scope.spans)
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self.server = HTTPServer((HOST, 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        """Where traces are sent."""
-        return f"http://{HOST}:{self.server.server_port}/v1/traces"
-
-    def close(self) -> None:
-        """Stop listening."""
-        self.server.shutdown()
-        self.server.server_close()
+    def take(self, headers: Message, body: bytes) -> None:
+        """Keep its spans, each with its service."""
+        whole = gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body
+        for each in ExportTraceServiceRequest.FromString(whole).resource_spans:
+            service = {one.key: one.value.string_value for one in each.resource.attributes}["service.name"]
+            self.spans.extend((service, span) for scope in each.scope_spans for span in scope.spans)
 
     def of(self, trace_id: str) -> dict[str, tuple[str, Any]]:
         """Span id → service and span, of one trace."""
@@ -80,7 +58,7 @@ def collector() -> Iterator[Collector]:
 def up(tmp_path_factory: pytest.TempPathFactory, stratagem_home: Path, collector: Collector) -> Iterator[Up]:
     """All services, and an event whose publisher has a trace already: as far as a reward that is learned."""
     home = tmp_path_factory.mktemp("traced") / "home"
-    ports = {"METRICS_PORT": str(free_block()), "OTLP_ENDPOINT": collector.url}
+    ports = {"METRICS_PORT": str(free_block()), "OTLP_ENDPOINT": f"{collector.url}v1/traces"}
     with running(Up(home, stratagem_home / "cache", **ports, **QUICK)) as begun:
         begun.command("publish", "--now", "docs/examples/shop.jsonl")
         header = [(TRACEPARENT, f"00-{TRACE_ID}-{PARENT_ID}-01".encode())]
