@@ -1,6 +1,5 @@
 """A pretraining run: texts, tokenizer, model, training, figures on what was held out. Resumable as every run is."""
 
-import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -142,8 +141,8 @@ def main(data: Path, out: Path, settings: Settings, telling: Told, *, resume: bo
     """
     brought = {name: _folder_sha256(Path(getattr(settings, name))) for name in ("base", "tokenizer")}
     config = {"task": NAME, **msgspec.to_builtins(settings), "brought_sha256": brought}
-    run = Run(out, identity_of(config, data_sha256(data), settings.seed), resume=resume, overwrite=overwrite)
-    try:
+    identity = identity_of(config, data_sha256(data), settings.seed)
+    with Run(out, identity, resume=resume, overwrite=overwrite) as run:
         from transformers.utils.logging import disable_progress_bar
 
         work = Work(data, settings)
@@ -157,15 +156,8 @@ def main(data: Path, out: Path, settings: Settings, telling: Told, *, resume: bo
         work.tokenizer.save_pretrained(run.path / "model")
         run.drop(NAME)
         run.publish()
-    except Refused:
-        if not run.resumed:  # nothing was learned: the command put right must not meet what was refused
-            shutil.rmtree(run.path, ignore_errors=True)
-        raise
-    else:
-        plain: dict[str, Any] = msgspec.to_builtins(report)
-        return plain
-    finally:
-        run.close()
+    plain: dict[str, Any] = msgspec.to_builtins(report)
+    return plain
 
 
 def _report(work: Work, best: int) -> dict[str, Any]:

@@ -119,17 +119,15 @@ def main(
         Refused: the folder, the output or a setting cannot be used.
     """
     config = {"task": "response", **msgspec.to_builtins(settings)}
-    run = Run(out, identity_of(config, data_sha256(data), settings.seed), resume=resume, overwrite=overwrite)
-    try:
+    identity = identity_of(config, data_sha256(data), settings.seed)
+    with Run(out, identity, resume=resume, overwrite=overwrite) as run:
         rows = rows_of_folder(data, settings)
         tracked = tracker(track, run.path / "tracker", out.name, config)
         found = predictions(rows, settings, run, told, tracked)
         tracked.end()
         report = _report(rows, found, run, settings)
         run.publish()
-        return report
-    finally:
-        run.close()
+    return report
 
 
 def _report(rows: Rows, found: dict[str, Floats], run: Run, settings: Settings) -> dict[str, Any]:

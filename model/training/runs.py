@@ -10,7 +10,8 @@ import shutil
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import msgspec
 
@@ -45,7 +46,7 @@ def code_sha256() -> str:
 
 
 class Run:
-    """The folder in the making. One process at a time."""
+    """The folder in the making. One process at a time: `with Run(…) as run` lets it go at the end."""
 
     def __init__(self, out: Path, identity: Identity, *, resume: bool = True, overwrite: bool = False) -> None:
         """Begin, or go on where an interrupted run of the same identity stopped.
@@ -83,6 +84,16 @@ class Run:
             self.close()
             raise Refused(f"the interrupted run of {self.out} had another {', '.join(changed)}; --restart begins anew")
         return True
+
+    def __enter__(self) -> Self:
+        """The run itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        """Let the folder go. What was refused at its beginning leaves nothing: the command put right must not meet it."""
+        if kind is not None and issubclass(kind, Refused) and not self.resumed:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.close()
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file so that it is whole or not there."""

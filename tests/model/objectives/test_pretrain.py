@@ -1,12 +1,6 @@
 """The pretraining run: killed and resumed it is the undisturbed one; it learns; its figures are those of formulas."""
 
-import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +13,9 @@ from model.objectives.pretrain import Settings, Work, main
 from model.objectives.texts import read
 from model.response.encoder import loaded
 from model.training.runs import Run, identity_of
+from tests.model.training.killing import digests, killed_and_resumed
 
-LONGEST_WAIT_S = 120
-COMMAND = [sys.executable, "-m", "services.cli", "pretrain", "--objective", "mlm", "--steps", "40", "--width", "16", "--layers", "1", "--vocabulary", "300"]  # fmt: skip
+COMMAND = ["pretrain", "--objective", "mlm", "--steps", "40", "--width", "16", "--layers", "1", "--vocabulary", "300"]  # fmt: skip
 GOODS = [f"{kind}{number}" for kind in ("tea", "bread", "soap") for number in range(4)]
 
 
@@ -46,44 +40,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """Hash per file of a run."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def begun(data: Path, out: Path) -> "subprocess.Popen[bytes]":
-    """The command in a process of its own, one thread."""
-    environ = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [*COMMAND, "--data", str(data), "--out", str(out)]
-    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
 @pytest.mark.timeout(400)
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(shop: Path, tmp_path: Path) -> None:
     """Killed after a checkpoint and started again, every file is the same; the model is one that finetune takes as its base."""
-    undisturbed = begun(shop, tmp_path / "whole")
-    said = undisturbed.communicate(timeout=LONGEST_WAIT_S)
-    assert undisturbed.returncode in (0, 1), said[1].decode()
-    assert b"minutes" in said[1]
-    killed = begun(shop, tmp_path / "killed")
-    checkpoints = tmp_path / ".killed.partial" / "checkpoints"
-    until = time.monotonic() + LONGEST_WAIT_S
-    while not list(checkpoints.glob("*.pt")) and killed.poll() is None and time.monotonic() < until:
-        time.sleep(0.005)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed").exists()
-    again = begun(shop, tmp_path / "killed")
-    again.communicate(timeout=LONGEST_WAIT_S)
-    assert again.returncode == undisturbed.returncode
-    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
-    assert {"report.json", "run.json", "metrics.jsonl", "model/model.safetensors", "model/tokenizer.json"} <= set(digests(tmp_path / "whole"))  # fmt: skip
-    backbone, tokenizer = loaded(str(tmp_path / "whole" / "model"))
+    whole, said = killed_and_resumed([*COMMAND, "--data", shop], tmp_path)
+    assert "minutes" in said
+    assert {"report.json", "run.json", "metrics.jsonl", "model/model.safetensors", "model/tokenizer.json"} <= set(digests(whole))  # fmt: skip
+    backbone, tokenizer = loaded(str(whole / "model"))
     assert len(tokenizer) == backbone.config.vocab_size
 
 

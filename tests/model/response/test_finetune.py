@@ -1,12 +1,8 @@
 """The response run: killed and resumed it is the undisturbed one; its features know nothing of the future; it says who is best."""
 
-import hashlib
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,13 +12,14 @@ from model.data.errors import Refused
 from model.data.leakage import future_features
 from model.response.encoder import loaded
 from model.response.features import features
+from model.response.finetune import Settings, main
 from model.response.folds import folds
 from model.response.tables import read
 from model.training.runs import Run, identity_of
+from tests.model.training.killing import killed_and_resumed
 
 EXTRACT = Path(__file__).parents[1] / "data" / "extract"
-COMMAND = [sys.executable, "-m", "services.cli", "finetune", "--task", "response", "--epochs", "2", "--batch", "32"]
-LONGEST_WAIT_S = 120
+COMMAND = ["finetune", "--task", "response", "--epochs", "2", "--batch", "32"]
 
 
 @pytest.fixture(scope="module")
@@ -34,45 +31,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def begun(data: Path, out: Path) -> "subprocess.Popen[bytes]":
-    """The command in a process of its own, one thread."""
-    environ = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*COMMAND, "--data", str(data), "--out", str(out)], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """Hash per file of a run."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 @pytest.mark.timeout(400)
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(prepared: Path, tmp_path: Path) -> None:
     """Killed after a checkpoint and started again, every file of the run is the same; before that, nothing shows."""
-    undisturbed = begun(prepared, tmp_path / "whole")
-    said = undisturbed.communicate(timeout=LONGEST_WAIT_S)
-    assert undisturbed.returncode in (0, 1), said[1].decode()
-    assert b"minutes" in said[1]
-    killed = begun(prepared, tmp_path / "killed")
-    checkpoints = tmp_path / ".killed.partial" / "checkpoints"
-    until = time.monotonic() + LONGEST_WAIT_S
-    while not list(checkpoints.glob("*.pt")) and killed.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed").exists()
-    again = begun(prepared, tmp_path / "killed")
-    assert again.communicate(timeout=LONGEST_WAIT_S)[1] is not None
-    assert again.returncode == undisturbed.returncode
-    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
-    assert not list(tmp_path.glob(".killed.*"))
-    report = json.loads((tmp_path / "whole" / "report.json").read_bytes())
+    whole, said = killed_and_resumed([*COMMAND, "--data", prepared], tmp_path)
+    assert "minutes" in said
+    report = json.loads((whole / "report.json").read_bytes())
     assert set(report["models"]) == {"prior_rate", "logistic_regression", "gradient_boosting", "encoder", "blend"}
     for scores in report["models"].values():
         assert set(scores) == {"auc", "pr_auc", "brier", "log_loss", "calibration_slope"}
@@ -111,6 +75,11 @@ def test_what_cannot_be_used_is_named(prepared: Path, tmp_path: Path) -> None:
         loaded(str(Path(__file__).parents[3] / "model" / "base"))
     with pytest.raises(Refused, match="cannot be loaded"):
         loaded(str(tmp_path / "nothing"))
+    with pytest.raises(Refused, match=r"exposures\.parquet is not there"):
+        main(
+            tmp_path / "nothing", tmp_path / "none", Settings(), lambda _: lambda *_: None, resume=True, overwrite=False
+        )
+    assert not list(tmp_path.glob(".none*"))
     Run(tmp_path / "run", identity_of({"rate": 1}, "data", 0)).close()
     with pytest.raises(Refused, match="another config"):
         Run(tmp_path / "run", identity_of({"rate": 2}, "data", 0))
