@@ -97,14 +97,23 @@ def loaded(source: str) -> tuple[Any, Any]:
 class Inputs:
     """Exposures as the encoder reads them; standardised by the rows that it is fitted on."""
 
-    def __init__(self, tokenizer: Any, texts: Sequence[str], numbers: Floats, fitted: npt.NDArray[np.int64]) -> None:
-        """Tokenise and standardise."""
+    def __init__(
+        self,
+        tokenizer: Any,
+        texts: Sequence[str],
+        numbers: Floats,
+        fitted: npt.NDArray[np.int64] | None,
+        scale: tuple[Floats, Floats] | None = None,
+    ) -> None:
+        """Tokenise and standardise; by `scale`, a mean and a spread, where no rows are fitted on."""
         self.tokenizer = tokenizer
         encoded = tokenizer(list(texts), truncation=True, max_length=WORDS, padding="max_length", return_tensors="np")
         longest = int(encoded["attention_mask"].sum(1).max())
         self.words = torch.from_numpy(encoded["input_ids"][:, :longest].astype(np.int64))
         self.seen = torch.from_numpy(encoded["attention_mask"][:, :longest].astype(np.int64))
-        self.mean, self.spread = numbers[fitted].mean(0), numbers[fitted].std(0) + 1e-6
+        self.mean: Floats
+        self.spread: Floats
+        self.mean, self.spread = scale or (numbers[fitted].mean(0), numbers[fitted].std(0) + 1e-6)
         self.numbers = torch.from_numpy(np.clip((numbers - self.mean) / self.spread, -FAR, FAR).astype(np.float32))
 
     def of(self, rows: npt.NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

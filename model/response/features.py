@@ -4,11 +4,14 @@ Rates and shares rather than counts, which grow with the calendar alone and mean
 is usual, as if so many more had been seen.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
+from model.data import exposures as prepared
 from model.response.known import Floats, before, days_since, within
-from model.response.tables import LABELS, Tables
+from model.response.tables import VARYING, Tables, daypart
 
 PRIOR_RATE, PRIOR_WEIGHT = 0.1, 5.0
 MEMORY_DAYS = 60.0
@@ -25,35 +28,79 @@ Numbers = dict[str, Floats]
 
 def features(tables: Tables) -> pl.DataFrame:
     """`exposure`, `at` and the features, one row per exposure in the order of time. Nothing missing, nothing infinite."""
-    asked = _asked(tables)
-    found: Numbers = {**_answers(tables, asked), **_audience(tables, asked), **_habits(tables, asked)}
-    found |= _goods(tables, asked)
-    found |= _compared(asked, found)
+    asked = with_ads(tables, tables.exposures)
+    sent = asked.select(pl.len().over("ad_id", "at").log()).to_series().cast(pl.Float64).to_numpy()
+    found = _own(tables, asked, asked, sent)
+    return _framed(asked, found | _compared(asked, found, tables.labels))
+
+
+def features_of(tables: Tables, asked: pl.DataFrame, logged: pl.DataFrame) -> pl.DataFrame:
+    """The same for exposures that were never made: what would have been known of them at their moment.
+
+    Args:
+        asked: `exposure, customer_id, ad_id, channel, placement, at` and the shop's own features.
+        logged: the features of the exposures that were made: what is usual of an ad's audience is read from them.
+    """
+    asked = with_ads(tables, asked.with_columns(_prepared(tables, asked)))
+    usual = _usual_audiences(tables, asked, logged)
+    found = _own(tables, asked, with_ads(tables, tables.exposures), usual.pop("audience"))
+    for name in tables.labels:
+        usual[f"{name}_above_audience"] = found[f"{name}_so_far"] - usual[f"{name}_audience"]
+    return _framed(asked, found | usual).select(logged.columns)
+
+
+def _own(tables: Tables, asked: pl.DataFrame, made: pl.DataFrame, sent: Floats) -> Numbers:
+    """All but what compares with who else is sent the same.
+
+    Args:
+        made: the exposures that were, with their ads.
+        sent: log of how many are sent the ad at once.
+    """
+    found: Numbers = {**_answers(tables, asked, made), "audience": sent, **_ad(tables, asked)}
+    found |= {**_habits(tables, asked), **_goods(tables, asked)}
+    return found | {f"own {name}": asked[name].cast(pl.Float64).to_numpy() for name in tables.own}
+
+
+def _framed(asked: pl.DataFrame, found: Numbers) -> pl.DataFrame:
     frame = asked.select("exposure", "at").with_columns([pl.Series(name, values) for name, values in found.items()])
     return frame.with_columns(pl.selectors.float().fill_nan(0.0).fill_null(0.0))
 
 
-def _asked(tables: Tables) -> pl.DataFrame:
-    """The exposures with their ad's kind and end."""
+def with_ads(tables: Tables, exposures: pl.DataFrame) -> pl.DataFrame:
+    """The exposures with their ad's kind and end, and their daypart."""
+    exposures = exposures.with_columns(daypart().alias("daypart"))
     if tables.ads is None:
         none = pl.lit(None)
-        return tables.exposures.with_columns(none.cast(pl.String).alias("kind"), none.alias("starts_at"), none.alias("ends_at"))  # fmt: skip
+        return exposures.with_columns(pl.lit("").alias("kind"), none.alias("starts_at"), none.alias("ends_at"))
     ads = tables.ads.select("ad_id", pl.col("kind").fill_null(""), "starts_at", "ends_at").unique("ad_id", keep="first")
-    return tables.exposures.join(ads, on="ad_id", how="left", maintain_order="left").with_columns(
-        pl.col("kind").fill_null("")
-    )
+    joined = exposures.join(ads, on="ad_id", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("kind").fill_null(""))
 
 
-def _answers(tables: Tables, asked: pl.DataFrame) -> Numbers:
-    """How the customer answered before: per label, so far and by closed windows, of all ads and of this kind."""
+def _prepared(tables: Tables, asked: pl.DataFrame) -> list[pl.Series]:
+    """What `stratagem data prepare` tells of every exposure, for those that were never made."""
+    one, made, found = pl.lit(1.0).alias("one"), tables.exposures, []
+    for name in tables.labels:
+        closed = made.filter(pl.col(name).is_not_null())
+        closed = closed.select("customer_id", pl.col(f"{name}_until").alias("at"), pl.col(name).cast(pl.Float64), one)
+        hits, count = before(asked, closed, CUSTOMER, name), before(asked, closed, CUSTOMER, "one")
+        found.append(pl.Series(f"{name}_rate", (hits + prepared.PRIOR_RATE * prepared.PRIOR_WEIGHT) / (count + prepared.PRIOR_WEIGHT)))  # fmt: skip
+    for name, action in (("views_per_week", "view"), ("purchases_per_week", "purchase")):
+        deeds = tables.behaviours.filter(pl.col("action") == action).select("customer_id", "at", one)
+        found.append(pl.Series(name, within(asked, deeds, CUSTOMER, "one", prepared.WEEKS) / prepared.WEEKS))
+    return [series for series in found if series.name in made.columns]
+
+
+def _answers(tables: Tables, asked: pl.DataFrame, made: pl.DataFrame) -> Numbers:
+    """How the customer answered before: per label, so far and by closed windows, of all ads, of this kind, of this channel."""
     one = pl.lit(1.0).alias("one")
-    shown = asked.select("customer_id", pl.col("kind").fill_null(""), "at", one)
-    asked = asked.with_columns(pl.col("kind").fill_null(""))
+    places = [name for name in VARYING if name in tables.said]
+    shown = made.select("customer_id", "kind", "at", one)
     seen = before(asked, shown, CUSTOMER, "one")
     found: Numbers = {"exposed": seen / (seen + 3), "exposed_lately": _fading(days_since(asked, shown, CUSTOMER))}
     of_kind = before(asked, shown, ("customer_id", "kind"), "one")
     for name in tables.labels:
-        answers = _answers_of(tables, asked, name)
+        answers = _answers_of(tables, made, name)
         first = answers.sort("at").unique(["customer_id", "ad_id"], keep="first", maintain_order=True)
         hits, all_hits = before(asked, first, CUSTOMER, "one"), before(asked, answers, CUSTOMER, "one")
         found[f"{name}_so_far"] = _rate(hits, seen)
@@ -61,17 +108,19 @@ def _answers(tables: Tables, asked: pl.DataFrame) -> Numbers:
         found[f"{name}_of_kind"] = _rate(before(asked, first, ("customer_id", "kind"), "one"), of_kind)
         found[f"{name}_lately"] = _fading(days_since(asked, answers, CUSTOMER))
         found[f"{name}_rate"] = asked[f"{name}_rate"].to_numpy() if f"{name}_rate" in asked.columns else _rate(hits, seen)  # fmt: skip
-        closed = asked.filter(pl.col(name).is_not_null())
-        closed = closed.select("kind", pl.col(f"{name}_until").alias("at"), pl.col(name).cast(pl.Float64), one)
-        found[f"{name}_by_kind"] = (before(asked, closed, ("kind",), name) + 1) / (before(asked, closed, ("kind",), "one") + 10)  # fmt: skip
+        closed = made.filter(pl.col(name).is_not_null())
+        closed = closed.select("customer_id", "kind", *places, pl.col(f"{name}_until").alias("at"), pl.col(name).cast(pl.Float64), one)  # fmt: skip
+        for by in ("kind", *places):
+            found[f"{name}_by_{by}"] = (before(asked, closed, (by,), name) + 1) / (before(asked, closed, (by,), "one") + 10)  # fmt: skip
+        for place in places:
+            mine = [before(asked, closed, ("customer_id", place), value) for value in (name, "one")]
+            found[f"{name}_of_{place}"] = _rate(*mine)
     return found
 
 
 def _answers_of(tables: Tables, asked: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The customers' answers of one action to ads, where the ads have names; else to the products shown."""
+    """The customers' answers of one action to ads."""
     deeds = tables.behaviours.filter(pl.col("action") == name)
-    if asked["ad_id"].null_count() == asked.height:
-        deeds = deeds.with_columns(pl.col("product_id").alias("ad_id"))
     kinds = asked.select("ad_id", "kind").drop_nulls("ad_id").unique("ad_id", keep="first", maintain_order=True)
     deeds = deeds.filter(pl.col("ad_id").is_not_null()).join(kinds, on="ad_id", how="left", maintain_order="left")
     return deeds.select("customer_id", "ad_id", pl.col("kind").fill_null(""), "at", pl.lit(1.0).alias("one"))
@@ -87,15 +136,24 @@ def _fading(days: Floats) -> Floats:
     return faded
 
 
-def _audience(tables: Tables, asked: pl.DataFrame) -> Numbers:
-    """The ad itself: to how many it goes at once, how long it lasts, of which kind it is."""
-    sent = asked.select(pl.len().over("ad_id", "at").log()).to_series().cast(pl.Float64).to_numpy()
+def _ad(tables: Tables, asked: pl.DataFrame) -> Numbers:
+    """The ad itself: how long it lasts, of which kind it is, where and in which part of the day it is shown."""
     lasts = (asked["ends_at"].cast(pl.Int64, strict=False) - asked["at"].cast(pl.Int64)).cast(pl.Float64) / 86_400_000
-    found: Numbers = {"audience": sent, "lasts_days": lasts.fill_null(0.0).clip(0, 400).to_numpy()}
+    found: Numbers = {"lasts_days": lasts.fill_null(0.0).clip(0, 400).to_numpy()}
     kinds = [] if tables.ads is None else tables.ads["kind"].drop_nulls().unique().sort().to_list()
-    for kind in kinds[:MOST_KINDS]:
-        found[f"kind {kind}"] = (asked["kind"] == kind).cast(pl.Float64).fill_null(0.0).to_numpy()
+    for column, values in {"kind": kinds[:MOST_KINDS], **tables.said}.items():
+        for value in values:
+            found[f"{column} {value}"] = (asked[column] == value).cast(pl.Float64).fill_null(0.0).to_numpy()
     return found
+
+
+def _usual_audiences(tables: Tables, asked: pl.DataFrame, logged: pl.DataFrame) -> Numbers:
+    """Size and mean rate of who is sent the ad, on average over its exposures; of an ad never sent, over all."""
+    names = ["audience", *(f"{name}_audience" for name in tables.labels)]
+    known = tables.exposures.select("exposure", "ad_id").join(logged.select("exposure", *names), on="exposure")
+    usual = known.group_by("ad_id").agg(pl.col(names).mean())
+    joined = asked.select("ad_id").join(usual, on="ad_id", how="left", maintain_order="left")
+    return {name: joined[name].fill_null(logged[name].mean()).to_numpy() for name in names}
 
 
 def _habits(tables: Tables, asked: pl.DataFrame) -> Numbers:
@@ -163,12 +221,10 @@ def _goods(tables: Tables, asked: pl.DataFrame) -> Numbers:
     return found
 
 
-def _compared(asked: pl.DataFrame, found: Numbers) -> Numbers:
+def _compared(asked: pl.DataFrame, found: Numbers, labels: Sequence[str]) -> Numbers:
     """The customer's rate beside the mean of all who are sent the same ad at the same time."""
     more: Numbers = {}
-    for name in LABELS:
-        if f"{name}_so_far" not in found:
-            continue
+    for name in labels:
         mine = found[f"{name}_so_far"]
         mean = asked.select("ad_id", "at", pl.Series("mine", mine)).select(pl.col("mine").mean().over("ad_id", "at"))
         more[f"{name}_audience"] = mean.to_series().to_numpy()

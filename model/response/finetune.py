@@ -14,6 +14,7 @@ from model.data.leakage import future_features
 from model.response.encoder import Inputs, ResponseEncoder, fresh, loaded, log_odds, masked_loss, temperature
 from model.response.features import features
 from model.response.folds import FEWEST, Fold, folds
+from model.response.frozen import Arrays, frozen
 from model.response.peers import NAMES, fitted
 from model.response.report import OfLabel, of_label, plots
 from model.response.tables import Tables, data_sha256, read
@@ -93,7 +94,7 @@ def predictions(
         odds = _kept(run, number)
         if odds is None:
             odds = {"encoder": _encoder(rows, fold, number, settings, run, told, tracker)}
-            odds |= {name: _peer(name, rows, fold, settings.seed) for name in NAMES}
+            odds |= {name: _peer(name, rows, fold, settings.seed, run) for name in NAMES}
             odds["blend"] = np.mean([odds[name] for name in ("encoder", *NAMES)], axis=0)
             _keep(run, number, odds)
         for name, values in odds.items():
@@ -170,11 +171,17 @@ def _keep(run: Run, number: int, odds: dict[str, Floats]) -> None:
     run.write(f"folds/{number:02d}.safetensors", save({k: np.ascontiguousarray(odds[k]) for k in sorted(odds)}))
 
 
-def _peer(name: str, rows: Rows, fold: Fold, seed: int) -> Floats:
+def _peer(name: str, rows: Rows, fold: Fold, seed: int, run: Run) -> Floats:
+    from safetensors.numpy import save
+
     out = np.zeros((len(fold.test), rows.answers.shape[1]))
-    for place in range(rows.answers.shape[1]):
-        predict, _ = fitted(name, rows.numbers, rows.answers[:, place], (fold.fit, fold.valid), seed)
+    kept: Arrays = {}
+    for place, label in enumerate(rows.tables.labels):
+        predict, model = fitted(name, rows.numbers, rows.answers[:, place], (fold.fit, fold.valid), seed)
         out[:, place] = predict(rows.numbers[fold.test])
+        kept |= {f"{label}.{part}": values for part, values in frozen(name, model).items()}
+    if fold is rows.folds[-1]:
+        run.write(f"{name}.safetensors", save(kept))
     return out
 
 
@@ -193,11 +200,10 @@ def _encoder(
             run, f"{name}-all", told(name), tracker, stop=round(ended.best_step * len(fold.known) / len(fold.fit))
         )
         odds = log_odds(whole.model, whole.inputs, fold.test, device)
-        for place in range(odds.shape[1]):
-            odds[:, place] /= temperature(checked[:, place], rows.answers[fold.valid, place])
-        answered.append(odds)
+        tempers = [temperature(checked[:, place], rows.answers[fold.valid, place]) for place in range(odds.shape[1])]
+        answered.append(odds / np.array(tempers))
         if fold is rows.folds[-1] and member == 0:
-            whole.save(run)
+            whole.save(run, tempers)
         run.drop(f"{name}-try")
         run.drop(f"{name}-all")
     mean: Floats = np.mean(answered, axis=0)
@@ -254,8 +260,8 @@ class Trial:
 
         return Loop(self.model, loss, plan, None if valid is None else score).run(run, name, told, tracker)
 
-    def save(self, run: Run) -> None:
-        """Weights, tokenizer, and what numbers are standardised by."""
+    def save(self, run: Run, temperatures: list[float]) -> None:
+        """Weights, tokenizer, what numbers are standardised by, and what log-odds are divided by."""
         from safetensors.torch import save
 
         weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
@@ -268,6 +274,8 @@ class Trial:
         told = {
             "features": self.rows.names,
             "labels": self.rows.tables.labels,
+            "temperatures": temperatures,
+            "pad_token": self.inputs.tokenizer.pad_token,
             **self.model.backbone.config.to_diff_dict(),
         }
         run.write("encoder.json", msgspec.json.encode(told, enc_hook=str, order="deterministic"))

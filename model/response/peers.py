@@ -12,6 +12,8 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 STRENGTHS = (0.001, 0.003, 0.01, 0.1, 1.0)
 ROUNDS = (25, 50, 100, 150, 250)
+TINY = 1e-6
+"""No answer is surer than this."""
 NAMES = ("logistic_regression", "gradient_boosting")
 
 Predict = Callable[[Floats], Floats]
@@ -61,7 +63,7 @@ def fitted(name: str, numbers: Floats, answers: Floats, parts: tuple[Rows, Rows]
     model = make(choices[int(np.argmin(losses))], seed).fit(numbers[both], answers[both])
 
     def predict(rows: Floats) -> Floats:
-        p = np.clip(model.predict_proba(rows)[:, 1], 1e-6, 1 - 1e-6)
+        p = np.clip(model.predict_proba(rows)[:, 1], TINY, 1 - TINY)
         odds: Floats = np.log(p / (1 - p))
         return odds
 

@@ -9,9 +9,17 @@ import msgspec
 import polars as pl
 
 from model.data.errors import Refused
+from model.data.tables import PATH_SEPARATOR
 
 LABELS = ("click", "collect", "purchase")
 OPTIONAL = ("ads", "offers", "products", "transactions")
+KNOWN_AT = "known_at"
+"""Column of the exposures that stands before the shop's own features."""
+VARYING, MOST_VALUES = ("channel", "placement"), 8
+DAYPARTS = ("night", "morning", "afternoon", "evening")
+"""Quarters of the day, UTC."""
+SHOWN_ALONE = "product "
+"""Before a product's id, where it was shown without an ad: it is then its own ad."""
 
 
 class Tables(msgspec.Struct, frozen=True):
@@ -23,6 +31,15 @@ class Tables(msgspec.Struct, frozen=True):
     offers: pl.DataFrame | None = None
     products: pl.DataFrame | None = None
     transactions: pl.DataFrame | None = None
+    said: dict[str, tuple[str, ...]] = {}
+    """Column of the exposures → its values, where it has several: the words of the log, whatever moment is looked at."""
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The shop's own features: numbers that were handed to `stratagem data prepare --features`."""
+        names = self.exposures.columns
+        after = names[names.index(KNOWN_AT) + 1 :] if KNOWN_AT in names else []
+        return tuple(name for name in after if self.exposures[name].dtype.is_numeric())
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -57,12 +74,63 @@ def read(folder: Path) -> Tables:
         if (folder / f"{name}.parquet").is_file():
             frames[name] = _parquet(folder, name)
     exposures = frames.pop("exposures").sort("at", "exposure")
-    found = Tables(exposures, **frames)
+    ads, offers, products, transactions = (frames.get(name) for name in OPTIONAL)
+    found = as_ads(Tables(exposures, frames["behaviours"], ads, offers, products, transactions))
+    found = msgspec.structs.replace(found, said=_said(found.exposures))
     if not found.labels:
         raise Refused(f"{folder / 'exposures.parquet'} has none of the labels {', '.join(LABELS)}")
     if not any(exposures[name].drop_nulls().sum() for name in found.labels):
         raise Refused(f"no exposure of {folder} was answered: there is nothing to learn")
     return found
+
+
+def daypart() -> pl.Expr:
+    """The quarter of the day in which `at` lies."""
+    return (pl.col("at").dt.hour() // 6).replace_strict(dict(enumerate(DAYPARTS)), return_dtype=pl.String)
+
+
+def _said(exposures: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """The commonest values of columns that have several; a column that is always the same says nothing."""
+    columns = exposures.select(*VARYING, daypart().alias("daypart"))
+    counted = {name: columns[name].drop_nulls().value_counts(sort=True)[name].to_list() for name in columns.columns}
+    return {name: tuple(sorted(values[:MOST_VALUES])) for name, values in counted.items() if len(values) > 1}
+
+
+def as_ads(tables: Tables) -> Tables:
+    """Products that were shown without an ad, each as an ad of its own: of its department's kind, with its name for a title."""
+    alone = pl.col("ad_id").is_null() & pl.col("product_id").is_not_null()
+    shown = tables.exposures.filter(alone)["product_id"].unique().sort()
+    if shown.is_empty():
+        return tables
+    once = alone & pl.col("product_id").is_in(shown.implode())
+    named = pl.when(once).then(SHOWN_ALONE + pl.col("product_id")).otherwise("ad_id").alias("ad_id")
+    ids = pl.DataFrame({"product_id": shown}).with_columns((SHOWN_ALONE + pl.col("product_id")).alias("ad_id"))
+    ads = ids if tables.products is None else ids.join(_advertised(tables.products), "product_id", how="left")
+    others = [] if tables.ads is None else [tables.ads]
+    offers = [] if tables.offers is None else [tables.offers]
+    return msgspec.structs.replace(
+        tables,
+        exposures=tables.exposures.with_columns(named),
+        behaviours=tables.behaviours.with_columns(named),
+        ads=pl.concat([*others, ads.drop("product_id").sort("ad_id")], how="diagonal_relaxed").pipe(_whole),
+        offers=pl.concat([*offers, ids.select(pl.col("product_id").alias("offer_id"), "ad_id", "product_id")], how="diagonal_relaxed"),
+    )  # fmt: skip
+
+
+def _advertised(products: pl.DataFrame) -> pl.DataFrame:
+    """What a product says where it is its own ad."""
+    department = pl.col("category").str.split(PATH_SEPARATOR).list.first()
+    kind = pl.coalesce(department, "type", pl.lit("product")).alias("kind")
+    return products.unique("product_id", keep="first").select(
+        "product_id", kind, pl.col("name").alias("title"), pl.col("description").alias("body")
+    )
+
+
+def _whole(ads: pl.DataFrame) -> pl.DataFrame:
+    """With every column that is read of ads."""
+    text, time = pl.lit(None, pl.String), pl.lit(None, pl.Datetime("ms", "UTC"))
+    wanted = dict.fromkeys(("kind", "title", "body", "placement"), text) | dict.fromkeys(("starts_at", "ends_at"), time)
+    return ads.with_columns([null.alias(name) for name, null in wanted.items() if name not in ads.columns])
 
 
 def _parquet(folder: Path, name: str) -> pl.DataFrame:

@@ -13,10 +13,15 @@ DEEDS = 8
 
 def texts(tables: Tables) -> list[str]:
     """One text per exposure, in the order of the exposures."""
-    ads, shelves, recent = _ads(tables), _shelves(tables), _recent(tables)
+    return texts_of(tables, tables.exposures)
+
+
+def texts_of(tables: Tables, asked: pl.DataFrame) -> list[str]:
+    """The same for exposures that may never have been made: `exposure, customer_id, ad_id, channel, at`."""
+    ads, shelves, recent = _ads(tables), _shelves(tables), _recent(tables, asked)
     return [
         f"{ads.get(ad, '')} {channel or ''} : {shelves.get(ad, '')} : {recent.get(number, '')}".strip().lower()
-        for number, ad, channel in tables.exposures.select("exposure", "ad_id", "channel").iter_rows()
+        for number, ad, channel in asked.select("exposure", "ad_id", "channel").iter_rows()
     ]
 
 
@@ -39,7 +44,7 @@ def _shelves(tables: Tables) -> dict[str | None, str]:
     return {ad: " , ".join(kinds) for ad, kinds in found.items()}
 
 
-def _recent(tables: Tables) -> dict[int, str]:
+def _recent(tables: Tables, asked: pl.DataFrame) -> dict[int, str]:
     """Exposure → the customer's newest deeds strictly before it, newest first; what was shown is no deed."""
     deeds = tables.behaviours.filter(pl.col("action") != "exposure").select(
         "customer_id", "at", "action", "product_id", "ad_id", "query"
@@ -57,9 +62,7 @@ def _recent(tables: Tables) -> dict[int, str]:
         histories[customer][0].append(at)
         histories[customer][1].append(said)
     found = {}
-    for number, customer, at in tables.exposures.select(
-        "exposure", "customer_id", pl.col("at").dt.epoch("ms")
-    ).iter_rows():
+    for number, customer, at in asked.select("exposure", "customer_id", pl.col("at").dt.epoch("ms")).iter_rows():
         times, said = histories.get(customer, ([], []))
         found[number] = " , ".join(_newest(times, said, at))
     return found
