@@ -14,6 +14,7 @@ import click
 from services.cli_data import COMMANDS
 from services.cli_evaluate import evaluate
 from services.cli_keys import keys
+from services.cli_label import label
 from services.cli_letters import dead_letters
 from services.cli_models import finetune
 from services.cli_prepare import data
@@ -177,7 +178,7 @@ def topics() -> None:
         click.echo(line)
 
 
-for _command in (*COMMANDS, dead_letters, data, evaluate, finetune, keys, pretrain):
+for _command in (*COMMANDS, dead_letters, data, evaluate, finetune, keys, label, pretrain):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ def data() -> None:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to make.")
 @click.option("--mapping", type=click.Path(path_type=Path), help="Which column is which field (TOML).")
 @click.option("--labels", type=click.Path(path_type=Path), help="Label functions (TOML); else the source's own.")
+@click.option("--people", type=click.Path(path_type=Path), multiple=True, help="What people said with `stratagem label`; it counts before other labels.")  # fmt: skip
 @click.option("--features", type=click.Path(path_type=Path), help="Your own features of exposures: CSV or Parquet.")
 @click.option("--from-kafka", is_flag=True, help="Read the topics instead of files.")
 @click.option("--valid-from", type=click.DateTime(["%Y-%m-%d"]), help="Where validation begins; else at 70 %.")
@@ -78,7 +79,7 @@ def _prepared(source: str, out: Path, paths: tuple[Path, ...], wishes: dict[str,
     from rich.progress import Progress
 
     from model.data.finish import Wishes, finish
-    from model.data.labels import read_labels
+    from model.data.labels import of_people, read_labels
     from model.data.mapping import read_mapping, shipped
     from model.data.prepare import Order, collect, fingerprint
     from model.data.stage import Stage
@@ -91,6 +92,7 @@ def _prepared(source: str, out: Path, paths: tuple[Path, ...], wishes: dict[str,
             raise click.UsageError("topics hold lines of our own format: --from-kafka goes with --source segment")
         paths = (_topics(out, resume=wishes["resume"]),)
     labels = mapping.label if mapping and mapping.label and not wishes["labels"] else read_labels(wishes["labels"])
+    labels = (*[label for path in wishes["people"] for label in of_people(path)], *labels)
     key = wishes["pseudonym_key"].read_bytes() if wishes["pseudonym_key"] else None
     order = Order(source, paths, mapping, round(time.time() * 1000), wishes["near_duplicates"], key)
     chosen = Wishes(source, labels, _utc(wishes["valid_from"]), _utc(wishes["test_from"]), wishes["features"])

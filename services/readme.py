@@ -57,6 +57,7 @@ PHRASES = {
     "docs/identity.md": "several ids of one customer: what a login moves, claims by two users, customers of two arms",
     "docs/index.md": "where the site begins",
     "docs/interfaces.md": "what one room may expect of another",
+    "docs/labelling.md": "`stratagem label`: keys, how the next rows are chosen, two people, what becomes of the answers",
     "docs/learning.md": "what learns, at which speed, and behind which gate",
     "docs/limits.md": "what it does not do",
     "docs/measured.md": "every figure with its command, machine, peer and spread",

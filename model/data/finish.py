@@ -1,5 +1,6 @@
 """Refined tables → the output: splits, labels, features, checks, quarantine, card. Everything stands, or nothing."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -7,9 +8,20 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
+from model.data import people
 from model.data.card import Balance, Card, Drift, TableCard, balance_of, drifts_of, missing_of, page
+from model.data.errors import Refused
 from model.data.exposures import ID, exposures, features
-from model.data.labels import Conflict, Coverage, Label, labelled, order_states
+from model.data.labels import (
+    Conflict,
+    Coverage,
+    Label,
+    People,
+    between_people,
+    labelled,
+    order_states,
+    people_said,
+)
 from model.data.leakage import Finding, future_features, late_features, look_ups, torn
 from model.data.own_features import joined
 from model.data.prepare import Collected, Progress
@@ -136,7 +148,7 @@ def _static(name: str, scan: pl.LazyFrame, wishes: Wishes, told: Told, out: Path
 def _exposed(
     frames: dict[str, pl.LazyFrame], wishes: Wishes, cuts: Cuts, held: pl.Series, told: Told
 ) -> pl.DataFrame | None:
-    labels = [label for label in wishes.labels if label.table == "exposures"]
+    labels = [label for label in wishes.labels if label.table == "exposures" and not isinstance(label.rule, People)]
     columns = ["row", "customer_id", "at", "action", "ad_id", "product_id", "channel", "placement", "price_minor"]
     behaviours = frames["behaviours"].select(columns).collect()
     ads = frames["ads"].select("ad_id", "ends_at").collect() if "ads" in frames else None
@@ -155,6 +167,7 @@ def _exposed(
         told.labels.append(
             Coverage(label.name, "exposures", "response", label.source, made.height, made[label.name].count())
         )
+    made = _people_said(made, wishes, names, told)
     until = [f"{name}_until" for name in names]
     made = made.with_columns(pl.max_horizontal(until).alias("until") if until else pl.col("at").alias("until"))
     made = made.with_columns(split_of(cuts, held, "until")).drop("until")
@@ -167,6 +180,32 @@ def _exposed(
     told.leakage += torn(made, until)
     told.balance += balance_of("exposures", made, names)
     told.drift += drifts_of("exposures", made, [*DRIFTING["exposures"], *_feature_names(made, names)])
+    return made
+
+
+def _people_said(made: pl.DataFrame, wishes: Wishes, names: Sequence[str], told: Told) -> pl.DataFrame:
+    """Labels of exposures with what people say of them before what the log says; features stay what the log knew.
+
+    Raises:
+        Refused: they said something else than 0 or 1, or speak of a label that no rule makes.
+    """
+    for label in wishes.labels:
+        if label.table != "exposures" or not isinstance(label.rule, People):
+            continue
+        if label.name not in names:
+            raise Refused(f"people label exposures as {label.name}, for which no label function has a window")
+        what = people_said(label)
+        votes = people.votes(made, "exposures", what)
+        if not set(votes.drop_nulls()) <= {"0", "1"}:
+            raise Refused(f"{label.name}: people said {', '.join(sorted(set(votes.drop_nulls())))}, wanted 0 or 1")
+        by_people, by_log = votes.cast(pl.Int8), made[label.name]
+        both = by_people.is_not_null() & by_log.is_not_null()
+        differ = int((by_people != by_log).filter(both).sum())
+        log = next(one.source for one in wishes.labels if one.name == label.name and one.table == "exposures" and one is not label)  # fmt: skip
+        told.labels.append(Coverage(label.name, "exposures", "people", label.source, made.height, votes.count()))
+        told.conflicts.append(Conflict(label.name, "exposures", label.source, log, int(both.sum()), differ))
+        told.conflicts += between_people(label, what)
+        made = made.with_columns(pl.coalesce(by_people, by_log).alias(label.name))
     return made
 
 

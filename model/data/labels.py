@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 import polars as pl
 
+from model.data import people
 from model.data.errors import Refused
 from model.data.sizes import base_size
 from model.data.tables import PATH_SEPARATOR, TABLES, Action
@@ -56,11 +57,17 @@ class TimeSlot(msgspec.Struct, frozen=True, tag_field="kind", tag="time_slot", f
     starts_h: dict[str, int]
 
 
+class People(msgspec.Struct, frozen=True, tag_field="kind", tag="people", forbid_unknown_fields=True):
+    """What people said with `stratagem label`: what was settled, else what most of them say; `file` as seen from the label file."""
+
+    file: str
+
+
 class OrderState(msgspec.Struct, frozen=True, tag_field="kind", tag="order_state", forbid_unknown_fields=True):
     """What became of an order: cancelled, returned, partly_returned, paid or ordered."""
 
 
-Rule = Response | ColumnRule | Keywords | SizeRule | TimeSlot | OrderState
+Rule = Response | ColumnRule | Keywords | SizeRule | TimeSlot | People | OrderState
 
 
 class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,7 +120,31 @@ def read_labels(path: Path | None) -> tuple[Label, ...]:
         raise Refused(f"{path}: {error}") from None
     for label in labels:
         check(label)
-    return labels
+    return beside(labels, path.parent) if path else labels
+
+
+def beside(labels: Sequence[Label], folder: Path) -> tuple[Label, ...]:
+    """The same labels; files of people's labels are sought where the file that names them lies."""
+    replace = msgspec.structs.replace
+    return tuple(
+        replace(label, rule=replace(label.rule, file=str(folder / label.rule.file)))
+        if isinstance(label.rule, People)
+        else label
+        for label in labels
+    )
+
+
+def of_people(path: Path) -> tuple[Label, ...]:
+    """A label function for each label that people have given in a file.
+
+    Raises:
+        Refused: it cannot be read.
+    """
+    found = people.names(people.read(path))
+    return tuple(
+        Label(name, table, f"people: {', '.join(who)}", People(str(path)))  # type: ignore[arg-type]  # `read` checks the table
+        for (table, name), who in found.items()
+    )
 
 
 def check(label: Label) -> None:
@@ -123,6 +154,10 @@ def check(label: Label) -> None:
         Refused: naming the label and what would fit.
     """
     rule = label.rule
+    if isinstance(rule, People):
+        if label.table not in people.KEYS:
+            raise Refused(f"label {label.name}: people label {', '.join(people.KEYS)}, not {label.table}")
+        return
     if isinstance(rule, Response) != (label.table == "exposures") or isinstance(rule, OrderState) != (
         label.table == "orders"
     ):
@@ -154,9 +189,11 @@ def labelled(
     Returns:
         The key and a column per label name; coverage of each function; conflicts of each pair that shares a name.
     """
-    votes = frame.select(
-        *key, *[_vote(label.rule).cast(pl.String).alias(f"vote {i}") for i, label in enumerate(labels)]
-    )
+    said = {i: people_said(label) for i, label in enumerate(labels) if isinstance(label.rule, People)}
+    votes = frame.select(*key, *[
+        people.votes(frame, label.table, said[i]).alias(f"vote {i}") if i in said
+        else _vote(label.rule).cast(pl.String).alias(f"vote {i}") for i, label in enumerate(labels)
+    ])  # fmt: skip
     coverage = [
         Coverage(label.name, label.table, _kind(label.rule), label.source, votes.height, votes[f"vote {i}"].count())
         for i, label in enumerate(labels)
@@ -168,8 +205,23 @@ def labelled(
         _conflict(votes, labels, left, right)
         for places in by_name.values() for left, right in itertools.combinations(places, 2)
     ]  # fmt: skip
+    conflicts += [each for i, what in said.items() for each in between_people(labels[i], what)]
     decided = [pl.coalesce([f"vote {i}" for i in places]).alias(name) for name, places in by_name.items()]
     return votes.select(*key, *decided), coverage, conflicts
+
+
+def people_said(label: Label) -> people.Said:
+    """What people said for a label of theirs."""
+    assert isinstance(label.rule, People)
+    return people.said(people.read(Path(label.rule.file)), label.table, label.name)
+
+
+def between_people(label: Label, what: people.Said) -> list[Conflict]:
+    """Of each two people who labelled the same rows: how many, and on how many they differ."""
+    return [
+        Conflict(label.name, label.table, left, right, len(both), sum(a != b for a, b in both))
+        for left, right, both in people.pairs(what)
+    ]
 
 
 def _conflict(votes: pl.DataFrame, labels: Sequence[Label], left: int, right: int) -> Conflict:

@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from model.data.errors import Refused
-from model.data.labels import Label, check
+from model.data.labels import Label, beside, check
 from model.data.tables import TABLES
 
 Times = Literal["iso", "epoch_s", "epoch_ms"]
@@ -107,11 +107,12 @@ def read_mapping(path: Path) -> Mapping:
         Refused: it cannot be read, or names a table, field or time zone that does not exist.
     """
     try:
-        return parsed(path.read_text(encoding="utf-8"), path.name)
+        mapping = parsed(path.read_text(encoding="utf-8"), path.name)
     except OSError as error:
         raise Refused(f"the mapping file {path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise Refused(f"the mapping file {path} is not UTF-8") from None
+    return msgspec.structs.replace(mapping, label=beside(mapping.label, path.parent))
 
 
 def parsed(text: str, name: str) -> Mapping:

@@ -1,0 +1,1 @@
+"""Less labelling: what to ask a person about next, what to propose, what two people make of the same row. Pure."""
