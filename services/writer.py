@@ -21,11 +21,12 @@ from model.message import finish
 from model.texts import MAX_CONTEXTS, MAX_TRIES, VARIANTS, Context
 from model.writing import context
 from services.deciding import TEMPLATE
-from services.metrics import WRITER_SECONDS, WRITER_TEXTS
+from services.metrics import BUGS, WRITER_SECONDS, WRITER_TEXTS
 from services.writer_client import Failed, WriterClient
 from streaming.contracts.strategies import StrategyRequest
 
 LOG = logging.getLogger(__name__)
+SERVICE = "worker"
 AGAIN_AFTER_S = 600.0
 """A context for which nothing that was written agreed is asked for again so much later: the server may have another model then."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
@@ -187,5 +188,6 @@ class RemoteTexts:
                 answer = failure
             except Exception as bug:
                 LOG.exception("asking the writer failed by our own fault")
+                BUGS.labels(SERVICE).inc()
                 answer = Failed("garbage", type(bug).__name__)
             self._done.put(_Done(job, answer, time.monotonic() - begun_s))

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, cast
 
 import faust
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -19,37 +19,12 @@ from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streaming.fetched import Fetched, Gap
 from streaming.offsets import PrefixLedger
 
 WAIT_EMPTY_POLL_S = 0.02
 FETCH_WAIT_MS = 50
 """The longest a broker keeps a fetch for which it has no record."""
-
-
-class Fetched(list[Any]):
-    """The records of one fetch of one partition, in order.
-
-    Attributes:
-        epoch: tells whether the partition was sought since.
-        since: the next offset after what was delivered before it, in the same epoch; None: it is the first.
-    """
-
-    epoch: int = 0
-    since: int | None = None
-
-
-class Gap(NamedTuple):
-    """Offsets of a partition between which no record is left to read.
-
-    Args:
-        since: every record before it was acknowledged, now or earlier; None: there was none to begin with.
-        upto: the next offset that may be a record.
-        epoch: of the partition, ended by any seek.
-    """
-
-    since: int | None
-    upto: int
-    epoch: int
 
 
 class BatchSchema(faust.Schema[Any, Any]):
@@ -98,6 +73,7 @@ class BatchConsumer(driver.Consumer):
         self.epochs: defaultdict[TP, int] = defaultdict(int)
         self._rewound: dict[TP, int] = {}
         self._next: dict[TP, int] = {}
+        self._dropped = False
         self._asked: list[tuple[tuple[TP, ...], asyncio.Future[dict[TP, Gap]]]] = []
         super().__init__(*args, **kwargs)
 
@@ -108,17 +84,19 @@ class BatchConsumer(driver.Consumer):
         """One message per partition of one fetch; nothing while the flow is stopped or the generation changed.
 
         One call may outlast a whole rebalance, or a rewind. What it brings may have been fetched before the seek or after
-        it; it is dropped, and since that moves the position, the seek is made once more.
+        it; it is dropped, and since that moves the position, the seek is made once more. Not before the flow goes on:
+        seeking forgets what is acknowledged, and whoever stopped the flow has yet to commit that.
         """
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait())  # the seek of a rebalance is over then
+        await self._seek_back()
         await self._answer()
         generation, epochs = self.app.consumer_generation_id, dict(self.epochs)
         records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
             return
         if not self.flow_active or (records and self.app.consumer_generation_id != generation):
-            await self._seek_back()
+            self._dropped = True
             return
         for aiokafka_tp, batch in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
@@ -181,9 +159,15 @@ class BatchConsumer(driver.Consumer):
         return (self._to_message(tp, record) for record in batch)
 
     async def _seek_back(self) -> None:
-        """What was fetched while the flow stood still is dropped, so it has to be fetched again."""
+        """What was fetched and dropped has to be fetched again; what was rewound since the last rebalance, from there."""
+        if not self._dropped:
+            return
+        self._dropped, rewound = False, dict(self._rewound)
         try:
             await self.perform_seek()
+            if rewound:
+                self._rewound.update(rewound)
+                await self.seek_wait(rewound)
         except KafkaError as error:  # amid a rebalance nothing is assigned; its end seeks to what is committed
             self.log.info("not sought while rebalancing: %r", error)
 
@@ -244,6 +228,7 @@ class BatchConsumer(driver.Consumer):
         if tp in self._rewound:
             await self.seek_wait({tp: self._rewound[tp]})
         else:
+            self._dropped = True
             await self._seek_back()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -264,6 +249,12 @@ class BatchConsumer(driver.Consumer):
             await asyncio.sleep(WAIT_EMPTY_POLL_S)
             self._clean_unacked_messages()
         await self.commit_and_end_transactions()
+
+    async def commit_and_end_transactions(self) -> None:
+        """Commit all that is acknowledged. A commit under way began with less; stock waits for it, and commits nothing."""
+        while await self.maybe_wait_for_commit_to_finish():
+            pass
+        await super().commit_and_end_transactions()
 
 
 class BatchTransport(driver.Transport):

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from streaming.batches import Gap
 from streaming.catalog_reader import CatalogReader
 from streaming.contracts.errors import Unavailable
 from streaming.contracts.topics import INPUTS, STRATEGIES
 from streaming.ends import LIMIT_S, Place
+from streaming.fetched import Gap
 from streaming.keys import seal_field
 from streaming.processor import Processor
 from streaming.reading import Fate

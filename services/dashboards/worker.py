@@ -97,6 +97,23 @@ BOARD = Board(
             ),
         ),
         Row(
+            "Texts from elsewhere",
+            (
+                panel(
+                    "What came of asking",
+                    "ops",
+                    "`written`: it agreed with its slots. Nothing here: STRATAGEM_WRITER is not set.",
+                    ("sum by (outcome) (rate(stratagem_writer_texts_total[$__rate_interval]))", "{{outcome}}"),
+                ),
+                panel(
+                    "Asked to answered",
+                    "s",
+                    "A text, or giving it up; requests wait no longer than their bound.",
+                    *quantiles("stratagem_writer_seconds", ""),
+                ),
+            ),
+        ),
+        Row(
             "Versions",
             (
                 number(

@@ -12,21 +12,24 @@ SMALL = "20"
 """Records per fetch, so that a run has many batches and a fault falls amid them."""
 
 _HELD = """
-import asyncio
-from pathlib import Path
-from {module} import {owner}
-_real, _left = {owner}.{method}, {after}
+def _hold():
+    import asyncio
+    from pathlib import Path
+    from {module} import {owner}
+    real, left = {owner}.{method}, {after}
 
-async def _held(self, *args, **kwargs):
-    global _left
-    _left -= 1
-    if _left == 0:
-        Path({at!r}).touch()
-        while not Path({go!r}).exists():
-            await asyncio.sleep(0.05)
-    return await _real(self, *args, **kwargs)
+    async def held(self, *args, **kwargs):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            Path({at!r}).touch()
+            while not Path({go!r}).exists():
+                await asyncio.sleep(0.05)
+        return await real(self, *args, **kwargs)
 
-{owner}.{method} = _held
+    {owner}.{method} = held
+
+_hold()
 """
 
 
@@ -57,11 +60,12 @@ def publication(world: FaultWorld, after: int = 12) -> Moment:
 def applied_share(world: FaultWorld, share: float) -> Callable[[], bool]:
     """Whether at least this share of the input was applied."""
     wanted = share * sum(world.ends_of.values())
+    return lambda: applied(world) >= wanted
 
-    def look() -> bool:
-        return sum(sum(each.values()) for each in world.books().offsets.values()) >= wanted
 
-    return look
+def applied(world: FaultWorld) -> int:
+    """How many records of the input were applied."""
+    return sum(sum(each.values()) for each in world.books().offsets.values())
 
 
 def health(world: FaultWorld, process: Agents, path: str) -> tuple[int, str]:

@@ -5,7 +5,7 @@ import signal
 from streaming.contracts.rewards import Reward
 from tests.faults.canonical import Outcome, broken, differences
 from tests.faults.conftest import DAILY_CAP, MakeBench, MakeUpdater, MakeWorkers
-from tests.faults.outages import SMALL, applied_share
+from tests.faults.outages import SMALL, Moment, applied, applied_share
 from tests.faults.recorded import Recording
 from tests.faults.test_worker_killed import COUNT, check_answers
 from tests.faults.updater_bench import recorded_rewards
@@ -28,6 +28,25 @@ def test_a_stop_amid_the_work_loses_nothing_and_repeats_nothing(
     found = world.finish(bad_reference=recorded.bad_reference)
     assert differences(undisturbed, found) == []
     assert broken(found, daily_cap=DAILY_CAP) == []
+
+
+def test_a_stop_amid_a_commit_commits_what_came_after_it_began(make_bench: MakeBench) -> None:
+    """SIGTERM while an earlier commit is under way: what was applied since is committed too, before the process ends."""
+    world = make_bench()
+    commit = Moment(world.log.parent, "streaming.batches", "BatchConsumerThread", "commit", 1)
+    ending = Moment(world.log.parent, "streaming.batches", "BatchConsumer", "wait_empty", 1)
+    ending.go_on()  # it is not held: only seen
+    first = world.fork(commit.trap + ending.trap, MAX_POLL_RECORDS="5")
+    world.wait(commit.reached, "a commit")
+    before = applied(world)
+    world.wait(lambda: applied(world) > before, "a batch after it began")
+    first.send_signal(signal.SIGTERM)
+    world.wait(ending.reached, "the end of its reading")
+    commit.go_on()
+    assert first.wait(60) == 0
+    second = world.fork()
+    world.wait(world.settled, "the rest")
+    assert world.metrics(second)["replays_skipped_total"] == 0.0
 
 
 def test_a_worker_stopped_amid_its_work_loses_nothing_and_repeats_nothing(make_workers: MakeWorkers) -> None:

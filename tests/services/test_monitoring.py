@@ -46,6 +46,7 @@ WITHOUT_DATA = {
     "stratagem_trial_harm": "no trial stands",
     "stratagem_unbooked_outcomes_total": "there is no order",
     "stratagem_unmatched_reversals_total": "there is no refund",
+    "stratagem_writer_texts_total": "no text comes from elsewhere",
 }
 """Metric → why a run of one customer need not have a series of it."""
 LOGS = {"LOG_FORMAT": "json", "LOG_ITEMS": "true"}

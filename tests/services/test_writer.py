@@ -3,9 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import numpy as np
@@ -13,100 +11,16 @@ import pytest
 from msgspec import structs
 
 from model.elsewhere.asking import raw_of, turns, unfit
-from model.wording import compose
+from services.metrics import BUGS
 from services.settings import SettingError, load
 from services.settings_writer import WriterSettings, writer_url
 from services.worker import writer_of
 from services.writer import RemoteTexts
 from services.writer_client import MOST_BYTES, Failed, WriterClient
 from streaming.contracts.kinds import KIND_NAMES
-from streaming.contracts.strategies import StrategyRequest
 from tests.model.composed import any_decision
 from tests.model.sample import request_of
-
-FRIENDLY = {"product": "product-0", "channel": "onsite", "send_time": "now", "tone": "friendly"}
-GOOD = compose("recommendation", "en", "session_start", FRIENDLY, None)
-Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
-
-
-def say(text: str) -> Answer:
-    """A proper completion."""
-
-    def answer(to: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
-        send(to, json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode())
-
-    return answer
-
-
-def send(to: BaseHTTPRequestHandler, body: bytes, status: int = 200) -> None:
-    """An answer with a body."""
-    to.send_response(status)
-    to.send_header("Content-Length", str(len(body)))
-    to.end_headers()
-    to.wfile.write(body)
-
-
-class Server:
-    """A real HTTP server whose answers are the test's; remembers what it was asked."""
-
-    def __init__(self, answer: Answer) -> None:
-        """Listen on a free port."""
-        self.answer, self.asked, self.keys = answer, [], []  # type: ignore[var-annotated]
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                send(self, b'{"object": "list", "data": [{"id": "first"}, {"id": "second"}]}')
-
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.asked.append(asked)
-                outer.keys.append(self.headers.get("Authorization"))
-                try:
-                    outer.answer(self, asked)
-                except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-@contextmanager
-def serving(
-    answer: Answer, *, wait_s: float = 60.0, timeout_s: float = 60.0, **options: str
-) -> Iterator[tuple[Server, RemoteTexts]]:
-    """A server and who asks it."""
-    server = Server(answer)
-    client = WriterClient(
-        server.url, model=options.get("model", "m"), key=options.get("key", ""), timeout_s=timeout_s, temperature=0.7
-    )
-    texts = RemoteTexts(client, wait_s=wait_s, concurrency=2, variants=2)
-    try:
-        yield server, texts
-    finally:
-        texts.close()
-        server.close()
-
-
-def ask(
-    texts: RemoteTexts, request: StrategyRequest | None = None, *, due_s: float | None = None, **changes: str
-) -> str:
-    """One text."""
-    due = time.monotonic() + 60 if due_s is None else due_s
-    (text,) = texts.texts([request or request_of(1)], [FRIENDLY | changes], np.random.default_rng(0), due)
-    return text
+from tests.services.writer_samples import FRIENDLY, GOOD, Answer, Server, ask, say, send, serving
 
 
 def test_a_text_that_agrees_is_used_and_kept() -> None:
@@ -288,3 +202,30 @@ def test_addresses_are_read() -> None:
         ("openai:http://[::1]:8000/v1", "http://[::1]:8000/v1"),
     ):
         assert writer_url(load(WriterSettings, {"STRATAGEM_WRITER": given, "STRATAGEM_WRITER_KEY": "k"})) == wanted
+
+
+def test_our_own_fault_in_asking_is_counted_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is the template, the thread lives on, and the alert on our own bugs has something to see."""
+
+    def broken(*_: object) -> str:
+        raise ZeroDivisionError
+
+    before = BUGS.labels("worker")._value.get()
+    with serving(say(GOOD)) as (_, texts):
+        with monkeypatch.context() as patch:
+            patch.setattr(WriterClient, "write", broken)
+            assert ask(texts) == ""
+        assert BUGS.labels("worker")._value.get() == before + 1
+        texts._again_s = 0.0  # its pause is over
+        ask(texts)
+        assert eventually_written(texts)
+
+
+def eventually_written(texts: RemoteTexts) -> bool:
+    """Whether a text comes within a minute."""
+    over_s = time.monotonic() + 60
+    while time.monotonic() < over_s:
+        if ask(texts) == GOOD:
+            return True
+        time.sleep(0.05)
+    return False

@@ -29,8 +29,8 @@ from services.writer import RemoteTexts
 from services.writer_client import WriterClient
 from streaming.contracts.strategies import StrategyRequest
 from tests.model.sample import request_of
-from tests.services.test_writer import FRIENDLY, GOOD, say, serving
 from tests.services.worker_samples import Bench, patient
+from tests.services.writer_samples import FRIENDLY, GOOD, say, serving
 
 PATIENCE_S = 120.0
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}<|assistant|>"

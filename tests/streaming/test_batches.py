@@ -16,7 +16,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from services.local.stack import Endpoints
-from streaming.batches import BatchConsumer, BatchConsumerThread, Gap
+from streaming.batches import BatchConsumer, BatchConsumerThread
+from streaming.fetched import Gap
 from streaming.offsets import PrefixLedger
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ OWN = {
 }  # fmt: skip
 """Methods of the consumer that override nothing."""
 USED = (
-    "_wait_next_records", "_clean_unacked_messages", "_to_message", "commit_and_end_transactions", "seek_wait",
+    "_wait_next_records", "_clean_unacked_messages", "_to_message", "maybe_wait_for_commit_to_finish", "seek_wait",
     "_commit_offsets", "position", "assignment",
 )  # fmt: skip
 """What it calls of the stock consumer, besides what it overrides."""
@@ -102,7 +103,7 @@ class Fetching(BatchConsumer):
         self._ledgers[TP_A], self._ledgers[TP_B] = PrefixLedger(), PrefixLedger()
         self._asked, self._committed_offset = [], {TP_B: 3}
         self._buffered_partitions: set[TP] = set()
-        self.flow_active, self.meanwhile = True, meanwhile
+        self.flow_active, self.meanwhile, self._dropped = True, meanwhile, False
         self.sought: list[object] = []
 
     should_stop = False
@@ -137,6 +138,10 @@ class Fetching(BatchConsumer):
         self.sought.append(dict(partitions))
 
 
+async def nothing(_consumer: Fetching) -> None:
+    """Nothing happens during the call."""
+
+
 def fetched(consumer: Fetching) -> list[TP]:
     """The partitions that one call yields."""
 
@@ -155,7 +160,26 @@ def test_a_fetch_that_outlasts_a_rebalance_is_fetched_again() -> None:
 
     consumer = Fetching(rebalance)
     assert fetched(consumer) == []
+    consumer.meanwhile = nothing
+    assert fetched(consumer) == [TP_A, TP_B]
     assert consumer.sought == ["committed", "committed"]
+
+
+def test_a_fetch_that_ends_while_the_flow_stands_still_leaves_what_is_to_be_committed() -> None:
+    """Whoever stopped the flow commits what was acknowledged; what came meanwhile is sought again when the flow goes on."""
+
+    async def stop(consumer: Fetching) -> None:
+        consumer.flow_active = False
+
+    consumer = Fetching(stop)
+    consumer._ledgers[TP_A].deliver(2)
+    consumer._ledgers[TP_A].ack(2)
+    assert fetched(consumer) == []
+    assert consumer.sought == []
+    assert consumer._ledgers[TP_A].position() == 3
+    consumer.flow_active, consumer.meanwhile = True, nothing
+    assert fetched(consumer) == [TP_A, TP_B]
+    assert consumer.sought == ["committed"]
 
 
 def test_a_fetch_that_outlasts_a_rewind_is_fetched_again() -> None:
@@ -167,6 +191,20 @@ def test_a_fetch_that_outlasts_a_rewind_is_fetched_again() -> None:
     consumer = Fetching(rewind)
     assert fetched(consumer) == [TP_B]
     assert consumer.sought == [{TP_A: 3}, {TP_A: 3}]
+
+
+def test_what_was_rewound_stays_so_when_another_fetch_is_dropped() -> None:
+    """Seeking to what is committed would pass over what Redis has lost."""
+
+    async def stop(consumer: Fetching) -> None:
+        consumer.flow_active = False
+
+    consumer = Fetching(stop)
+    assert fetched(consumer) == []
+    asyncio.run(consumer.rewind(TP_A, 3))
+    consumer.flow_active, consumer.meanwhile = True, nothing
+    assert fetched(consumer) == [TP_A, TP_B]
+    assert consumer.sought == [{TP_A: 3}, "committed", {TP_A: 3}]
 
 
 def test_a_seek_without_a_reason_loses_nothing_either() -> None:
@@ -181,9 +219,6 @@ def test_a_gap_is_told_between_two_fetches_and_never_behind_a_batch_in_flight() 
     """From what is acknowledged, or was committed before, to the position; a seek makes what was told void."""
 
     async def run() -> None:
-        async def nothing(_consumer: Fetching) -> None:
-            pass
-
         consumer = Fetching(nothing)
         first = asyncio.ensure_future(consumer.gaps(TP_A, TP_B))
         await asyncio.sleep(0)
