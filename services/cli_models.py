@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from model.training.loop import Told
 
 EXIT_FOUND = 1
+METHODS = ("lora", "adalora", "dora", "ia3", "full", "prefix", "prompt", "adapter")
+"""Of `model/peft_methods/kinds.py`, named here so that help needs no torch."""
 
 
 @click.command()
@@ -21,6 +23,21 @@ EXIT_FOUND = 1
 )
 @click.option(
     "--base", default="", help="A bidirectional checkpoint, by path or hub name; else a small BERT from scratch."
+)
+@click.option(
+    "--peft", type=click.Choice(METHODS), default="full", show_default=True, help="What of the base is trained."
+)
+@click.option(
+    "--rank", type=click.IntRange(0), default=0, help="Of the method: rank, tokens or width; its own when left out."
+)
+@click.option("--merge", is_flag=True, help="Write the method into the base's weights: one model as any other.")
+@click.option(
+    "--known",
+    "fewest",
+    type=click.FloatRange(0, 0.95, min_open=True),
+    default=0.15,
+    show_default=True,
+    help="Share of the exposures that the first origin knows; what is sent later is judged.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True)
@@ -57,7 +74,8 @@ def finetune(*, task: str, data: Path, out: Path, threads: int, track: str, **wi
     from rich.console import Console
     from rich.progress import Progress
 
-    from model.response.finetune import Settings, main
+    from model.response.finetune import main
+    from model.response.fitting import Settings
 
     bound(threads)
     resume, overwrite = wishes.pop("resume"), wishes.pop("overwrite")

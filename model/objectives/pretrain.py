@@ -1,6 +1,5 @@
 """A pretraining run: texts, tokenizer, model, training, figures on what was held out. Resumable as every run is."""
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from model.objectives.shapes import SHAPES, Objective, config, fits, fresh, load
 from model.objectives.texts import read
 from model.response.tables import data_sha256
 from model.training.loop import Loop, Plan, Precision, Told, autocast, device_of, rows_of
-from model.training.runs import Run, identity_of
+from model.training.runs import Run, folder_sha256, identity_of
 from model.training.trackers import Tracker, tracker
 
 PEERS = {"causal": "unigram", "mlm": "unigram", "nsp": "chance"}
@@ -139,7 +138,7 @@ def main(data: Path, out: Path, settings: Settings, telling: Told, *, resume: bo
     Raises:
         Refused: the folder, the output, the base or a setting cannot be used.
     """
-    brought = {name: _folder_sha256(Path(getattr(settings, name))) for name in ("base", "tokenizer")}
+    brought = {name: folder_sha256(Path(getattr(settings, name))) for name in ("base", "tokenizer")}
     config = {"task": NAME, **msgspec.to_builtins(settings), "brought_sha256": brought}
     identity = identity_of(config, data_sha256(data), settings.seed)
     with Run(out, identity, resume=resume, overwrite=overwrite) as run:
@@ -170,16 +169,3 @@ def _report(work: Work, best: int) -> dict[str, Any]:
         "examples": {"train": len(work.train.groups), "valid": len(work.valid.groups), "test": len(work.test.groups)},
         "best_step": best, "parameters": sum(p.numel() for p in work.model.parameters()), "vocabulary": len(work.tokenizer),
     }  # fmt: skip
-
-
-def _folder_sha256(folder: Path) -> str:
-    """Hash of what was brought along from this machine; empty for what was not."""
-    if not str(folder) or str(folder) == "." or not folder.is_dir():
-        return ""
-    digest = sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + b"\0")
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()

@@ -61,26 +61,49 @@ def loaded(objective: Objective, source: str, seed: int) -> Any:
     Raises:
         Refused: it cannot be read, is of an architecture without that head, or its weights are not those of its configuration.
     """
+    torch.manual_seed(seed)
+    model = checkpoint(_auto(objective), source, objective)
+    if objective == "causal" and reads_both_ways(model.config):
+        raise Refused(f"{source} is a {model.config.model_type}, which reads in both directions: choose mlm or nsp")
+    return model
+
+
+def checkpoint(auto: Any, source: str, use: str) -> Any:
+    """A model by a class of the library (`AutoModel…`), by local path or hub name: safetensors only, none of its code.
+
+    Raises:
+        Refused: it cannot be read, has no head as the class wants it, or lacks weights of its body.
+    """
     from safetensors import SafetensorError
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' own lack
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # what is missing is judged below, in one line
-    torch.manual_seed(seed)
     try:
-        model, told = _auto(objective).from_pretrained(
+        model, told = auto.from_pretrained(
             source, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise Refused(f"{source} cannot be loaded for {objective}: {' '.join(str(error).split())[:200]}") from None
-    lost = [
-        name for name in told["missing_keys"] if name.startswith(f"{model.base_model_prefix}.") and "pooler" not in name
-    ]
+        raise Refused(f"{source} cannot be loaded for {use}: {' '.join(str(error).split())[:200]}") from None
+    body = "" if model.base_model is model else f"{model.base_model_prefix}."
+    lost = [name for name in told["missing_keys"] if name.startswith(body) and "pooler" not in name]
     if lost or told["mismatched_keys"]:
         raise Refused(f"{source}: its weights are not those of a {model.config.model_type} as its config.json says ({len(lost)} are missing, first {lost[:1]})")  # fmt: skip
-    if objective == "causal" and _reads_both_ways(model.config):
-        raise Refused(f"{source} is a {model.config.model_type}, which reads in both directions: choose mlm or nsp")
     return model
+
+
+def words_of(source: str) -> Any:
+    """A tokenizer brought along by path or hub name.
+
+    Raises:
+        Refused: it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False, use_fast=True)
+    except Exception as error:  # noqa: BLE001 -- the tokenizers library raises bare Exception for a broken file
+        raise Refused(f"no tokenizer at {source}: {' '.join(str(error).split())[:200]}") from None
 
 
 def tokenizer_of(wish: str, texts: Sequence[str], vocabulary: int, objective: Objective) -> Any:
@@ -89,8 +112,6 @@ def tokenizer_of(wish: str, texts: Sequence[str], vocabulary: int, objective: Ob
     Raises:
         Refused: it cannot be read, or lacks a mark that the objective needs.
     """
-    from transformers import AutoTokenizer
-
     from model.training.words import byte_pairs, wordpiece
 
     if wish == "wordpiece":
@@ -98,10 +119,7 @@ def tokenizer_of(wish: str, texts: Sequence[str], vocabulary: int, objective: Ob
     elif wish == "bpe":
         found = byte_pairs(texts, vocabulary) if objective == "causal" else _with_marks(byte_pairs(texts, vocabulary))
     else:
-        try:
-            found = AutoTokenizer.from_pretrained(wish, trust_remote_code=False, use_fast=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise Refused(f"no tokenizer at {wish}: {' '.join(str(error).split())[:200]}") from None
+        found = words_of(wish)
     if not found.is_fast:
         raise Refused(f"the tokenizer at {wish} is a slow one: its words cannot be told apart; bring a tokenizer.json")
     needed = {"causal": (), "mlm": ("mask_token",), "nsp": ("cls_token", "sep_token")}[objective]
@@ -156,7 +174,8 @@ def _auto(objective: Objective) -> Any:
     ]
 
 
-def _reads_both_ways(made: Any) -> bool:
+def reads_both_ways(made: Any) -> bool:
+    """Whether a model of such a configuration sees what follows a word."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     return made.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(made, "is_decoder", False)

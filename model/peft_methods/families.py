@@ -28,14 +28,14 @@ _LLAMA = Family(
     ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
     ("k_proj", "v_proj", "down_proj"),
     ("down_proj",),
-    r"\.layers\.\d+\.mlp$",
+    r"(^|\.)layers\.\d+\.mlp$",
 )
 FAMILIES = {
     "llama": _LLAMA,
     "qwen2": _LLAMA,
     "mistral": _LLAMA,
     "gpt2": Family(
-        ("c_attn", "c_proj", "c_fc"), ("c_attn", "mlp.c_proj"), ("mlp.c_proj",), r"\.h\.\d+\.mlp$", transposed=True
+        ("c_attn", "c_proj", "c_fc"), ("c_attn", "mlp.c_proj"), ("mlp.c_proj",), r"(^|\.)h\.\d+\.mlp$", transposed=True
     ),
     "bert": Family(
         ("query", "key", "value", "intermediate.dense", "output.dense"),
@@ -64,11 +64,15 @@ def task(model: Any) -> str:
     """What the model answers, as peft calls it.
 
     Raises:
-        Refused: it is neither a causal language model nor a classifier of texts.
+        Refused: it has another head.
     """
     name = type(model).__name__
     if name.endswith("ForSequenceClassification"):
         return "SEQ_CLS"
     if name.endswith(("ForCausalLM", "LMHeadModel")):
         return "CAUSAL_LM"
-    raise Refused(f"a {name} cannot be adapted here: a causal language model or a classifier of texts")
+    if name.endswith("Model"):
+        return "FEATURE_EXTRACTION"
+    raise Refused(
+        f"a {name} cannot be adapted here: a causal language model, a classifier of texts or a body without a head"
+    )

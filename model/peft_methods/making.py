@@ -44,6 +44,32 @@ class Sized(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropout: float = 0.0
     steps: int = 100
 
+    @property
+    def size(self) -> int:
+        """The number that its size is set by; 0: the method has none."""
+        field = SIZES.get(self.method)
+        return getattr(self, field) if field else 0
+
+
+SIZES = {
+    "lora": "rank", "adalora": "rank", "dora": "rank", "prefix": "tokens", "prompt": "tokens", "adapter": "width",
+}  # fmt: skip
+"""What a method's size is called here; ia3 and full have none."""
+
+
+def sized(name: str, size: int = 0, dropout: float = 0.0) -> Sized:
+    """A method of a size, 0: its usual one.
+
+    Raises:
+        Refused: there is no such method, or it has no size.
+    """
+    found = method(name).name
+    if not size:
+        return Sized(found, dropout=dropout)
+    if found not in SIZES:
+        raise Refused(f"{found} has no rank that could be {size}: of a size are {', '.join(SIZES)}")
+    return Sized(found, **{SIZES[found]: size}, dropout=dropout)
+
 
 class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a folder says beside its tensors: the class of the base it was trained on, and how."""
@@ -88,7 +114,7 @@ def _config(sized: Sized, shape: Family, answers: str) -> Any:
     if sized.method == "adalora":
         began, ended = sized.steps // 10, sized.steps // 2
         return peft.AdaLoraConfig(
-            **low, target_r=sized.rank, init_r=sized.rank + sized.rank // 2, total_step=sized.steps, tinit=began,
+            **low, target_r=sized.rank, init_r=sized.rank + max(sized.rank // 2, 1), total_step=sized.steps, tinit=began,
             tfinal=sized.steps - ended, deltaT=1,
         )  # fmt: skip
     return peft.LoraConfig(**low, r=sized.rank, use_dora=sized.method == "dora")
@@ -114,7 +140,15 @@ def save(model: Any, sized: Sized, folder: Path) -> None:
     else:
         with _quiet():
             model.save_pretrained(str(folder))
+        _in_order(folder / "adapter_config.json")
     (folder / SIZED).write_bytes(msgspec.json.encode(Kept(_base(model, sized), sized)))
+
+
+def _in_order(config: Path) -> None:
+    """Sort what peft writes as it comes: sets of names in the order of their hashes, which differs between processes."""
+    told = msgspec.json.decode(config.read_bytes())
+    named = {key: sorted(v) for key, v in told.items() if isinstance(v, list) and all(isinstance(x, str) for x in v)}
+    config.write_bytes(msgspec.json.format(msgspec.json.encode(told | named, order="deterministic"), indent=2))
 
 
 def _base(model: Any, sized: Sized) -> str:

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from model.data.errors import Refused
+from model.objectives.shapes import checkpoint, fits, reads_both_ways, words_of
 
 Floats = npt.NDArray[np.float64]
 WORDS = 48
 """Tokens of text at most."""
 FAR = 4.0
 """Standardised numbers are cut here: one shopper with a thousand orders must not decide the scale."""
-CAUSAL = ("gpt2", "llama", "qwen2", "mistral", "gpt_neox", "opt", "gemma")
 
 
 class ResponseEncoder(nn.Module):
@@ -46,7 +46,8 @@ class ResponseEncoder(nn.Module):
         counted = numbers[..., None] * self.scale + self.shift
         there = torch.cat((seen, torch.ones(numbers.shape, dtype=seen.dtype, device=seen.device)), 1)
         states = self.backbone(inputs_embeds=torch.cat((said, counted), 1), attention_mask=there).last_hidden_state
-        answer: Tensor = self.head(self.dropout(states[:, 0])) + self.straight(numbers)
+        first = states[:, -there.shape[1]]  # a learned prompt stands before it
+        answer: Tensor = self.head(self.dropout(first)) + self.straight(numbers)
         return answer
 
 
@@ -70,28 +71,43 @@ def loaded(source: str) -> tuple[Any, Any]:
     """A bidirectional checkpoint and its tokenizer, by local path or hub name; safetensors only, none of its code.
 
     Raises:
-        Refused: it cannot be read, reads in one direction only, or its tokenizer has words that the model lacks.
+        Refused: it cannot be read, is no encoder, or its tokenizer is not its own.
     """
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
+    from transformers import AutoModel
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        backbone: Any = AutoModel.from_pretrained(
-            source, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-        )
-    except (OSError, ValueError) as error:
-        raise Refused(f"{source} cannot be loaded as a base: {' '.join(str(error).split())[:200]}") from None
-    if backbone.config.model_type in CAUSAL or getattr(backbone.config, "is_decoder", False):
+    backbone = checkpoint(AutoModel, source, "an encoder")
+    made = backbone.config
+    if getattr(made, "is_encoder_decoder", False) or not reads_both_ways(made):
         raise Refused(
-            f"{source} is a {backbone.config.model_type}, which reads in one direction: the response model wants an encoder"
+            f"{source} is a {made.model_type}, which reads in one direction or writes: the response model wants an encoder"
         )
-    if len(tokenizer) > backbone.get_input_embeddings().num_embeddings:
-        raise Refused(
-            f"{source}: the tokenizer has {len(tokenizer)} words, the model {backbone.get_input_embeddings().num_embeddings}"
-        )
+    tokenizer = words_of(source)
+    fits(backbone, tokenizer, None)
+    if tokenizer.pad_token is None or not tokenizer.is_fast:
+        raise Refused(f"the tokenizer at {source} has no pad_token, or no tokenizer.json: the encoder needs both")
     return backbone, tokenizer
+
+
+def lengthened(backbone: Any, tokens: int) -> None:
+    """Let a model with a table of positions read so many tokens: those behind its end stand where the last one stands.
+
+    Numbers stand behind the words; a direction of its own tells each, not its position.
+
+    Raises:
+        Refused: it is too short and has no such table.
+    """
+    most = getattr(backbone.config, "max_position_embeddings", tokens)
+    if most >= tokens:
+        return
+    body = getattr(backbone, "embeddings", None)
+    table = getattr(body, "position_embeddings", None)
+    if body is None or table is None or table.padding_idx is not None:
+        raise Refused(f"a {backbone.config.model_type} of {most} tokens cannot read {tokens}: bring one that is longer")
+    rows = torch.cat((table.weight.detach(), table.weight.detach()[-1:].expand(tokens - most, -1)))
+    body.position_embeddings = nn.Embedding.from_pretrained(rows, freeze=False)  # type: ignore[no-untyped-call]  # torch's own lack
+    body.register_buffer("position_ids", torch.arange(tokens)[None], persistent=False)
+    body.register_buffer("token_type_ids", torch.zeros(1, tokens, dtype=torch.long), persistent=False)
+    backbone.config.max_position_embeddings = tokens
 
 
 class Inputs:

@@ -6,65 +6,23 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from model.data.errors import Refused
 from model.data.leakage import future_features
-from model.response.encoder import Inputs, ResponseEncoder, fresh, loaded, log_odds, masked_loss, temperature
+from model.response.encoder import log_odds, temperature
 from model.response.features import features
-from model.response.folds import FEWEST, Fold, folds
+from model.response.fitting import Fitting, Floats, Rows, Settings, check
+from model.response.folds import Fold, folds
 from model.response.frozen import Arrays, frozen
 from model.response.peers import NAMES, fitted
 from model.response.report import OfLabel, of_label, plots
-from model.response.tables import Tables, data_sha256, read
+from model.response.tables import data_sha256, read
 from model.response.texts import texts
-from model.training.loop import Loop, Plan, Precision, Told, Trained, device_of, rows_of
-from model.training.runs import Run, identity_of
+from model.training.loop import Told, device_of
+from model.training.runs import Run, folder_sha256, identity_of
 from model.training.trackers import Tracker, tracker
 
-Floats = npt.NDArray[np.float64]
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """Of a response run.
-
-    Args:
-        base: a bidirectional checkpoint by path or hub name; empty: a small BERT from scratch.
-        epochs: at most; early stopping ends them.
-        class_weight: how many times an answered exposure counts; 1 keeps the probabilities honest.
-        unsaid: share of the words that is hidden at random in training: few rows learn texts by heart.
-        members: encoders per origin with seeds of their own, averaged.
-    """
-
-    base: str = ""
-    epochs: int = 10
-    batch: int = 64
-    rate: float = 1e-3
-    weight_decay: float = 0.05
-    dropout: float = 0.2
-    unsaid: float = 0.8
-    class_weight: float = 1.0
-    width: int = 32
-    layers: int = 1
-    members: int = 1
-    patience: int = 4
-    accumulate: int = 1
-    fewest: float = FEWEST
-    seed: int = 0
-    device: str = "cpu"
-    precision: Precision = "float32"
-
-
-class Rows(msgspec.Struct, frozen=True):
-    """Everything the models read. numbers (n, F), answers (n, labels) with NaN for open windows."""
-
-    tables: Tables
-    names: tuple[str, ...]
-    numbers: Floats
-    said: list[str]
-    answers: Floats
-    folds: list[Fold]
+__all__ = ["Rows", "Settings", "main", "predictions", "rows_of_folder"]
 
 
 def rows_of_folder(folder: Path, settings: Settings) -> Rows:
@@ -119,7 +77,9 @@ def main(
     Raises:
         Refused: the folder, the output or a setting cannot be used.
     """
-    config = {"task": "response", **msgspec.to_builtins(settings)}
+    check(settings)
+    brought = {"base": folder_sha256(Path(settings.base))}
+    config = {"task": "response", **msgspec.to_builtins(settings), "brought_sha256": brought}
     identity = identity_of(config, data_sha256(data), settings.seed)
     with Run(out, identity, resume=resume, overwrite=overwrite) as run:
         rows = rows_of_folder(data, settings)
@@ -151,7 +111,7 @@ def _report(rows: Rows, found: dict[str, Floats], run: Run, settings: Settings) 
         "task": "response", "label": label, "models": main.models, "beside_prior": main.beside_prior, "verdict": main.verdict,
         "exposures": len(rows.answers), "judged": main.rows, "answered": main.answered,
         "origins": [{"at": fold.origin, "learned_from": len(fold.known), "judged": len(fold.test)} for fold in rows.folds],
-        "labels": labels,
+        "adapted": msgspec.json.decode(run.read("encoder.json") or b"{}").get("adapted"), "labels": labels,
     }  # fmt: skip
     run.write("report.json", msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=2))
     plain: dict[str, Any] = msgspec.to_builtins(report)
@@ -192,10 +152,10 @@ def _encoder(
     answered, device = [], device_of(settings.device)
     for member in range(settings.members):
         name, seed = f"fold-{number:02d}-{member}", settings.seed + member
-        tried = Trial(rows, settings, fold.fit, seed)
+        tried = Fitting(rows, settings, fold.fit, seed)
         ended = tried.train(run, f"{name}-try", told(name), tracker, valid=fold.valid)
         checked = log_odds(tried.model, tried.inputs, fold.valid, device)
-        whole = Trial(rows, settings, fold.known, seed)
+        whole = Fitting(rows, settings, fold.known, seed)
         whole.train(
             run, f"{name}-all", told(name), tracker, stop=round(ended.best_step * len(fold.known) / len(fold.fit))
         )
@@ -208,74 +168,3 @@ def _encoder(
         run.drop(f"{name}-all")
     mean: Floats = np.mean(answered, axis=0)
     return mean
-
-
-class Trial:
-    """One encoder and the rows it is fitted on. All of it is drawn from the seed."""
-
-    def __init__(self, rows: Rows, settings: Settings, fit: npt.NDArray[np.int64], seed: int) -> None:
-        """Make or load the model."""
-        self.rows, self.settings, self.fit, self.seed = rows, settings, fit, seed
-        known = [rows.said[i] for i in fit]
-        backbone, tokenizer = (
-            loaded(settings.base) if settings.base
-            else fresh(known, seed, width=settings.width, layers=settings.layers, dropout=settings.dropout)
-        )  # fmt: skip
-        torch.manual_seed(seed + 1)
-        self.model = ResponseEncoder(
-            backbone, rows.numbers.shape[1], rows.answers.shape[1], settings.dropout, settings.unsaid
-        )
-        self.inputs = Inputs(tokenizer, rows.said, rows.numbers, fit)
-
-    def train(
-        self,
-        run: Run,
-        name: str,
-        told: Told,
-        tracker: Tracker,
-        *,
-        valid: npt.NDArray[np.int64] | None = None,
-        stop: int = 0,
-    ) -> Trained:
-        """Train; stopped by the loss on `valid` where that is given, else after `stop` steps."""
-        s, device, fit = self.settings, device_of(self.settings.device), self.fit
-        answers = torch.from_numpy(self.rows.answers.astype(np.float32))
-        weights = torch.full((answers.shape[1],), s.class_weight, device=device)
-        per_epoch = max(len(fit) // (s.batch * s.accumulate), 1)
-        plan = Plan(
-            steps=s.epochs * per_epoch, stop=stop, rate=s.rate, weight_decay=s.weight_decay, accumulate=s.accumulate,
-            patience=s.patience if valid is not None else 0, evaluate_every=max(per_epoch // 2, 1), checkpoint_every=per_epoch,
-            seed=self.seed, device=s.device, precision=s.precision,
-        )  # fmt: skip
-
-        def loss(step: int, batch: int) -> torch.Tensor:
-            mine = fit[rows_of(step * s.accumulate + batch, len(fit), s.batch, self.seed)]
-            odds = self.model(*self.inputs.of(mine, device))
-            return masked_loss(odds, answers[torch.from_numpy(mine)].to(device), weights)
-
-        def score() -> float:
-            assert valid is not None
-            odds = torch.from_numpy(log_odds(self.model, self.inputs, valid, device))
-            return float(masked_loss(odds, torch.from_numpy(self.rows.answers[valid]), torch.ones(odds.shape[1])))
-
-        return Loop(self.model, loss, plan, None if valid is None else score).run(run, name, told, tracker)
-
-    def save(self, run: Run, temperatures: list[float]) -> None:
-        """Weights, tokenizer, what numbers are standardised by, and what log-odds are divided by."""
-        from safetensors.torch import save
-
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
-        weights |= {
-            "numbers.mean": torch.from_numpy(self.inputs.mean),
-            "numbers.spread": torch.from_numpy(self.inputs.spread),
-        }
-        run.write("encoder.safetensors", save(weights))
-        run.write("tokenizer.json", self.inputs.tokenizer.backend_tokenizer.to_str().encode())
-        told = {
-            "features": self.rows.names,
-            "labels": self.rows.tables.labels,
-            "temperatures": temperatures,
-            "pad_token": self.inputs.tokenizer.pad_token,
-            **self.model.backbone.config.to_diff_dict(),
-        }
-        run.write("encoder.json", msgspec.json.encode(told, enc_hook=str, order="deterministic"))

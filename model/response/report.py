@@ -121,7 +121,7 @@ def _precision(axes: Any, name: str, p: Floats, y: Floats) -> None:
 
 
 def _reliability(axes: Any, name: str, p: Floats, y: Floats) -> None:
-    tenths = np.array_split(np.argsort(p, kind="stable"), 10)
+    tenths = [part for part in np.array_split(np.argsort(p, kind="stable"), 10) if len(part)]
     axes.plot([p[t].mean() for t in tenths], [y[t].mean() for t in tenths], marker="o", label=name)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
     axes.set(xlabel="predicted", ylabel="answered", xlim=(0, 0.7), ylim=(0, 0.7))

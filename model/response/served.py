@@ -103,8 +103,9 @@ class Served:
 
         from model.response.encoder import Inputs
         from model.response.encoder import log_odds as encoder_log_odds
+        from model.response.kept import read
 
-        model, tokenizer, scale, temperatures = _encoder(self.run, len(self.features), len(self.labels))
+        model, tokenizer, scale, temperatures = read(self.run)
         inputs = Inputs(tokenizer, said, numbers, None, scale)
         odds = encoder_log_odds(model, inputs, np.arange(len(numbers)), torch.device("cpu"))
         return odds / temperatures
@@ -114,23 +115,3 @@ def _best(report: dict[str, Any], label: str) -> str:
     judged = report["labels"][label]
     found: str = (report if isinstance(judged, str) else judged)["verdict"]["best"]
     return found
-
-
-def _encoder(run: Path, numbers: int, labels: int) -> tuple[Any, Any, tuple[Floats, Floats], Floats]:
-    from safetensors.torch import load_file
-    from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
-
-    from model.response.encoder import ResponseEncoder
-
-    told = msgspec.json.decode((run / "encoder.json").read_bytes())
-    weights = load_file(run / "encoder.safetensors")
-    scale = weights.pop("numbers.mean").numpy(), weights.pop("numbers.spread").numpy()
-    ours = ("features", "labels", "temperatures", "pad_token", "model_type", "transformers_version")
-    config = AutoConfig.for_model(told["model_type"], **{key: value for key, value in told.items() if key not in ours})
-    backbone: Any = AutoModel.from_config(config)  # type: ignore[no-untyped-call]  # transformers' own lack
-    if not any(name.startswith("backbone.pooler") for name in weights):
-        backbone.pooler = None
-    model = ResponseEncoder(backbone, numbers, labels, 0.0)
-    model.load_state_dict(weights)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(run / "tokenizer.json"), pad_token=told["pad_token"])  # type: ignore[no-untyped-call]  # transformers' own lack
-    return model, tokenizer, scale, np.array(told["temperatures"])

@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -82,10 +82,30 @@ Told = Callable[[int, int, dict[str, float], Cost | None], None]
 """(step, steps, metrics, cost once it is known) → None."""
 
 
+class Also(Protocol):
+    """What changes in training beside weights and optimiser."""
+
+    def after(self, step: int) -> None:
+        """Called after step number `step`, before gradients are cleared."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values, for a checkpoint."""
+
+    def take(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+
+
 class Loop:
     """One training. Its model keeps the best evaluated weights at the end, where there is an evaluation."""
 
-    def __init__(self, model: nn.Module, loss: Loss, plan: Plan, score: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        plan: Plan,
+        score: Callable[[], float] | None = None,
+        also: Also | None = None,
+    ) -> None:
         """Join model and optimiser on the device.
 
         Args:
@@ -93,6 +113,7 @@ class Loop:
             score: evaluates the model; lower is better.
         """
         self.model, self.loss, self.plan, self.score = model.to(device_of(plan.device)), loss, plan, score
+        self.also = also
         wanted = [p for p in model.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in wanted if p.dim() > 1], "weight_decay": plan.weight_decay},
@@ -152,6 +173,8 @@ class Loop:
             total += float(loss.detach())
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.plan.clip)
         self.optimizer.step()
+        if self.also is not None:
+            self.also.after(self.step)
         self.step += 1
         return total
 
@@ -169,13 +192,16 @@ class Loop:
 
     def _state(self) -> dict[str, Any]:
         mine = {key: getattr(self, key) for key in ("step", "best", "best_step", "worse", "kept")}
-        return mine | {"weights": self._weights(), "optimizer": self.optimizer.state_dict()}
+        also = {} if self.also is None else self.also.state()
+        return mine | {"weights": self._weights(), "optimizer": self.optimizer.state_dict(), "also": also}
 
     def _restore(self, state: dict[str, Any] | None) -> None:
         if state is None:
             return
         self._take(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.also is not None:
+            self.also.take(state["also"])
         for key in ("step", "best", "best_step", "worse", "kept"):
             setattr(self, key, state[key])
 

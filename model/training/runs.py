@@ -45,6 +45,19 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
+def folder_sha256(folder: Path) -> str:
+    """Hash of what was brought along from this machine; empty for what was not."""
+    if not str(folder) or str(folder) == "." or not folder.is_dir():
+        return ""
+    digest = sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + b"\0")
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
 class Run:
     """The folder in the making. One process at a time: `with Run(…) as run` lets it go at the end."""
 

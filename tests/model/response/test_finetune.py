@@ -12,7 +12,8 @@ from model.data.errors import Refused
 from model.data.leakage import future_features
 from model.response.encoder import loaded
 from model.response.features import features
-from model.response.finetune import Settings, main
+from model.response.finetune import main
+from model.response.fitting import Settings
 from model.response.folds import folds
 from model.response.tables import read
 from model.training.runs import Run, identity_of
