@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -48,9 +49,9 @@ def save_base(folder: Path) -> Path:
     return folder
 
 
-def quick_settings(stack: Endpoints, topic_prefix: str, folder: Path) -> UpdaterSettings:
-    """An installation of a test's own, with quick steps."""
-    return UpdaterSettings(
+def quick_settings(stack: Endpoints, topic_prefix: str, folder: Path, **other: Any) -> UpdaterSettings:
+    """An installation of a test's own, with quick steps, and some settings that are other than these."""
+    quick = UpdaterSettings(
         home=folder / "home",
         kafka_bootstrap=stack.kafka_bootstrap,
         redis_url=stack.redis_url,
@@ -67,6 +68,7 @@ def quick_settings(stack: Endpoints, topic_prefix: str, folder: Path) -> Updater
         kl_cap_nats=20.0,
         lease_s=1.5,
     )
+    return structs.replace(quick, **other)
 
 
 def served_by(
