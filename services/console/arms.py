@@ -4,11 +4,13 @@ A strategy counts at the hour it was issued, whatever stage came when: a correct
 assigned ones; customers merged from two arms are no evidence for either.
 """
 
-import math
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
+from scipy.special import stdtrit
 
 from streaming.contracts.kinds import ARM_NAMES, Arm
 from streaming.contracts.rewards import Outcomes, Stage
@@ -21,8 +23,10 @@ MAX_IDS = 200_000
 MAX_OUTCOMES = 5_000
 MAX_POINTS = 40
 WIDTHS_H = (1, 3, 6, 12, 24, 72, 168)
-Z95 = 1.959964
-"""Of the normal distribution: 95 % within it, both sides."""
+GROUPS = 64
+"""Customers are kept as so many groups by a hash of their id: what is remembered does not grow with them. A customer's strategies stay together."""
+UPPER = 0.975
+"""95 % within, both sides."""
 
 Measure = Literal["reward", "net"]
 MEASURES: dict[Measure, str] = {
@@ -36,6 +40,7 @@ class Told(Struct, frozen=True):
 
     reward_id: str
     strategy_id: str
+    user_id: str
     stage: Stage
     kind: str
     assigned_arm: Arm
@@ -49,25 +54,37 @@ class Told(Struct, frozen=True):
     mixed_arms: bool = False
 
 
-class Sums(Struct):
-    """Count, sum and sum of squares."""
+class Sums:
+    """Counts and sums by group of customers, each (GROUPS,)."""
 
-    count: int = 0
-    total: float = 0.0
-    squares: float = 0.0
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.counts: npt.NDArray[np.int64] = np.zeros(GROUPS, np.int64)
+        self.totals: npt.NDArray[np.float64] = np.zeros(GROUPS)
 
-    def add(self, count: int, paid: float, squares: float) -> None:
-        """More of it."""
-        self.count, self.total, self.squares = self.count + count, self.total + paid, self.squares + squares
+    def add(self, group: int, count: int, paid: float) -> None:
+        """More of a group."""
+        self.counts[group] += count
+        self.totals[group] += paid
+
+    def join(self, other: "Sums") -> None:
+        """All of another's."""
+        self.counts += other.counts
+        self.totals += other.totals
 
     def interval(self) -> "Interval":
-        """Mean with its 95 % interval by the normal approximation; without bounds where fewer than two were counted."""
-        mean = self.total / self.count if self.count else 0.0
-        if self.count < 2:  # noqa: PLR2004 -- of one value nothing is known about how values vary
-            return Interval(self.count, mean, None, None)
-        variance = max(0.0, (self.squares - self.count * mean**2) / (self.count - 1))
-        half = Z95 * math.sqrt(variance / self.count)
-        return Interval(self.count, mean, mean - half, mean + half)
+        """Mean per strategy with its 95 % interval, groups of customers as what is independent; no bounds where there is but one.
+
+        Source: the linearised variance of a ratio of sums over clusters, Student's t (Cochran, Sampling Techniques, 3rd ed., eq. 11.12).
+        """
+        number = int(self.counts.sum())
+        mean = float(self.totals.sum()) / number if number else 0.0
+        groups = int(np.count_nonzero(self.counts))
+        if groups < 2:  # noqa: PLR2004 -- of one group nothing is known about how groups vary
+            return Interval(number, mean, None, None)
+        variance = groups / (groups - 1) * float(np.sum((self.totals - mean * self.counts) ** 2)) / number**2
+        half = float(stdtrit(groups - 1, UPPER)) * variance**0.5
+        return Interval(number, mean, mean - half, mean + half)
 
 
 class Interval(NamedTuple):
@@ -123,7 +140,7 @@ class ArmBooks:
         spans: dict[tuple[int, Arm], Sums] = {}
         for (hour, arm), sums in self._sums[measure].items():
             span = spans.setdefault((hour // width * width, arm), Sums())
-            span.add(sums.count, sums.total, sums.squares)
+            span.join(sums)
         ordered = sorted(spans.items(), key=lambda each: (each[0][0], ARM_NAMES.index(each[0][1])))
         return width, [Point(hour * HOUR_MS, arm, sums.interval()) for (hour, arm), sums in ordered]
 
@@ -131,7 +148,7 @@ class ArmBooks:
         """Each arm over all that is kept."""
         found: dict[Arm, Sums] = {}
         for (_, arm), sums in self._sums[measure].items():
-            found.setdefault(arm, Sums()).add(sums.count, sums.total, sums.squares)
+            found.setdefault(arm, Sums()).join(sums)
         return [(arm, found[arm].interval()) for arm in ARM_NAMES if arm in found]
 
     def _keep(self, told: Told) -> None:
@@ -144,15 +161,16 @@ class ArmBooks:
         is_final = told.stage == "final"
         if not told.ghost:
             paid = told.reward if is_final else told.difference
-            self._add("reward", told, int(is_final), paid, told.reward**2 - (told.reward - paid) ** 2)
+            self._add("reward", told, int(is_final), paid)
         if is_final:  # corrections repeat what is frozen at the final
             cost = told.components.get("cost", 0.0)
             net = self._formula.total_value(told.outcomes, "horizon_margin_minor") + cost
-            self._add("net", told, 1, net, net**2)
+            self._add("net", told, 1, net)
 
-    def _add(self, measure: Measure, told: Told, count: int, paid: float, squares: float) -> None:
+    def _add(self, measure: Measure, told: Told, count: int, paid: float) -> None:
         hours = self._sums[measure]
         hour = int(told.issued_at.timestamp() * 1000) // HOUR_MS
-        hours.setdefault((hour, told.assigned_arm), Sums()).add(count, paid, squares)
+        group = int.from_bytes(digest(told.user_id)) % GROUPS
+        hours.setdefault((hour, told.assigned_arm), Sums()).add(group, count, paid)
         if len(hours) > MAX_HOURS * len(ARM_NAMES):
             del hours[min(hours)]

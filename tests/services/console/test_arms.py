@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec import structs
 
-from services.console.arms import MAX_POINTS, Z95, ArmBooks, Sums, Told
+from services.console.arms import GROUPS, MAX_POINTS, ArmBooks, Sums, Told
 from services.console.chart import specification, svg
 from streaming.contracts.rewards import Outcomes
 from streaming.reward import Formula
@@ -17,7 +18,7 @@ AT = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 def told(number: int, reward: float, **more: Any) -> Told:
     """The final of a strategy of the arm `fused`."""
     values: dict[str, Any] = {
-        "stage": "final", "kind": "ad", "assigned_arm": "fused", "ghost": False, "issued_at": AT,
+        "stage": "final", "user_id": f"u{number}", "kind": "ad", "assigned_arm": "fused", "ghost": False, "issued_at": AT,
         "closed_at": AT + timedelta(days=3), "outcomes": Outcomes("USD", horizon_margin_minor=200),
         "reward": reward, "components": {"cost": -0.5},
     }  # fmt: skip
@@ -30,16 +31,36 @@ def books() -> ArmBooks:
     return ArmBooks(Formula())
 
 
-def test_an_interval_is_the_normal_one(books: ArmBooks) -> None:
-    """Of 1, 2 and 3: mean 2, variance 1; of a single value there is none."""
+def test_an_interval_is_students(books: ArmBooks) -> None:
+    """Of 1, 2 and 3 of three customers: mean 2, variance 1; of a single value there is none."""
     books.take(told(1, 1.0))
     assert books.totals("reward") == [("fused", (1, 1.0, None, None))]
     books.take(told(2, 2.0))
     books.take(told(3, 3.0))
     ((arm, value),) = books.totals("reward")
-    half = Z95 * (1.0 / 3) ** 0.5
+    half = 4.302653 * (1.0 / 3) ** 0.5  # t of two degrees of freedom
     assert (arm, value.number, value.mean) == ("fused", 3, 2.0)
     assert [value.low, value.high] == pytest.approx([2.0 - half, 2.0 + half])
+
+
+def test_what_a_customer_does_again_is_no_evidence_of_its_own(books: ArmBooks) -> None:
+    """Each of two customers ten times the same: as wide as of two strategies; in many draws the interval holds the truth."""
+    for number in range(20):
+        books.take(told(number, float(number % 2), user_id=f"u{number % 2}"))
+    ((_, value),) = books.totals("reward")
+    assert value.number == 20
+    assert value.high == pytest.approx(0.5 + 12.706205 * 0.5)
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        sums = Sums()
+        for group, taste in enumerate(rng.normal(size=GROUPS)):
+            for reward in taste + rng.normal(size=rng.integers(1, 9)):
+                sums.add(group, 1, float(reward))
+        found = sums.interval()
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= 0.0 <= found.high
+    assert 0.92 <= held / 400 <= 0.98
 
 
 def test_a_record_told_twice_counts_once_and_a_response_not_at_all(books: ArmBooks) -> None:
