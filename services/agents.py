@@ -16,6 +16,7 @@ from services import metrics
 from services.agents_watch import AgentsWatch
 from services.clients import REFUSALS
 from services.health import Health
+from services.representations import vectors_of
 from services.settings import AgentsSettings, Common, SettingError
 from services.topics import Topics, check_topics
 from services.valuing import windows_of
@@ -23,6 +24,7 @@ from streaming.app import Agents, Security, StreamSettings
 from streaming.clock import ClockRules
 from streaming.contracts.errors import Unavailable
 from streaming.reading import Layout
+from streaming.reference import Reference
 from streaming.rules import Rules
 from streaming.waiting import Wait, awaited
 
@@ -182,7 +184,11 @@ async def _run(settings: AgentsSettings, health: Health) -> int:
     for name, notes in topics.notes.items():
         for note in notes:
             _log.warning("topic %s %s", name, note)
+    vectors = vectors_of(settings)
     agents = Agents(stream_settings(settings, topics), rules_of(settings), windows_of(settings), MetricFacts())
+    agents.catalog.reference = Reference(vectors=vectors)
+    if vectors is not None:
+        _log.info("vectors of products, version %s", vectors.embedder.version)
     agents.settings.data_dir.mkdir(parents=True, exist_ok=True)
     await _patiently(agents.start, stop, health)
     # What the libraries and the catalog hold lives as long as we do: a full collection that walks it stalls every partition.

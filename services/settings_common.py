@@ -60,6 +60,10 @@ class Common(RewardSettings, frozen=True, kw_only=True):
         int, Meta(ge=1, description="of customers; a multiple of the partitions; fixed at first start")
     ] = 64
     clock: Annotated[Literal["live", "replay"], Meta(description="what moves an idle partition's watermark")] = "live"
+    representation: Annotated[
+        str,
+        Meta(description="folder with vectors of products (`stratagem pretrain --objective contrastive`); empty: none"),
+    ] = ""
     registry: Annotated[str, Meta(description="any fsspec address; empty: HOME/registry")] = ""
     metrics_host: Annotated[str, Meta(description="address the metrics are served on")] = "127.0.0.1"
     metrics_port: Annotated[

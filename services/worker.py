@@ -22,7 +22,8 @@ from services.deciding import PRIOR_HEADS
 from services.following import Follower
 from services.health import Health
 from services.registries import registry_of
-from services.settings import WorkerSettings
+from services.representations import check_base
+from services.settings import SettingError, WorkerSettings
 from services.settings_writer import WriterSettings, writer_url
 from services.valuing import formula_of
 from services.watchdog import STANDS_AFTER_S, over_worker
@@ -169,6 +170,11 @@ def main(settings: WriterSettings) -> int:
     health = Health("adapters", "kafka", "redis", "group", patience_s=STANDS_AFTER_S)
     port = metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port, health)
     lm = LanguageModel.load(settings.base_model, settings.device)
+    try:
+        check_base(settings, lm.base_sha256)
+    except SettingError as error:
+        LOG.critical("%s", error)
+        return 2
     LOG.info("base %s on %s, metrics on port %d", lm.name, lm.device, port)
     try:
         worker = Worker(settings, lm, stop, health, writer)

@@ -156,4 +156,5 @@ def updated(
         {k: v for k, v in all_products.items() if v is not None},
         {k: v for k, v in all_campaigns.items() if v is not None},
         {product_id: rank for product_id in all_products if (rank := reference.popularity(product_id)) > 0},
+        vectors=reference.vectors,
     )

@@ -27,6 +27,8 @@ PRIOR_SHOWN, PRIOR_CLICKED = 20.0, 1.0
 """A click rate is told as if this many more had been shown and clicked: one click of one is no certainty."""
 BOUGHT_HALF_LIFE_DAYS = 30.0
 VIEWED_HALF_LIFE_DAYS = 3.0
+RECENT = 2
+"""Products of each kind that `recent` has at most."""
 LEAST = 0.0005
 """Least relation that is told: less rounds to nothing. `round(value, 3)` takes three times as long as thousandths do."""
 KNOWN_WEIGHT = 0.25
@@ -93,6 +95,7 @@ class Relations:
 
     Attributes:
         cart: what is in it, product → line.
+        recent: where there are vectors of products, what the customer has of late: looked at, in the cart, bought.
         affinities: what the customer likes best.
     """
 
@@ -109,6 +112,7 @@ class Relations:
         if not query and latest is not None and 0 <= now_ms - latest.stamp.at_ms < DAY_MS:
             query = latest.query
         self._words = words_of(query) if query else frozenset[str]()
+        self.recent: tuple[str, ...] = () if reference.placed is None else self._recent()
 
     def of(self, told: Told) -> dict[str, float]:
         """Relation of a product → value in [0, 1]; what is 0 is left out."""
@@ -132,7 +136,17 @@ class Relations:
             found["price_fit"] = 2.0 ** -abs(told.level - self._level)
         if told.popularity:
             found["popularity"] = told.popularity
-        return _told(found)
+        return _told(found | self._by_vectors(key))
+
+    def _by_vectors(self, product_id: str) -> dict[str, float]:
+        placed = self.reference.placed
+        return {} if placed is None else placed.relation(product_id, self.recent)
+
+    def _recent(self) -> tuple[str, ...]:
+        profile = self._profile
+        looked = [view.product_id for view in reversed(profile.views)][:RECENT]
+        bought = sorted(profile.bought, key=lambda key: profile.bought[key].stamp, reverse=True)[:RECENT]
+        return tuple(dict.fromkeys((*looked, *sorted(self.cart)[:RECENT], *bought)))
 
     def of_any(self, group: Group) -> dict[str, float]:
         """The strongest relation that any product of a group has, by name: looks at the customer's facts, not at each product."""

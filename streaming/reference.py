@@ -14,6 +14,7 @@ from streaming.contracts.catalog import Campaign, Product
 from streaming.contracts.codec import to_ms
 from streaming.contracts.money import exponent
 from streaming.told import Shelf, Told
+from streaming.vectors import Placed, Vectors
 
 _WORD = re.compile(r"\w+")
 MAX_QUERY_CHARS = 200
@@ -78,6 +79,7 @@ class Reference:
         products: product id → record.
         campaigns: campaign id → record.
         popularity: product id → rank in (0, 1] by orders; those not in it have 0.
+        vectors: of products, where the shop has them.
     """
 
     def __init__(
@@ -86,12 +88,15 @@ class Reference:
         campaigns: Mapping[str, Campaign] | None = None,
         popularity: Popularity | Mapping[str, float] = UNKNOWN,
         index: Index | None = None,
+        vectors: Vectors | None = None,
+        placed: Placed | None = None,
     ) -> None:
-        """Keep the maps (never changed afterwards); `index` is shared by snapshots it fits."""
+        """Keep the maps (never changed afterwards); `index` and `placed` are shared by snapshots they fit."""
         self.products: Mapping[str, Product] = products or {}
         self.campaigns: Mapping[str, Campaign] = campaigns or {}
         self._popularity = popularity if isinstance(popularity, Popularity) else Popularity(popularity)
         self._index = index
+        self.vectors, self._placed = vectors, placed
         self._medians: dict[tuple[str, str], int | None] = {}
         self._least_margins: dict[tuple[str, str], int] = {}
         self._told: dict[str, Told] = {}
@@ -101,6 +106,13 @@ class Reference:
     def index(self) -> Index:
         """Made when first asked for, so that reading a catalog record by record costs one index."""
         return self._index or Index(self.products)
+
+    @cached_property
+    def placed(self) -> Placed | None:
+        """Products by their vectors; None where the shop has none."""
+        if self.vectors is None:
+            return None
+        return self._placed or self.vectors.placed(self.products)
 
     @property
     def product_ids(self) -> tuple[str, ...]:
@@ -226,19 +238,23 @@ class Reference:
         if product is not None:
             products[product_id] = product
         same = old is not None and product is not None and _indexed(old) == _indexed(product)
-        index = self.__dict__.get("index") if same else None
-        return Reference(products, self.campaigns, self._popularity, index)
+        shared = self._shared() if same else (None, self.vectors, None)
+        return Reference(products, self.campaigns, self._popularity, *shared)
 
     def with_campaign(self, campaign_id: str, campaign: Campaign | None) -> "Reference":
         """The snapshot after one record of `shop.campaigns`; None removes the campaign."""
         campaigns = {key: value for key, value in self.campaigns.items() if key != campaign_id}
         if campaign is not None:
             campaigns[campaign_id] = campaign
-        return Reference(self.products, campaigns, self._popularity, self.__dict__.get("index"))
+        return Reference(self.products, campaigns, self._popularity, *self._shared())
 
     def with_popularity(self, orders: Mapping[str, float]) -> "Reference":
         """The snapshot with popularity as the rank by a (decayed) count of orders per product."""
-        return Reference(self.products, self.campaigns, Popularity(ranks(orders)), self.__dict__.get("index"))
+        return Reference(self.products, self.campaigns, Popularity(ranks(orders)), *self._shared())
+
+    def _shared(self) -> tuple[Index | None, Vectors | None, Placed | None]:
+        """What a snapshot of products with the same texts takes over, where it was made already."""
+        return self.__dict__.get("index"), self.vectors, self.__dict__.get("placed")
 
 
 def ranks(counts: Mapping[str, float]) -> dict[str, float]:

@@ -19,6 +19,8 @@ SAMPLED = 24
 COMPARED = 4
 """Products of a category that are compared by popularity for each that is wanted."""
 TOP_CATEGORIES = 3
+BESIDE = 2
+"""Products that the customer has of late whose neighbours by their vectors are looked at."""
 REBUY_AFTER_MS = 5 * DAY_MS
 
 
@@ -63,6 +65,8 @@ def _of_customer(
     found: list[Sequence[str]] = [
         tuple(dict.fromkeys(view.product_id for view in reversed(profile.views)))[:PER_SOURCE]
     ]
+    if (placed := reference.placed) is not None:
+        found += [placed.beside(product_id, PER_SOURCE) for product_id in relations.recent[:BESIDE]]
     found += [of_category(name, reference, draws, 3) for name in list(liked.categories)[:TOP_CATEGORIES]]
     found.append(_newest(profile.wishlist))
     latest = profile.searches[-1] if profile.searches else None

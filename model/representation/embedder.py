@@ -16,12 +16,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from model.data.errors import Refused
+from model.representation.kin import LANDMARKS
 from model.representation.words import RECIPE, Said, hashed
 
 FILE = "encoder.safetensors"
 TOLD = "told"
 VERSION_CHARS = 12
-WEIGHTS = ("rarity", "bag.weight", "inner.weight", "inner.bias", "outer.weight", "outer.bias", "own.weight", "beside.weight")  # fmt: skip
+WEIGHTS = ("rarity", "bag.weight", "inner.weight", "inner.bias", "outer.weight", "outer.bias", "own.weight", "beside.weight", "landmarks")  # fmt: skip
 Floats = npt.NDArray[np.float32]
 
 
@@ -45,7 +46,7 @@ class Embedder:
     """An encoder that is ready. Never changed after it is made: threads may share it."""
 
     def __init__(self, weights: dict[str, Floats], base_sha256: str, sharpness: float) -> None:
-        """Keep the weights, by the names of `encoder.Encoder`.
+        """Keep the weights, by the names of `encoder.Encoder`, and `landmarks` (`kin.py`).
 
         Args:
             base_sha256: of the base that this goes with (`model/identity.py`).
@@ -53,6 +54,7 @@ class Embedder:
         """
         self._weights, self.base_sha256, self.sharpness = weights, base_sha256, sharpness
         self.buckets, self.width = weights["bag.weight"].shape
+        self.landmarks = weights["landmarks"]
         self.version = version_of(weights, base_sha256, sharpness)
 
     def embed(self, texts: Sequence[Said]) -> Vectors:
@@ -113,6 +115,7 @@ def _check(path: Path, weights: dict[str, Any]) -> None:
     wanted = {
         "rarity": (buckets,), "bag.weight": (buckets, width), "inner.weight": (2 * width, width), "inner.bias": (2 * width,),
         "outer.weight": (width, 2 * width), "outer.bias": (width,), "own.weight": (width, width), "beside.weight": (width, width),
+        "landmarks": (LANDMARKS, width),
     }  # fmt: skip
     for name, shape in wanted.items():
         held = weights[name]

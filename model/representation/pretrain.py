@@ -23,6 +23,7 @@ from model.representation.figures import (
     verdict,
     with_popularity,
 )
+from model.representation.kin import landmarks
 from model.representation.start import directions
 from model.representation.store import FILE as PRODUCTS
 from model.representation.store import Store
@@ -131,7 +132,10 @@ class Work:
     def embedder(self, base_sha256: str) -> Embedder:
         """The encoder as it stands, without torch."""
         weights = {name: t.detach().cpu().float().numpy() for name, t in self.encoder.state_dict().items() if name != "log_sharpness"}  # fmt: skip
-        return Embedder(weights, base_sha256, float(self.encoder.sharpness.detach()))
+        with torch.no_grad():
+            own = self.encoder.cpu()(self._of(np.flatnonzero(self.known))).own.float().numpy()
+        marked = weights | {"landmarks": landmarks(own, self.settings.seed)}
+        return Embedder(marked, base_sha256, float(self.encoder.sharpness.detach()))
 
 
 def _by_text(baskets: Baskets, alike: Ints) -> Baskets:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from model.representation.embedder import Embedder
 from model.representation.encoder import Encoder
+from model.representation.kin import LANDMARKS
 from model.representation.start import directions
 from model.representation.words import MAX_FEATURES, Said, bags, features, hashed, rarity
 
@@ -33,7 +34,9 @@ def encoder(buckets: int = 512, width: int = 16) -> Encoder:
 def ready(made: Encoder, base: str = "b", sharpness: float = 7.5) -> Embedder:
     """The same without torch."""
     weights = {name: t.numpy() for name, t in made.state_dict().items() if name != "log_sharpness"}
-    return Embedder(weights, base, sharpness)
+    width = weights["bag.weight"].shape[1]
+    marks = np.random.default_rng(0).normal(size=(LANDMARKS, width)).astype(np.float32)
+    return Embedder(weights | {"landmarks": marks}, base, sharpness)
 
 
 def test_features_name_words_neighbours_letters_category_and_brand() -> None:
