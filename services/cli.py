@@ -19,6 +19,7 @@ from services.cli_letters import dead_letters
 from services.cli_models import finetune
 from services.cli_prepare import data
 from services.cli_pretrain import pretrain
+from services.cli_tune import tune
 
 if TYPE_CHECKING:
     from services.settings import Common
@@ -178,7 +179,7 @@ def topics() -> None:
         click.echo(line)
 
 
-for _command in (*COMMANDS, dead_letters, data, evaluate, finetune, keys, label, pretrain):
+for _command in (*COMMANDS, dead_letters, data, evaluate, finetune, keys, label, pretrain, tune):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -139,6 +139,20 @@ class Run:
         if self.logged_bytes() > length:
             os.truncate(self.path / METRICS, length)
 
+    def logged(self, key: str) -> list[float]:
+        """The values of one metric so far."""
+        lines = (self.read(METRICS) or b"").splitlines()
+        return [told[key] for told in map(msgspec.json.decode, lines) if key in told]
+
+    def forget(self, name: str) -> None:
+        """Cut off what a training has logged, and all behind it: it begins anew."""
+        length = 0
+        for line in (self.read(METRICS) or b"").splitlines(keepends=True):
+            if not line.endswith(b"\n") or f"{name}/loss" in msgspec.json.decode(line):
+                self.forget_after(length)
+                return
+            length += len(line)
+
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Keep a checkpoint of tensors and plain values."""
         import io
@@ -150,11 +164,12 @@ class Run:
         self.write(f"{CHECKPOINTS}/{name}.pt", buffer.getvalue())
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """A checkpoint, with the metrics cut back to it; None where there is none."""
+        """A checkpoint, with the metrics cut back to it; None where there is none, and then nothing is logged of it."""
         import torch
 
         path = self.path / CHECKPOINTS / f"{name}.pt"
         if not path.is_file():
+            self.forget(name)
             return None
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         self.forget_after(state["logged_bytes"])

@@ -64,3 +64,23 @@ def test_a_device_that_is_not_there_is_named() -> None:
     """An unknown device is refused by name."""
     with pytest.raises(Refused, match="no device 'toaster'"):
         device_of("toaster")
+
+
+def test_a_training_killed_before_its_checkpoint_is_logged_once(tmp_path: Path) -> None:
+    """What was logged of it is cut off when it begins anew, and so is all behind it; other trainings' lines stay."""
+    plan = Plan(steps=12, rate=0.1, evaluate_every=2, checkpoint_every=50)
+    whole, _, _ = trained(tmp_path / "whole", plan, per_batch=16)
+    del whole
+    run = Run(tmp_path / "killed", identity_of({}, "", 0))
+    run.log({"step": 9, "other/loss": 1.0})
+    run.log({"step": 2, "m/loss": 5.0, "m/score": 5.0})
+    run.log({"step": 4, "m/loss": 5.0, "m/score": 5.0})
+    run.close()
+    trained(tmp_path / "killed", plan, per_batch=16)
+    lines = [
+        (tmp_path / f".{name}.partial" / "metrics.jsonl").read_bytes().splitlines() for name in ("whole", "killed")
+    ]
+    assert lines[1] == [b'{"step":9,"other/loss":1.0}', *lines[0]]
+    run = Run(tmp_path / "killed", identity_of({}, "", 0))
+    assert len(run.logged("m/score")) == 6
+    run.close()
