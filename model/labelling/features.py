@@ -4,6 +4,7 @@ Each rung is centred where it is dense (states of language models share one larg
 are summed. The names of the answers are texts too and lie in the same space.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,11 @@ from model.data.errors import Refused
 Floats = npt.NDArray[np.float32]
 LETTERS = (2, 5)
 """Lengths of the runs of letters that tf-idf counts, within words: shops abbreviate."""
+WORD = r"[^\W\d_]{2,}"
+NUMBER = re.compile(r"\d+(?:[.,/]\d+)*")
+"""Numbers tell sizes, not sorts: the runs of letters see them, words and dense states do not."""
+LETTERS_SHARE = 2 / 3
+"""Of the letters in tf-idf's weight; the rest is of whole words. Dense rungs weigh as much as tf-idf each."""
 TOKENS = 64
 BATCH = 64
 
@@ -59,8 +65,10 @@ class Ladder:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         self.letters = TfidfVectorizer(analyzer="char_wb", ngram_range=LETTERS, sublinear_tf=True, dtype=np.float32)
+        self.words = TfidfVectorizer(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
         try:
             self.letters.fit(texts)
+            self.words.fit(texts)
         except ValueError:
             raise Refused("the rows have no text to tell them by: name other --fields") from None
         self.dense: list[tuple[Any, Floats]] = []
@@ -68,17 +76,23 @@ class Ladder:
         for name, made in (("encoder", _Encoder(encoder) if encoder else None), ("base", None if base is None else _Base(base))):  # fmt: skip
             if made is not None:
                 self.names.append(name)
-                self.dense.append((made, made.states(sorted(set(texts))).mean(0)))
+                self.dense.append((made, made.states(sorted({without_numbers(text) for text in texts})).mean(0)))
 
     def of(self, texts: Sequence[str]) -> Features:
         """Features of texts, in their order; equal texts are read once."""
         unique = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         places = np.array([unique[text] for text in texts], dtype=np.int64)
-        found = [self.letters.transform(unique)[places]]
+        found = [self.letters.transform(unique)[places], self.words.transform(unique)[places]]
         for model, centre in self.dense:
-            states = model.states(list(unique)) - centre
+            states = model.states([without_numbers(text) for text in unique]) - centre
             found.append((states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-6))[places])
-        return Features(tuple(found), (1.0 / len(found),) * len(found))
+        each = 1.0 / (1 + len(self.dense))
+        return Features(tuple(found), (each * LETTERS_SHARE, each * (1 - LETTERS_SHARE), *[each] * len(self.dense)))
+
+
+def without_numbers(text: str) -> str:
+    """The text without its numbers."""
+    return " ".join(NUMBER.sub("", text).split())
 
 
 class _Encoder:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from model.labelling.features import Features, Floats
 
-RIDGES = (0.1, 0.3, 1.0)
+RIDGES = (0.1, 0.3, 1.0, 3.0)
 NAMINGS = (0.0, 0.3, 1.0, 3.0)
 TEMPERATURES = tuple(float(t) for t in np.geomspace(0.01, 1.0, 13))
 FOLDS = 3
