@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from services.cli_strategy import ByTask
+
 if TYPE_CHECKING:
     from model.training.loop import Told
 
@@ -15,8 +17,8 @@ METHODS = ("lora", "adalora", "dora", "ia3", "full", "prefix", "prompt", "adapte
 """Of `model/peft_methods/kinds.py`, named here so that help needs no torch."""
 
 
-@click.command()
-@click.option("--task", type=click.Choice(["response"]), required=True, help="What to learn.")
+@click.command(cls=ByTask)
+@click.option("--task", type=click.Choice(["response", "strategy"]), required=True, help="What to learn; --task strategy --help tells of its own options.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="What `stratagem data prepare` made.")
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The run's folder to make."

@@ -49,7 +49,7 @@ def evaluate(paths: Sequence[Path], settings: WorkerSettings, wishes: Wishes, to
     """
     collector = Collector(wishes.banned, wishes.off_policy_rows)
     for path in files_of(paths):
-        _read(path, collector, told)
+        take(path, collector, told)
     logged = collector.valued if wishes.off_policy_rows else []
     names = (CHANCE, *wishes.policies)
     valued = Policies(settings).value(names, logged, lambda name: told(f"policy: {name}", 0, 1))
@@ -78,7 +78,8 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _read(path: Path, collector: Collector, told: Told) -> None:
+def take(path: Path, collector: Collector, told: Told) -> None:
+    """Hand a file's lines to a collector, with their offsets where the file's name tells them."""
     dumped = _DUMPED.fullmatch(path.name)
     first = int(dumped[1]) if dumped else None
     done, total = 0, path.stat().st_size

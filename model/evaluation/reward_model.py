@@ -27,14 +27,15 @@ def cross_fitted(rewards: Sequence[Reward], formula: RewardFormula) -> list[Floa
         formula: how outcomes become reward.
     """
     folds = [int(FOLDS * stable_unit(SALT, reward.user_id)) for reward in rewards]
-    fits = [_fit([r for r, own in zip(rewards, folds, strict=True) if own != fold], formula) for fold in range(FOLDS)]
+    fits = [fit([r for r, own in zip(rewards, folds, strict=True) if own != fold], formula) for fold in range(FOLDS)]
     return [
         np.asarray(fits[fold].values(reward.request)[0], np.float64)
         for reward, fold in zip(rewards, folds, strict=True)
     ]
 
 
-def _fit(rewards: Sequence[Reward], formula: RewardFormula) -> Critic:
+def fit(rewards: Sequence[Reward], formula: RewardFormula) -> Critic:
+    """One fit on all of these rewards, for requests that are none of theirs."""
     knobs = LearnerKnobs(window=max(len(rewards), 1), refit_every=ALL, half_life=ALL, heads=1, outage_after=ALL)
     learner = CriticLearner(knobs, formula)
     for reward in rewards:

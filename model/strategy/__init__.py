@@ -1,0 +1,1 @@
+"""A base learned from logged strategies and what they brought, and whether it may be served. No Kafka."""
