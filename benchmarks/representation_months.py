@@ -9,12 +9,13 @@ import numpy.typing as npt
 import polars as pl
 from scipy import sparse
 
-from model.representation.baskets import Shop, said_of, together
+from model.representation.baskets import Baskets, Shop, said_of, together
 from model.representation.words import Said
 from streaming.contracts.ids import stable_unit
 
 Floats = npt.NDArray[np.floating[Any]]
-TUNED, JUDGED = datetime(2017, 11, 1, tzinfo=UTC), datetime(2017, 12, 1, tzinfo=UTC)
+TUNED = (datetime(2017, 10, 1, tzinfo=UTC), datetime(2017, 11, 1, tzinfo=UTC))
+JUDGED = datetime(2017, 12, 1, tzinfo=UTC)
 DAYS, HELD_OUT = 30, 0.2
 HALF_LIVES, WINDOWS = (90.0, 365.0), (30.0, 365.0)
 
@@ -29,7 +30,9 @@ class Month(NamedTuple):
         of_text: (goods,) the text of each.
         said: what the texts say.
         ranked: (goods,) what may be ranked.
-        shop: what an encoder may learn from.
+        shop: what an encoder may learn from, without its baskets.
+        baskets: `_baskets`.
+        everybody: `history` of all customers, the judged ones among them.
     """
 
     history: dict[float, sparse.csr_matrix]
@@ -39,6 +42,8 @@ class Month(NamedTuple):
     said: list[Said]
     ranked: npt.NDArray[np.bool_]
     shop: Shop
+    baskets: dict[float, Baskets]
+    everybody: dict[float, sparse.csr_matrix]
 
 
 def goods(folder: Path, unit: str) -> tuple[pl.DataFrame, list[str], list[Said]]:
@@ -83,17 +88,16 @@ def month(bought: pl.DataFrame, names: list[str], said: list[Said], begin: datet
     judged = np.flatnonzero((np.diff(found.indptr) > 0) & (np.diff(history[HALF_LIVES[0]].indptr) > 0))
     popular = {days: np.asarray(table.sum(0)).ravel() + 1e-3 for days, table in history.items()}
     shop = Shop(names, said, of_text, ["test" if each else "train" for each in held], {})
-    shop.baskets.update(_baskets(before, begin))
     return Month(
         {days: table[judged] for days, table in history.items()}, found[judged],
         {days: share / share.sum() for days, share in popular.items()},
-        of_text, texts, held if new else np.ones(len(names), np.bool_), shop,
+        of_text, texts, held if new else np.ones(len(names), np.bool_), shop, _baskets(before, begin), history,
     )  # fmt: skip
 
 
-def _baskets(before: pl.DataFrame, begin: datetime) -> dict[Any, Any]:
-    """Windows of customers as baskets, the last month's orders apart: training may stop by them."""
+def _baskets(before: pl.DataFrame, begin: datetime) -> dict[float, Baskets]:
+    """Windows of customers as baskets, by their days; under 0 the last month's, apart from the others: training may stop by them."""
     last = begin - timedelta(days=DAYS)
     rows = before.select("customer_id", "order_id", "at", pl.col("item").cast(pl.Int64))
-    found = {f"train {days:g}": together(rows.filter(pl.col("at") < last), days) for days in WINDOWS}
-    return {**found, "valid": together(rows.filter(pl.col("at") >= last), DAYS)}
+    found = {days: together(rows.filter(pl.col("at") < last), days) for days in WINDOWS}
+    return {**found, 0.0: together(rows.filter(pl.col("at") >= last), DAYS)}

@@ -2,8 +2,8 @@
 
 Usage: python -m benchmarks.representations FOLDER [--unit type|product] [--split time|new] [--seed N] [--json]
 
-FOLDER is what `stratagem data prepare` made (of Complete Journey). Every way of ranking is tuned on what is bought in November, from what was bought
-before, and judged on December, made anew from all before it. Judged are customers who bought before and within the month; recall@20 is the share of
+FOLDER is what `stratagem data prepare` made (of Complete Journey). Every way of ranking is tuned on what is bought in October and in November, from
+what was bought before each, and judged on December, made anew from all before it. Judged are customers who bought before and within the month; recall@20 is the share of
 the different goods that each bought which are among the first 20, its mean over customers.
 
 --split time: all goods may be ranked. --split new: a fifth of the texts is held out whole (nothing that was bought of them is told, no text of them is
@@ -36,16 +36,18 @@ from model.training.runs import Run, identity_of
 from model.training.trackers import Nowhere
 
 NEAREST, RESAMPLES = 20, 2_000
-SHARPNESSES = (3.0, 6.0, 12.0)
-POPULAR, BESIDE = (0.0, 30.0, 100.0, 300.0), (0.3, 1.0, 3.0, 10.0, 30.0)
-RIDGES, MOST_EASE = (30.0, 100.0, 300.0), 3_000
+SHARPNESSES = (1.5, 3.0, 6.0, 12.0)
+POPULAR, BESIDE = (0.0, 30.0, 60.0, 100.0, 200.0), (0.3, 1.0, 3.0, 10.0)
+RIDGES, MOST_EASE = (100.0, 300.0, 1_000.0), 3_000
 """EASE inverts a matrix of goods by goods: the most popular ones, the others have no score by it."""
-EASED = (0.3, 1.0, 3.0, 10.0)
+EASED = (1.0, 3.0, 10.0, 30.0)
 STEPS = 300
 TF_IDF_BUCKETS = 1 << 18
 SMOOTHING = 12.0
 """Sharpness with which popularity of new goods is read off what is near them."""
-Parts = dict[str, Floats]
+Score = Callable[[Month], Floats]
+"""(customers, goods) scores."""
+Ways = Iterable[tuple[dict[str, Any], Score]]
 
 
 def near_by_words(of: Month) -> Floats:
@@ -58,9 +60,8 @@ def near_by_words(of: Month) -> Floats:
 
 def near_by_vectors(of: Month, window: float, steps: int, seed: int) -> Floats:
     """(texts, texts) `beside` of each against `own` of each, by an encoder learned from what was bought together."""
-    shop = msgspec.structs.replace(
-        of.shop, baskets={"train": of.shop.baskets[f"train {window:g}"], "valid": of.shop.baskets["valid"]}
-    )  # type: ignore[index]  # made here
+    train = of.baskets[window]
+    shop = msgspec.structs.replace(of.shop, baskets={"train": train, "valid": of.baskets[0.0]})
     work = Work(shop, Settings(window_days=window, steps=steps, seed=seed, rate=1e-3))
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run", identity_of({}, "", seed)) as run:
         work.learn(run, lambda *_: None, Nowhere())
@@ -69,16 +70,16 @@ def near_by_vectors(of: Month, window: float, steps: int, seed: int) -> Floats:
     return near
 
 
-def beside(of: Month, near: Floats, half_life: float, sharpness: float) -> Floats:
+def beside(of: Month, near: Floats, words: Floats, half_life: float, sharpness: float) -> Floats:
     """(customers, goods) how what the customer bought goes with each good: its share of p(good | bought) ∝ popularity · exp(sharpness · near).
 
-    Popularity of what nobody could buy is that of the texts near it.
+    Popularity of what nobody could buy is that of the texts near it by their words, whatever `near` is.
     """
     table = sparse.csr_matrix(
         (np.ones(len(of.of_text)), (np.arange(len(of.of_text)), of.of_text)), (len(of.of_text), len(of.said))
     )
     bought = (of.history[half_life] @ table).tocsr()
-    share = of.popular[half_life] if of.ranked.all() else smoothed(of, near, half_life)
+    share = of.popular[half_life] if of.ranked.all() else smoothed(of, words, half_life)
     share = np.where(of.ranked, share, 0.0)
     by_text = np.asarray(share @ table).ravel()
     known = np.unique(bought.indices)
@@ -87,7 +88,8 @@ def beside(of: Month, near: Floats, half_life: float, sharpness: float) -> Float
         part = known[at : at + 512]
         chance = np.exp(sharpness * (near[part] - near[part].max(1, keepdims=True))) * by_text
         found += bought[:, part] @ (chance / np.maximum(chance.sum(1, keepdims=True), 1e-12)).astype(np.float32)
-    return found[:, of.of_text] * (share / np.maximum(by_text[of.of_text], 1e-12))
+    scores: Floats = found[:, of.of_text] * (share / np.maximum(by_text[of.of_text], 1e-12))
+    return scores
 
 
 def smoothed(of: Month, near: Floats, half_life: float) -> Floats:
@@ -96,8 +98,8 @@ def smoothed(of: Month, near: Floats, half_life: float) -> Floats:
     by_text = np.bincount(of.of_text, of.popular[half_life], len(of.said))[known]
     weight = np.exp(SMOOTHING * (near[:, known] - near[:, known].max(1, keepdims=True)))
     found = weight @ by_text / weight.sum(1)
-    share = found[of.of_text]
-    return share / share.sum()
+    share: Floats = found[of.of_text] / found[of.of_text].sum()
+    return share
 
 
 def recalls(of: Month, scores: Floats) -> Floats:
@@ -115,7 +117,7 @@ class Bench:
     def __init__(self, folder: Path, unit: str, *, new: bool, seed: int) -> None:
         """Read the purchases."""
         bought, names, said = goods(folder, unit)
-        self.tuned, self.judged = (month(bought, names, said, begin, new=new) for begin in (TUNED, JUDGED))
+        *self.tuned, self.judged = (month(bought, names, said, begin, new=new) for begin in (*TUNED, JUDGED))
         self.new, self.seed = new, seed
         self._near: dict[tuple[int, object], Floats] = {}
 
@@ -128,52 +130,30 @@ class Bench:
             )
         return self._near[key]
 
-    def best(
-        self, name: str, made: Iterable[tuple[dict[str, Any], Callable[[Month], Floats]]]
-    ) -> tuple[dict[str, Any], Floats]:
-        """The settings that are best in the tuned month, and the customers' recall by them in the judged one."""
-        begun, found = (
-            time.process_time(),
-            [(float(recalls(self.tuned, score(self.tuned)).mean()), told, score) for told, score in made],
-        )
+    def best(self, name: str, made: Ways) -> tuple[dict[str, Any], Floats]:
+        """The settings that are best in the mean of the tuned months, and the customers' recall by them in the judged one."""
+        begun = time.process_time()
+        found = [
+            (float(np.mean([recalls(each, score(each)).mean() for each in self.tuned])), told, score)
+            for told, score in made
+        ]
         value, told, score = max(found, key=lambda each: each[0])
         judged = recalls(self.judged, score(self.judged))
         say(f"{name}: tuned {value:.4f}, judged {judged.mean():.4f}, {told}, {time.process_time() - begun:.0f} CPU s")
         return told | {"tuned": round(value, 4)}, judged
 
 
-def added(parts: Parts, weights: dict[str, float]) -> Floats:
-    """The sum of parts by their weights."""
-    return sum((weight * parts[name] for name, weight in weights.items() if weight), np.zeros(1))
-
-
 def ways(bench: Bench) -> dict[str, tuple[dict[str, Any], Floats]]:
     """Every way of ranking: its settings and (customers,) recall in the judged month."""
     found: dict[str, tuple[dict[str, Any], Floats]] = {}
     if bench.new:
-        words = lambda of, half: smoothed(of, bench.near(of, "words"), half)[None, :] * np.ones((of.bought.shape[0], 1))  # noqa: E731
-        found["popularity_of_near_texts"] = bench.best(
-            "popularity_of_near_texts", [({"half_life": h}, lambda of, h=h: words(of, h)) for h in HALF_LIVES]
-        )
+        found["popularity_of_near_texts"] = bench.best("popularity_of_near_texts", _near_popular(bench))
         half = found["popularity_of_near_texts"][0]["half_life"]
         for name, hows in (("tf_idf", ("words",)), ("contrastive", WINDOWS)):
             found[name] = bench.best(name, _beside(bench, hows, half, (0.0,), history=False))
         return found
-    every = np.ones((1, 1))
-    popular = [
-        ({"half_life": h}, lambda of, h=h: of.popular[h][None, :] * np.ones((of.bought.shape[0], 1)))
-        for h in HALF_LIVES
-    ]
-    found["popularity"] = bench.best("popularity", popular)
-    personal = [
-        ({"half_life": h}, lambda of, h=h: of.history[h].toarray() + 1e-6 * of.popular[h] * every) for h in HALF_LIVES
-    ]
-    found["personal_frequency"] = bench.best("personal_frequency", personal)
-    smooth = [
-        ({"half_life": h, "popular": p}, lambda of, h=h, p=p: of.history[h].toarray() + p * of.popular[h])
-        for h, p in grid(HALF_LIVES, (1.0, 3.0, 10.0, *POPULAR[1:]))
-    ]
-    found["dirichlet"] = bench.best("dirichlet", smooth)
+    for name in ("popularity", "personal_frequency", "dirichlet"):
+        found[name] = bench.best(name, _simple(name))
     half = found["dirichlet"][0]["half_life"]
     found["ease"] = bench.best("ease", _eased(half))
     for name, hows in (("tf_idf", ("words",)), ("contrastive", WINDOWS)):
@@ -184,60 +164,87 @@ def ways(bench: Bench) -> dict[str, tuple[dict[str, Any], Floats]]:
     return found
 
 
-def _eased(half: float) -> Iterable[tuple[dict[str, Any], Callable[[Month], Floats]]]:
-    for ridge in RIDGES:
-        known: dict[int, Floats] = {}
-        for popular, weight in grid(POPULAR, EASED):
+def _near_popular(bench: Bench) -> Ways:
+    for half in HALF_LIVES:
 
-            def score(
-                of: Month,
-                ridge: float = ridge,
-                popular: float = popular,
-                weight: float = weight,
-                known: dict[int, Floats] = known,
-            ) -> Floats:
-                if id(of) not in known:
-                    known[id(of)] = ease(of.history[half], ridge, MOST_EASE)
-                return of.history[half].toarray() + popular * of.popular[half] + weight * known[id(of)]
+        def score(of: Month, half: float = half) -> Floats:
+            return np.tile(smoothed(of, bench.near(of, "words"), half), (of.bought.shape[0], 1))
 
-            yield {"ridge": ridge, "popular": popular, "weight": weight}, score
+        yield {"half_life": half}, score
 
 
-def _beside(
-    bench: Bench, hows: Iterable[object], half: float, populars: tuple[float, ...], *, history: bool
-) -> Iterable[tuple[dict[str, Any], Callable[[Month], Floats]]]:
-    for how, sharpness in grid(hows, SHARPNESSES):
-        known: dict[int, Floats] = {}
-        for popular, weight in grid(populars, BESIDE if history else (1.0,)):
+def _simple(name: str) -> Ways:
+    """What the customer bought, and popularity: one of them, or both."""
+    populars = {"popularity": (1.0,), "personal_frequency": (1e-6,), "dirichlet": (1.0, 3.0, 10.0, *POPULAR[1:])}[name]
+    for half, popular in grid(HALF_LIVES, populars):
 
-            def score(
-                of: Month,
-                how: object = how,
-                sharpness: float = sharpness,
-                popular: float = popular,
-                weight: float = weight,
-                known: dict[int, Floats] = known,
-            ) -> Floats:
-                if id(of) not in known:
-                    known[id(of)] = beside(of, bench.near(of, how), half, sharpness)
-                own = of.history[half].toarray() + popular * of.popular[half] if history else 0.0
-                return own + weight * known[id(of)]
+        def score(of: Month, half: float = half, popular: float = popular) -> Floats:
+            own: Floats = of.history[half].toarray() * (name != "popularity") + popular * of.popular[half]
+            return own
 
-            yield {"near": str(how), "sharpness": sharpness, "popular": popular, "weight": weight}, score
+        yield {"half_life": half, "popular": popular}, score
 
 
-def _both(
-    bench: Bench, half: float, told: dict[str, Any], ridge: float
-) -> Iterable[tuple[dict[str, Any], Callable[[Month], Floats]]]:
-    known: dict[int, tuple[Floats, Floats]] = {}
+class Kept:
+    """What the settings of one group share, by month; another group's is forgotten: each is a matrix of customers by goods."""
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        self._group: object = None
+        self._held: dict[int, Floats] = {}
+
+    def of(self, group: object, month_: Month, make: Score) -> Floats:
+        """The group's matrix of a month, made where it is not kept."""
+        if group != self._group:
+            self._group, self._held = group, {}
+        if id(month_) not in self._held:
+            self._held[id(month_)] = make(month_).astype(np.float32)
+        return self._held[id(month_)]
+
+
+def _own(of: Month, half: float, popular: float) -> Floats:
+    """What the customer bought, and popularity."""
+    found: Floats = of.history[half].toarray() + popular * of.popular[half]
+    return found
+
+
+def _near(bench: Bench, of: Month, how: object, half: float, sharpness: float) -> Floats:
+    return beside(of, bench.near(of, how), bench.near(of, "words"), half, sharpness)
+
+
+def _eased(half: float) -> Ways:
+    kept = Kept()
+    for ridge, popular, weight in grid(RIDGES, POPULAR, EASED):
+
+        def score(of: Month, ridge: float = ridge, popular: float = popular, weight: float = weight) -> Floats:
+            eased = kept.of(ridge, of, lambda each: ease(each.everybody[half], each.history[half], ridge, MOST_EASE))
+            return _own(of, half, popular) + weight * eased
+
+        yield {"ridge": ridge, "popular": popular, "weight": weight}, score
+
+
+def _beside(bench: Bench, hows: Iterable[object], half: float, populars: tuple[float, ...], *, history: bool) -> Ways:
+    kept = Kept()
+    for how, sharpness, popular, weight in grid(hows, SHARPNESSES, populars, BESIDE if history else (1.0,)):
+
+        def score(
+            of: Month, how: object = how, sharpness: float = sharpness, popular: float = popular, weight: float = weight
+        ) -> Floats:
+            near = kept.of((how, sharpness), of, lambda each: _near(bench, each, how, half, sharpness))
+            return _own(of, half, popular) + weight * near if history else near
+
+        yield {"near": str(how), "sharpness": sharpness, "popular": popular, "weight": weight}, score
+
+
+def _both(bench: Bench, half: float, told: dict[str, Any], ridge: float) -> Ways:
+    one, other = Kept(), Kept()
     for popular, weight, eased in grid(POPULAR, BESIDE, EASED):
 
         def score(of: Month, popular: float = popular, weight: float = weight, eased: float = eased) -> Floats:
-            if id(of) not in known:
-                near = bench.near(of, told["near"])
-                known[id(of)] = beside(of, near, half, told["sharpness"]), ease(of.history[half], ridge, MOST_EASE)
-            one, other = known[id(of)]
-            return of.history[half].toarray() + popular * of.popular[half] + weight * one + eased * other
+            near = one.of(0, of, lambda each: _near(bench, each, told["near"], half, told["sharpness"]))
+            by_ease = other.of(0, of, lambda each: ease(each.everybody[half], each.history[half], ridge, MOST_EASE))
+            found: Floats = _own(of, half, popular) + weight * near + eased * by_ease
+            return found
 
         yield {"popular": popular, "weight": weight, "eased": eased}, score
 
