@@ -19,6 +19,7 @@ from services.cli_letters import dead_letters
 from services.cli_models import finetune
 from services.cli_prepare import data
 from services.cli_pretrain import pretrain
+from services.cli_prior import critic_prior
 from services.cli_tune import tune
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def topics() -> None:
         click.echo(line)
 
 
-for _command in (*COMMANDS, dead_letters, data, evaluate, finetune, keys, label, pretrain, tune):
+for _command in (*COMMANDS, critic_prior, dead_letters, data, evaluate, finetune, keys, label, pretrain, tune):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -128,7 +128,8 @@ class Updater:
                 # What the last holder may still have under way is of the epoch before, and ignored.
                 self.announcer.serve(lambda before: replace(before, epoch=before.epoch + 1))
         else:
-            first = Check("first", passed=True, detail="what is believed before any reward")
+            believed = self._facts.prior if self._facts else ""
+            first = Check("first", passed=True, detail=believed or "what is believed before any reward")
             self._serve_critic(self.critic, judge([first]))
         self.rollout.follow(self.critic.version)
         self._say_what_is_served()
@@ -248,7 +249,8 @@ class Updater:
             trained, steps = training.trained, training.distiller.steps
         topic = topic_name(self.settings, REWARDS)
         topic_id = self.reader.topic.id if self.reader.topic else before.topic_id if before else ""
-        facts = UpdaterFacts(topic, self.learning.next_offset, self._number, trained, steps, topic_id)
+        prior = before.prior if before else ""
+        facts = UpdaterFacts(topic, self.learning.next_offset, self._number, trained, steps, topic_id, prior)
         save_learning(self.learning, facts, into)
 
     def _progress(self) -> tuple[Topic | None, int, int]:

@@ -39,6 +39,7 @@ class UpdaterFacts(msgspec.Struct, frozen=True):
         topic: name of the topic the offset belongs to.
         trained: decisions seen when the last LoRA step was taken.
         topic_id: the broker's id of that topic; empty where it gave none.
+        prior: what was believed before the first reward, in words; empty: nothing.
     """
 
     topic: str
@@ -47,6 +48,7 @@ class UpdaterFacts(msgspec.Struct, frozen=True):
     trained: int = 0
     steps: int = 0
     topic_id: str = ""
+    prior: str = ""
 
 
 def folder_of(settings: UpdaterSettings) -> Path:

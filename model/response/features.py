@@ -95,12 +95,13 @@ def _answers(tables: Tables, asked: pl.DataFrame, made: pl.DataFrame) -> Numbers
     """How the customer answered before: per label, so far and by closed windows, of all ads, of this kind, of this channel."""
     one = pl.lit(1.0).alias("one")
     places = [name for name in VARYING if name in tables.said]
+    again = ["ad_id"] if tables.shown_again else []
     shown = made.select("customer_id", "kind", "at", one)
     seen = before(asked, shown, CUSTOMER, "one")
     found: Numbers = {"exposed": seen / (seen + 3), "exposed_lately": _fading(days_since(asked, shown, CUSTOMER))}
     of_kind = before(asked, shown, ("customer_id", "kind"), "one")
     for name in tables.labels:
-        answers = _answers_of(tables, made, name)
+        answers = _answers_of(tables, name)
         first = answers.sort("at").unique(["customer_id", "ad_id"], keep="first", maintain_order=True)
         hits, all_hits = before(asked, first, CUSTOMER, "one"), before(asked, answers, CUSTOMER, "one")
         found[f"{name}_so_far"] = _rate(hits, seen)
@@ -109,8 +110,8 @@ def _answers(tables: Tables, asked: pl.DataFrame, made: pl.DataFrame) -> Numbers
         found[f"{name}_lately"] = _fading(days_since(asked, answers, CUSTOMER))
         found[f"{name}_rate"] = asked[f"{name}_rate"].to_numpy() if f"{name}_rate" in asked.columns else _rate(hits, seen)  # fmt: skip
         closed = made.filter(pl.col(name).is_not_null())
-        closed = closed.select("customer_id", "kind", *places, pl.col(f"{name}_until").alias("at"), pl.col(name).cast(pl.Float64), one)  # fmt: skip
-        for by in ("kind", *places):
+        closed = closed.select("customer_id", "ad_id", "kind", *places, pl.col(f"{name}_until").alias("at"), pl.col(name).cast(pl.Float64), one)  # fmt: skip
+        for by in ("kind", *places, *again):
             found[f"{name}_by_{by}"] = (before(asked, closed, (by,), name) + 1) / (before(asked, closed, (by,), "one") + 10)  # fmt: skip
         for place in places:
             mine = [before(asked, closed, ("customer_id", place), value) for value in (name, "one")]
@@ -118,12 +119,10 @@ def _answers(tables: Tables, asked: pl.DataFrame, made: pl.DataFrame) -> Numbers
     return found
 
 
-def _answers_of(tables: Tables, asked: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The customers' answers of one action to ads."""
-    deeds = tables.behaviours.filter(pl.col("action") == name)
-    kinds = asked.select("ad_id", "kind").drop_nulls("ad_id").unique("ad_id", keep="first", maintain_order=True)
-    deeds = deeds.filter(pl.col("ad_id").is_not_null()).join(kinds, on="ad_id", how="left", maintain_order="left")
-    return deeds.select("customer_id", "ad_id", pl.col("kind").fill_null(""), "at", pl.lit(1.0).alias("one"))
+def _answers_of(tables: Tables, name: str) -> pl.DataFrame:
+    """The customers' answers of one action to ads, with the ad's kind."""
+    deeds = tables.behaviours.filter((pl.col("action") == name) & pl.col("ad_id").is_not_null())
+    return with_ads(tables, deeds).select("customer_id", "ad_id", "kind", "at", pl.lit(1.0).alias("one"))
 
 
 def _rate(hits: Floats, shown: Floats) -> Floats:
@@ -217,8 +216,26 @@ def _goods(tables: Tables, asked: pl.DataFrame) -> Numbers:
     made = asked.join(made, on="ad_id", how="left", maintain_order="left")
     found["offers"] = np.log1p(made["offer_id"].fill_null(0).to_numpy().astype(np.float64))
     found["goods"] = np.log1p(made["goods"].fill_null(0).to_numpy().astype(np.float64))
+    found |= _prices(tables, asked)
     found["national"] = made["national"].fill_null(0.0).to_numpy()
     return found
+
+
+def _prices(tables: Tables, asked: pl.DataFrame) -> Numbers:
+    """How dear the ad's goods are: log of the mean price, and beside the median of its ads' kind."""
+    if tables.offers is None or tables.products is None or not tables.priced:
+        return {}
+    prices = tables.offers.join(tables.products.select("product_id", "price_minor"), on="product_id")
+    dear = prices.group_by("ad_id").agg(pl.col("price_minor").mean().clip(1).log().alias("price"))
+    dear = with_ads(tables, dear.with_columns(at=pl.lit(asked["at"].min()))).with_columns(
+        usual=pl.col("price").median().over("kind")
+    )
+    joined = asked.select("ad_id").join(
+        dear.select("ad_id", "price", "usual"), on="ad_id", how="left", maintain_order="left"
+    )
+    mean = float(dear["price"].mean() or 0.0)  # type: ignore[arg-type]  # a number
+    price = joined["price"].fill_null(mean).to_numpy()
+    return {"price": price, "price_above_kind": price - joined["usual"].fill_null(mean).to_numpy()}
 
 
 def _compared(asked: pl.DataFrame, found: Numbers, labels: Sequence[str]) -> Numbers:

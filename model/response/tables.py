@@ -33,6 +33,13 @@ class Tables(msgspec.Struct, frozen=True):
     transactions: pl.DataFrame | None = None
     said: dict[str, tuple[str, ...]] = {}
     """Column of the exposures → its values, where it has several: the words of the log, whatever moment is looked at."""
+    shown_again: bool = False
+    """Whether ads are shown at several moments, so that an ad has a past of its own."""
+
+    @property
+    def priced(self) -> bool:
+        """Whether products have prices."""
+        return self.products is not None and self.products["price_minor"].null_count() < self.products.height
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -76,7 +83,9 @@ def read(folder: Path) -> Tables:
     exposures = frames.pop("exposures").sort("at", "exposure")
     ads, offers, products, transactions = (frames.get(name) for name in OPTIONAL)
     found = as_ads(Tables(exposures, frames["behaviours"], ads, offers, products, transactions))
-    found = msgspec.structs.replace(found, said=_said(found.exposures))
+    moments = found.exposures.drop_nulls("ad_id").group_by("ad_id").agg(pl.col("at").n_unique())["at"]
+    again = bool((moments > 1).any())
+    found = msgspec.structs.replace(found, said=_said(found.exposures), shown_again=again)
     if not found.labels:
         raise Refused(f"{folder / 'exposures.parquet'} has none of the labels {', '.join(LABELS)}")
     if not any(exposures[name].drop_nulls().sum() for name in found.labels):
@@ -97,24 +106,38 @@ def _said(exposures: pl.DataFrame) -> dict[str, tuple[str, ...]]:
 
 
 def as_ads(tables: Tables) -> Tables:
-    """Products that were shown without an ad, each as an ad of its own: of its department's kind, with its name for a title."""
+    """Products as ads of their own where some were shown without one: of its department's kind, with its name for a title.
+
+    All products, not only those that the log ever shows: that would be known too early.
+    """
     alone = pl.col("ad_id").is_null() & pl.col("product_id").is_not_null()
-    shown = tables.exposures.filter(alone)["product_id"].unique().sort()
+    shown = tables.exposures.filter(alone).select("product_id")
     if shown.is_empty():
         return tables
-    once = alone & pl.col("product_id").is_in(shown.implode())
-    named = pl.when(once).then(SHOWN_ALONE + pl.col("product_id")).otherwise("ad_id").alias("ad_id")
-    ids = pl.DataFrame({"product_id": shown}).with_columns((SHOWN_ALONE + pl.col("product_id")).alias("ad_id"))
+    own = pl.concat_str(pl.lit(SHOWN_ALONE), "product_id").alias("ad_id")
+    named = pl.when(alone).then(own).otherwise("ad_id").alias("ad_id")
+    known = [shown] if tables.products is None else [tables.products.select("product_id"), shown]
+    ids = pl.concat(known).unique().sort("product_id").with_columns(own)
     ads = ids if tables.products is None else ids.join(_advertised(tables.products), "product_id", how="left")
     others = [] if tables.ads is None else [tables.ads]
     offers = [] if tables.offers is None else [tables.offers]
+    offered = ids.select(pl.col("product_id").alias("offer_id"), "ad_id", "product_id")
     return msgspec.structs.replace(
         tables,
         exposures=tables.exposures.with_columns(named),
-        behaviours=tables.behaviours.with_columns(named),
-        ads=pl.concat([*others, ads.drop("product_id").sort("ad_id")], how="diagonal_relaxed").pipe(_whole),
-        offers=pl.concat([*offers, ids.select(pl.col("product_id").alias("offer_id"), "ad_id", "product_id")], how="diagonal_relaxed"),
-    )  # fmt: skip
+        behaviours=_answering(tables.behaviours, tables.exposures.filter(alone)),
+        ads=pl.concat([*others, ads.drop("product_id")], how="diagonal_relaxed").pipe(_whole),
+        offers=pl.concat([*offers, offered], how="diagonal_relaxed"),
+    )
+
+
+def _answering(behaviours: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
+    """Deeds with a product that the customer had been shown alone before, as deeds with that ad: what is bought unasked answers nothing."""
+    first = shown.group_by("customer_id", "product_id").agg(pl.col("at").min().alias("first"))
+    joined = behaviours.join(first, on=["customer_id", "product_id"], how="left", maintain_order="left")
+    answers = pl.col("ad_id").is_null() & (pl.col("at") >= pl.col("first"))
+    own = pl.concat_str(pl.lit(SHOWN_ALONE), "product_id")
+    return joined.with_columns(pl.when(answers).then(own).otherwise("ad_id").alias("ad_id")).drop("first")
 
 
 def _advertised(products: pl.DataFrame) -> pl.DataFrame:
