@@ -112,6 +112,7 @@ def rules_of(settings: AgentsSettings) -> Rules:
         campaign_rate_per_s=settings.campaign_rate_per_s,
         profile_retention_days=settings.profile_retention_days,
         campaign_mark_days=settings.campaign_mark_days,
+        currency=settings.currency,
     )
 
 

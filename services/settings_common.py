@@ -59,6 +59,9 @@ class Common(RewardSettings, frozen=True, kw_only=True):
     buckets: Annotated[
         int, Meta(ge=1, description="of customers; a multiple of the partitions; fixed at first start")
     ] = 64
+    currency: Annotated[
+        str, Meta(pattern="^[A-Z]{3}$", description="the shop's, ISO 4217: of customers who have no order yet")
+    ] = "USD"
     clock: Annotated[Literal["live", "replay"], Meta(description="what moves an idle partition's watermark")] = "live"
     representation: Annotated[
         str,

@@ -18,11 +18,11 @@ from msgspec.structs import replace
 from model.critic import Critic, named
 from model.gate import Judgement, judge
 from services import metrics
+from services.base_model import check_base
 from services.clients import topic_name
 from services.health import Health
 from services.lease import FencedSender, Lease
 from services.registries import registry_of
-from services.representations import check_base
 from services.settings import UpdaterSettings
 from services.topics import Topic
 from services.updater_announcing import SERVICE, Announcer
@@ -189,7 +189,7 @@ class Updater:
 
         torch.set_num_threads(self.settings.threads)
         lm = LanguageModel.load(self.settings.base_model, self.settings.device)
-        check_base(self.settings, lm.base_sha256)
+        check_base(self.settings, lm)
         return Training(lm, self.settings, self._served.find)
 
     def _begin_training(self, training: "Training") -> None:

@@ -18,11 +18,11 @@ from model import adapter
 from model.critic import Critic
 from model.lm import LanguageModel
 from services import metrics
+from services.base_model import check_base
 from services.deciding import PRIOR_HEADS
 from services.following import Follower
 from services.health import Health
 from services.registries import registry_of
-from services.representations import check_base
 from services.settings import SettingError, WorkerSettings
 from services.settings_writer import WriterSettings, writer_url
 from services.valuing import formula_of
@@ -171,7 +171,7 @@ def main(settings: WriterSettings) -> int:
     port = metrics.serve(SERVICE, settings.metrics_host, settings.metrics_port, health)
     lm = LanguageModel.load(settings.base_model, settings.device)
     try:
-        check_base(settings, lm.base_sha256)
+        check_base(settings, lm)
     except SettingError as error:
         LOG.critical("%s", error)
         return 2

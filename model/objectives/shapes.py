@@ -18,6 +18,10 @@ scores are products of two projections, each growing with scale times the root o
 attention is near uniform, its gradient small, and learning begins late or not at all (docs/models.md has figures)."""
 
 
+SERVED_POSITIONS = 2048
+"""A causal base must hold a whole prompt, with every candidate in it, whatever the length of the rows that it is trained on."""
+
+
 def config(shape: str, *, vocabulary: int, width: int, layers: int, length: int, dropout: float, scale: float, pad: int) -> Any:  # fmt: skip
     """The library's configuration of a small model.
 
@@ -25,6 +29,8 @@ def config(shape: str, *, vocabulary: int, width: int, layers: int, length: int,
         Refused: the width cannot be shared by the heads.
     """
     from transformers import BertConfig, GPT2Config, LlamaConfig, Qwen2Config
+
+    served = max(length, SERVED_POSITIONS)
 
     if width % (2 * HEADS):
         raise Refused(f"a width of {width} cannot be shared by {HEADS} heads: choose a multiple of {2 * HEADS}")
@@ -35,11 +41,12 @@ def config(shape: str, *, vocabulary: int, width: int, layers: int, length: int,
     match shape:
         case "gpt2":
             rates: dict[str, Any] = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
-            return GPT2Config(**common, **rates, n_embd=width, n_layer=layers, n_head=HEADS, n_positions=length)
+            return GPT2Config(**common, **rates, n_embd=width, n_layer=layers, n_head=HEADS, n_positions=served)
         case "bert":
             rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
             return BertConfig(**common, **sizes, **rates, intermediate_size=2 * width)
         case _:
+            sizes["max_position_embeddings"] = served
             made = {"llama": LlamaConfig, "qwen2": Qwen2Config}[shape]
             return made(**common, **sizes, num_key_value_heads=HEADS, intermediate_size=2 * width, attention_dropout=dropout, tie_word_embeddings=True)  # fmt: skip
 

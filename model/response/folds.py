@@ -50,6 +50,7 @@ def folds(exposures: pl.DataFrame, labels: Sequence[str], fewest: float = FEWEST
         .to_series()
         .to_numpy()
     )
+    told = [exposures[name].cast(pl.Float64).to_numpy() for name in labels]
     made: list[Fold] = []
     needed = fewest * len(at)
     for origin in np.unique(at):
@@ -57,17 +58,26 @@ def folds(exposures: pl.DataFrame, labels: Sequence[str], fewest: float = FEWEST
         later = np.flatnonzero((at >= origin) & labelled)
         if len(known) < needed or answered[known].sum() < MIN_ANSWERED or not len(later):
             continue
+        if not all(_varies(values[known]) for values in told):
+            continue  # nothing can be learned of a label that was always, or never, answered
         if made:
             made[-1] = msgspec.structs.replace(made[-1], test=made[-1].test[at[made[-1].test] < origin])
         cut = round(len(known) * (1 - VALID))
         made.append(Fold(_time(origin), known[:cut], known[cut:], later))
         needed = GROWTH * len(known)
     if not made:
-        raise Refused(f"too few answered exposures for an origin: {int(answered.sum())} answered of {len(at)}")
+        counts = ", ".join(f"{name} {int(np.nansum(values))}" for name, values in zip(labels, told, strict=True))
+        raise Refused(
+            f"too few answered exposures for an origin: {int(answered.sum())} answered of {len(at)} ({counts})"
+        )
     return [fold for fold in made if len(fold.test)]
 
 
 MIN_ANSWERED = 20
+
+
+def _varies(values: npt.NDArray[np.float64]) -> bool:
+    return len(np.unique(values[~np.isnan(values)])) > 1
 
 
 def _time(epoch_ms: int) -> datetime:

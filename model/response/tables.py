@@ -71,10 +71,10 @@ class Tables(msgspec.Struct, frozen=True):
 
 
 def read(folder: Path) -> Tables:
-    """The tables of a prepared folder.
+    """The tables of a prepared folder; a label that says the same of every exposure is none.
 
     Raises:
-        Refused: a file is missing or broken, or no exposure has a label.
+        Refused: a file is missing or broken, no exposure has a label, or none was answered.
     """
     frames = {name: _parquet(folder, name) for name in ("exposures", "behaviours")}
     for name in OPTIONAL:
@@ -90,7 +90,11 @@ def read(folder: Path) -> Tables:
         raise Refused(f"{folder / 'exposures.parquet'} has none of the labels {', '.join(LABELS)}")
     if not any(exposures[name].drop_nulls().sum() for name in found.labels):
         raise Refused(f"no exposure of {folder} was answered: there is nothing to learn")
-    return found
+    varying = [name for name in found.labels if exposures[name].drop_nulls().n_unique() > 1]
+    if not varying:
+        raise Refused(f"every exposure of {folder} was answered alike: there is nothing to learn")
+    same = [name for name in found.labels if name not in varying]
+    return msgspec.structs.replace(found, exposures=found.exposures.drop(same))
 
 
 def daypart() -> pl.Expr:
