@@ -37,7 +37,7 @@ JUDGED = 0.3
 """Share of the types."""
 BUDGETS = (50, 100, 200, 400, 800)
 """Labels at which is judged; between them a batch is asked about."""
-FIRST, GROWTH = 25, 0.25
+FIRST, GROWTH = 25, 0.5
 """Labels of the first batch, and how much the labels grow by until the model is taught anew."""
 Ints = npt.NDArray[np.int64]
 
@@ -124,7 +124,7 @@ PSEUDO = ", pseudo-labels"
 ARMS = (
     Arm("random products", "random", by_product=True),
     Arm("random texts", "random", pseudo=True),
-    Arm("margin", "margin", pseudo=True),
+    Arm("margin", "margin"),
     Arm("entropy", "entropy"),
     Arm("diversity", "diversity"),
 )
@@ -181,10 +181,9 @@ def curves(asking: Asking, judge: Judge, budgets: Sequence[int]) -> dict[str, li
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in (arm.name, arm.name + PSEUDO)[: 1 + arm.pseudo]}
     for budget in budgets:
         while (left := budget - len(asking.asked)) > 0:
-            if asking.asked and asking.learned is None:
-                asking.learn(tune=False)
-            asking.ask(min(left, max(FIRST, round(GROWTH * len(asking.asked))) if arm.chooser != "random" else left))
-            if len(asking.asked) < budget and arm.chooser != "random":
+            by_model = arm.chooser in ("margin", "entropy")
+            asking.ask(min(left, max(FIRST, round(GROWTH * len(asking.asked))) if by_model else left))
+            if len(asking.asked) < budget:
                 asking.learn(tune=False)
         learned = asking.learn(tune=True)
         found[arm.name].append(judge.right(classes[learned.scores(judge.features).argmax(1)]))

@@ -31,6 +31,11 @@ class Strengths(NamedTuple):
     ridge: float = 0.3
     naming: float = 1.0
     temperature: float = 0.1
+    curved: bool = False
+
+    def shaped(self, kernel: Floats) -> Floats:
+        """The kernel, or where it is `curved` the Gaussian of the distance that it stands for."""
+        return np.exp(kernel - 1.0) if self.curved else kernel
 
 
 DEFAULT = Strengths()
@@ -51,7 +56,7 @@ class Learned(NamedTuple):
         for begin in range(0, len(rows), ROWS):
             some = rows.at(np.arange(begin, min(begin + ROWS, len(rows))))
             named = np.float32(self.strengths.naming) * some.kernel(self.names)
-            found[begin : begin + ROWS] = some.kernel(self.labelled) @ self.weights + named
+            found[begin : begin + ROWS] = self.strengths.shaped(some.kernel(self.labelled)) @ self.weights + named
         return found
 
     def chances(self, rows: Features) -> Floats:
@@ -90,13 +95,13 @@ def fit(
     wanted = np.zeros((len(answers), len(classes)), np.float64)
     wanted[np.arange(len(answers)), [place[answer] for answer in answers]] = 1.0
     counts = np.ones(len(answers)) if weights is None else np.asarray(weights, np.float64)
-    kernel = rows.kernel(rows).astype(np.float64)
+    kernel = rows.kernel(rows)
     chosen = strengths or chosen_strengths(kernel, wanted, counts, rows.kernel(names), groups or [str(i) for i in range(len(answers))])  # fmt: skip
-    return Learned(tuple(classes), rows, names, _solved(kernel, wanted, counts, chosen.ridge), chosen)
+    return Learned(tuple(classes), rows, names, _solved(chosen.shaped(kernel), wanted, counts, chosen.ridge), chosen)
 
 
 def chosen_strengths(
-    kernel: npt.NDArray[np.float64],
+    kernel: Floats,
     wanted: npt.NDArray[np.float64],
     counts: npt.NDArray[np.float64],
     named: Floats,
@@ -109,22 +114,22 @@ def chosen_strengths(
 
     truth, size = wanted.argmax(1), Counter(groups)
     share = np.array([1.0 / size[group] for group in groups])
-    best: tuple[float, float, float, Floats] | None = None
+    best: tuple[float, Strengths, Floats] | None = None
     folds = list(GroupKFold(FOLDS).split(kernel, groups=groups))
-    for ridge in RIDGES:
-        left_out = np.zeros(wanted.shape, np.float32)
+    for tried in (Strengths(ridge, curved=curved) for curved in (False, True) for ridge in RIDGES):
+        left_out, shaped = np.zeros(wanted.shape, np.float32), tried.shaped(kernel)
         for taught, judged in folds:
-            solved = _solved(kernel[np.ix_(taught, taught)], wanted[taught], counts[taught], ridge)
-            left_out[judged] = kernel[np.ix_(judged, taught)].astype(np.float32) @ solved
+            solved = _solved(shaped[np.ix_(taught, taught)], wanted[taught], counts[taught], tried.ridge)
+            left_out[judged] = shaped[np.ix_(judged, taught)] @ solved
         for naming in NAMINGS:
             scores = left_out + np.float32(naming) * named
             right = float(((scores.argmax(1) == truth) * share).sum() / share.sum())
             if best is None or right > best[0]:
-                best = (right, ridge, naming, scores)
+                best = (right, tried._replace(naming=naming), scores)
     assert best is not None
-    _, ridge, naming, scores = best
+    _, chosen, scores = best
     losses = [_log_loss(scores / np.float32(t), truth, share) for t in TEMPERATURES]
-    return Strengths(ridge, naming, TEMPERATURES[int(np.argmin(losses))])
+    return chosen._replace(temperature=TEMPERATURES[int(np.argmin(losses))])
 
 
 def _log_loss(scores: Floats, truth: npt.NDArray[np.int64], share: npt.NDArray[np.float64]) -> float:
@@ -132,11 +137,9 @@ def _log_loss(scores: Floats, truth: npt.NDArray[np.int64], share: npt.NDArray[n
     return float(-(np.log(chances) * share).sum() / share.sum())
 
 
-def _solved(
-    kernel: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], ridge: float
-) -> Floats:
+def _solved(kernel: Floats, wanted: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], ridge: float) -> Floats:
     from sklearn.kernel_ridge import KernelRidge
 
-    fitted = KernelRidge(alpha=ridge, kernel="precomputed").fit(kernel, wanted, sample_weight=counts)
+    fitted = KernelRidge(alpha=ridge, kernel="precomputed").fit(kernel.astype(np.float64), wanted, sample_weight=counts)
     found: Floats = np.asarray(fitted.dual_coef_, np.float32).reshape(wanted.shape)
     return found

@@ -57,21 +57,25 @@ def pseudo_labels(texts: Sequence[str], chances: Chances, how: Semi, rng: np.ran
     """
     whole = chances(texts)
     answers = whole.argmax(1)
-    sure = [int(place) for place in np.flatnonzero(whole.max(1) >= how.sure)]
+    sure = _surest(whole, how)
     for _ in range(how.views):
         if not sure:
             break
         version = chances([without_words(texts[place], how.dropped, rng) for place in sure]).argmax(1)
         sure = [place for place, answer in zip(sure, version, strict=True) if answer == answers[place]]
-    ordered = sorted(sure, key=lambda place: -float(whole[place].max()))
+    return Pseudo(sure, [int(answers[place]) for place in sure])
+
+
+def _surest(chances: Floats, how: Semi) -> list[int]:
+    """Of each class the surest rows that are sure enough, the surest first."""
     taken: dict[int, int] = {}
     kept = []
-    for place in ordered:
-        answer = int(answers[place])
+    for place in np.argsort(-chances.max(1), kind="stable"):
+        answer = int(chances[place].argmax())
         taken[answer] = taken.get(answer, 0) + 1
-        if taken[answer] <= how.most_per_class:
-            kept.append(place)
-    return Pseudo(kept, [int(answers[place]) for place in kept])
+        if chances[place].max() >= how.sure and taken[answer] <= how.most_per_class:
+            kept.append(int(place))
+    return kept
 
 
 def taught_further(
