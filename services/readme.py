@@ -29,7 +29,7 @@ GENERATED = ("README.md", "docs/settings.md", "docs/tree.md")
 """Pages with generated parts, each between comments that name it."""
 FOLDERS = ("streaming", "model", "services", "benchmarks", "deploy", "docs")
 PHRASES = {
-    "benchmarks/results": "curves of the learning benchmark by seed and arm, each with the hash of the code that made it",
+    "benchmarks/results": "curves by seed and arm: of the learning benchmark, each with the hash of the code that made it, and of labelling",
     "deploy/compose": "what `compose.yaml` mounts: scrape configuration, data source and dashboards, an example of `.env`",
     "deploy/compose.yaml": "everything on one machine, in containers",
     "deploy/constraints.txt": "the version of every package",

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import labelling
-from benchmarks.labelling import ARMS, PSEUDO, SHIPPED, Judge, Product, interval, products, saved, task
+from benchmarks.labelling import ARMS, PSEUDO, SHIPPED, Judge, Product, products, task
+from benchmarks.labels_saved import interval, needed, saved
 from model.labelling.features import Ladder
 
 
@@ -46,6 +47,7 @@ def test_labels_saved_are_where_the_curve_crosses() -> None:
     assert saved([0.2, 0.4], [0.3, 0.5], (100, 200)) == pytest.approx(0.75)
     assert saved([0.2, 0.4], [0.4, 0.3], (100, 200)) == pytest.approx(0.5)
     assert saved([0.2, 0.4], [0.2, 0.39], (100, 200)) == math.inf
+    assert needed([0.5, math.inf, 0.7]) == "not reached in 1 of 3"
     assert interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 4.302652 / math.sqrt(3)))
 
 
