@@ -64,8 +64,7 @@ class Work:
 
     def _proposed(self) -> Floats:
         """(exposures, 2) of a response run: not answered, answered."""
-        import polars as pl
-
+        from model.data.prepared import table
         from model.response.proposals import probabilities
         from model.response.served import Served
         from model.response.tables import read
@@ -74,7 +73,7 @@ class Work:
         served = Served.load(self.run)
         if self.name not in served.labels:
             raise Refused(f"{self.run} proposes {', '.join(served.labels)}, not {self.name}")
-        rows = pl.read_parquet(self.data / "exposures.parquet").sort("at", "exposure")
+        rows = table(self.data, "exposures").sort("at", "exposure")
         yes = probabilities(served, read(self.data), rows)[:, served.labels.index(self.name)]
         return np.stack((1.0 - yes, yes), 1).astype(np.float32)
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from model.data import prepared
 from model.data.errors import Refused
 from model.data.people import KEYS, Key, keys_of
 
@@ -48,7 +49,7 @@ def items(folder: Path, table: str, name: str, fields: Sequence[str] = ()) -> li
     Raises:
         Refused: the folder, the table or a field is not there, or two functions made no such label of exposures.
     """
-    frame = _parquet(folder, table)
+    frame = prepared.table(folder, table)
     if table == "exposures":
         return _exposures(folder, frame, name)
     missing = [field for field in fields if field not in frame.columns]
@@ -82,20 +83,10 @@ def classes_of(given: Sequence[str], known: Sequence[Item], answered: Sequence[s
     return found
 
 
-def _parquet(folder: Path, table: str) -> pl.DataFrame:
-    path = folder / f"{table}.parquet"
-    try:
-        return pl.read_parquet(path)
-    except FileNotFoundError:
-        raise Refused(f"{path} is not there: {folder} should be what `stratagem data prepare --out` made") from None
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise Refused(f"{path} is no whole Parquet file ({str(error).splitlines()[0]})") from None
-
-
 def _known(folder: Path, frame: pl.DataFrame, table: str, name: str) -> pl.Series:
     """The label that each row has already."""
     path = folder / "labels" / f"{table}.parquet"
-    labels = pl.read_parquet(path) if path.is_file() else None
+    labels = prepared.table(folder / "labels", table) if path.is_file() else None
     if labels is None or name not in labels.columns:
         return pl.repeat(None, frame.height, dtype=pl.String, eager=True)
     of = dict(zip(keys_of(labels, table), labels[name].cast(pl.String), strict=True))

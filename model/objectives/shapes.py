@@ -108,9 +108,12 @@ def words_of(source: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False, use_fast=True)
+        found = AutoTokenizer.from_pretrained(source, trust_remote_code=False, use_fast=True)
     except Exception as error:  # noqa: BLE001 -- the tokenizers library raises bare Exception for a broken file
         raise Refused(f"no tokenizer at {source}: {' '.join(str(error).split())[:200]}") from None
+    if set(found.get_vocab()) <= set(found.all_special_tokens):  # made by the library from the model's kind alone
+        raise Refused(f"no tokenizer at {source}: it knows no word; tokenizer.json or a vocabulary is missing")
+    return found
 
 
 def tokenizer_of(wish: str, texts: Sequence[str], vocabulary: int, objective: Objective) -> Any:

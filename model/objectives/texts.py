@@ -11,6 +11,7 @@ import msgspec
 import polars as pl
 
 from model.data.errors import Refused
+from model.data.prepared import table
 
 Part = Literal["train", "valid", "test"]
 PARTS: dict[str, Part] = {"train": "train", "valid": "valid", "test": "test", "new_customers": "test"}
@@ -19,6 +20,11 @@ PAUSE_MINUTES = 30
 """A longer pause ends a session where the shop gives no session ids, as in Google Analytics."""
 MOST_DEEDS = 64
 """Deeds of a session that are told, the first ones."""
+READ = {
+    "products": ("product_id", "name", "description", "category", "type", "brand", "size", "alike", "split"),
+    "behaviours": ("customer_id", "at", "action", "product_id", "query", "session_id", "split"),
+}
+"""The columns that texts are made of."""
 PRODUCT_FIELDS = ("name", "description", "category", "type", "brand", "size")
 
 
@@ -71,13 +77,7 @@ def _table(folder: Path, name: str) -> pl.DataFrame | None:
     path = folder / f"{name}.parquet"
     if not path.is_file():
         return None
-    try:
-        table = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise Refused(f"{path} is no whole Parquet file ({str(error).splitlines()[0]})") from None
-    if "split" not in table.columns:
-        raise Refused(f"{path} has no column split: it should be what `stratagem data prepare --out` made")
-    return table
+    return table(folder, name, READ[name])
 
 
 def _products(products: pl.DataFrame) -> list[Text]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from model.data.errors import Refused
+from model.data.prepared import table
 from model.data.tables import PATH_SEPARATOR
 from model.objectives.texts import PARTS, Part
 from model.representation.words import Said
@@ -124,12 +125,4 @@ def _table(folder: Path, name: str, *columns: str) -> pl.DataFrame:
     path = folder / f"{name}.parquet"
     if not path.is_file():
         raise Refused(f"{folder} has no {name}.parquet: contrastive learning needs products and transactions, as `stratagem data prepare --out` makes them")  # fmt: skip
-    try:
-        table = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise Refused(f"{path} is no whole Parquet file ({str(error).splitlines()[0]})") from None
-    if lacking := [column for column in columns if column not in table.columns]:
-        raise Refused(
-            f"{path} has no column {', '.join(lacking)}: it should be what `stratagem data prepare --out` made"
-        )
-    return table.select(columns)
+    return table(folder, name, columns).select(columns)

@@ -168,7 +168,7 @@ def _habits(tables: Tables, asked: pl.DataFrame) -> Numbers:
     money = {name: pl.col(f"{name}_minor").fill_null(0).cast(pl.Float64) for name in ("amount", "discount", "coupon")}
     one, used = pl.lit(1.0).alias("one"), (money["coupon"] > 0).cast(pl.Float64).alias("used")
     lines = lines.filter(pl.col("state") == "order").select("customer_id", "at", one, used, **money)
-    began = lines["at"].min()
+    began = lines["at"].min() or asked["at"].min()
     for weeks in WINDOWS_WEEKS:
         of = {name: within(asked, lines, CUSTOMER, name, weeks) for name in ("one", "used", *money)}
         lived = (asked["at"] - began).dt.total_seconds().to_numpy() / WEEK_S
@@ -196,7 +196,11 @@ def _goods(tables: Tables, asked: pl.DataFrame) -> Numbers:
         before(asked, lines, CUSTOMER, "one"),
         before(asked.with_columns(pl.lit(0).alias("all")), lines, ("all",), "one"),
     )
-    lived = np.clip((asked["at"] - lines["at"].min()).dt.total_seconds().fill_null(0).to_numpy() / WEEK_S, 1, None)
+    lived = np.clip(
+        (asked["at"] - (lines["at"].min() or asked["at"].min())).dt.total_seconds().fill_null(0).to_numpy() / WEEK_S,
+        1,
+        None,
+    )
     found: Numbers = {}
     for key in ("product_id", "type", "shelf"):
         pairs = offers.select("ad_id", key).drop_nulls().unique()

@@ -9,10 +9,21 @@ import msgspec
 import polars as pl
 
 from model.data.errors import Refused
+from model.data.prepared import table
 from model.data.tables import PATH_SEPARATOR
 
 LABELS = ("click", "collect", "purchase")
 OPTIONAL = ("ads", "offers", "products", "transactions")
+READ = {
+    "exposures": ("exposure", "customer_id", "ad_id", "product_id", "channel", "placement", "at"),
+    "behaviours": ("customer_id", "at", "action", "product_id", "ad_id", "query"),
+    "ads": ("ad_id", "kind", "title", "body", "placement", "starts_at", "ends_at"),
+    "offers": ("offer_id", "ad_id", "product_id"),
+    "products": ("product_id", "name", "description", "category", "type", "brand"),
+    "transactions": ("customer_id", "at", "state", "product_id", "amount_minor", "discount_minor", "coupon_minor"),
+}
+"""The columns that features and texts are made of."""
+RATES = ("purchases_per_week", "views_per_week")
 KNOWN_AT = "known_at"
 """Column of the exposures that stands before the shop's own features."""
 VARYING, MOST_VALUES = ("channel", "placement"), 8
@@ -76,10 +87,10 @@ def read(folder: Path) -> Tables:
     Raises:
         Refused: a file is missing or broken, no exposure has a label, or none was answered.
     """
-    frames = {name: _parquet(folder, name) for name in ("exposures", "behaviours")}
-    for name in OPTIONAL:
-        if (folder / f"{name}.parquet").is_file():
-            frames[name] = _parquet(folder, name)
+    there = ("exposures", "behaviours", *(name for name in OPTIONAL if (folder / f"{name}.parquet").is_file()))
+    frames = {name: table(folder, name, READ[name], RATES if name == "exposures" else ()) for name in there}
+    known = [name for name in LABELS if name in frames["exposures"].columns]
+    table(folder, "exposures", [f"{name}_until" for name in known], known)
     exposures = frames.pop("exposures").sort("at", "exposure")
     ads, offers, products, transactions = (frames.get(name) for name in OPTIONAL)
     found = as_ads(Tables(exposures, frames["behaviours"], ads, offers, products, transactions))
@@ -158,16 +169,6 @@ def _whole(ads: pl.DataFrame) -> pl.DataFrame:
     text, time = pl.lit(None, pl.String), pl.lit(None, pl.Datetime("ms", "UTC"))
     wanted = dict.fromkeys(("kind", "title", "body", "placement"), text) | dict.fromkeys(("starts_at", "ends_at"), time)
     return ads.with_columns([null.alias(name) for name, null in wanted.items() if name not in ads.columns])
-
-
-def _parquet(folder: Path, name: str) -> pl.DataFrame:
-    path = folder / f"{name}.parquet"
-    if not path.is_file():
-        raise Refused(f"{path} is not there: {folder} should be what `stratagem data prepare --out` made")
-    try:
-        return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise Refused(f"{path} is no whole Parquet file ({str(error).splitlines()[0]})") from None
 
 
 def data_sha256(folder: Path, told: Callable[[str], None] = lambda _: None) -> str:
