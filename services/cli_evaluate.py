@@ -20,6 +20,12 @@ if TYPE_CHECKING:
               help="Also value this one on the logged traffic: base, adapter-..., critic-... or adapter-...+critic-...")  # fmt: skip
 @click.option("--off-policy-rows", type=click.IntRange(0), default=2000, show_default=True,
               help="The newest closed rewards that policies are valued on; 0: none.")  # fmt: skip
+@click.option("--direct", type=click.Path(file_okay=False, path_type=Path), metavar="RUN",
+              help="A response run: policies are valued a second time by its model of clicks and orders; wants --direct-data.")  # fmt: skip
+@click.option("--direct-data", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="The prepared folder that knows what the customers did before.")  # fmt: skip
+@click.option("--direct-mapping", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Which exposures are which strategies (TOML), as for `critic-prior`.")  # fmt: skip
 @click.option("--currency", metavar="CODE", help="Of the money; that of most strategies when left out.")
 @click.option("--banned", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Your own banned phrases, one a line, in any language.")  # fmt: skip
@@ -39,6 +45,10 @@ def evaluate(*, out: Path, paths: tuple[Path, ...], **wishes: Any) -> None:
         raise click.UsageError(f"{out} holds something else; name a folder that is not there yet")
     if out.exists() and any(out.iterdir()) and not wishes["overwrite"]:
         raise click.UsageError(f"{out} is there already; --overwrite replaces it")
+    if bool(wishes["direct"]) != bool(wishes["direct_data"]):
+        raise click.UsageError(
+            "--direct and --direct-data belong together: a run, and the prepared folder that knows the customers"
+        )
     if bool(paths) == wishes["from_kafka"]:
         raise click.UsageError("name files or folders, or --from-kafka: one of the two")
     try:
@@ -53,6 +63,7 @@ def _evaluated(out: Path, paths: tuple[Path, ...], wishes: dict[str, Any]) -> "R
     from rich.console import Console
     from rich.progress import Progress
 
+    from services.evaluated_direct import Direct
     from services.evaluating import Wishes, evaluate, write
     from services.settings import WorkerSettings, load
     from services.sharing import bound_threads
@@ -60,7 +71,12 @@ def _evaluated(out: Path, paths: tuple[Path, ...], wishes: dict[str, Any]) -> "R
     settings = load(WorkerSettings, os.environ)
     bound_threads(os.environ, settings.threads)
     banned = _phrases(wishes["banned"])
-    asked = Wishes(wishes["policies"], banned, wishes["currency"], wishes["off_policy_rows"])
+    direct = Direct(wishes["direct"], wishes["direct_data"], wishes["direct_mapping"]) if wishes["direct"] else None
+    if direct:
+        from services.cli_models import need
+
+        need("evaluate --direct", "polars", extra="models")
+    asked = Wishes(wishes["policies"], banned, wishes["currency"], wishes["off_policy_rows"], direct)
     topics = out.parent / f".{out.name}.topics"
     with Progress(console=Console(stderr=True)) as bar:
         tasks: dict[str, Any] = {}
@@ -108,7 +124,9 @@ def _tell(report: "Report", out: Path) -> None:
                 f"{each.arm} against {each.against}: {each.difference:+.3f} ({each.low:+.3f} to {each.high:+.3f}), {sure}"
             )
     for value in report.off_policy:
-        click.echo(f"policy {value.policy}: {value.dr.value:.3f} by DR, {value.logged.value:.3f} as logged")
+        click.echo(
+            f"policy {value.policy}: {value.dr.value:.3f} by DR ({value.reward_model}), {value.logged.value:.3f} as logged"
+        )
     for warning in report.warnings:
         click.echo(f"warning: {warning}")
     click.echo(os.fspath(out / "report.html"))

@@ -1,10 +1,11 @@
 """Names of policies → policies, from the registry of versions: what `stratagem evaluate --policy` takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import structs
 
 from model.critic import Critic
 from model.data.errors import Refused
@@ -12,10 +13,11 @@ from model.evaluation.collecting import Placed
 from model.evaluation.estimates import Codes, Floats
 from model.evaluation.off_policy import PolicyValue, Traffic, value_of
 from model.evaluation.policies import ByChance, ByCritic, ByModel, Policy
-from model.evaluation.reward_model import cross_fitted
+from model.evaluation.reward_model import cross_fits
 from model.grid import ActionGrid
 from model.policy import Knobs
 from services.deciding import PRIOR_HEADS
+from services.evaluated_direct import Direct, direct_models
 from services.registries import registry_of
 from services.settings import WorkerSettings
 from services.valuing import formula_of
@@ -25,6 +27,7 @@ from streaming.contracts.topics import REWARDS
 
 if TYPE_CHECKING:
     from model.lm import LanguageModel
+    from model.prior.direct import Told
 
 CHANCE = "random"
 WANTED = "random, base, adapter-..., critic-... or adapter-...+critic-... (names of `stratagem adapters list`)"
@@ -42,8 +45,14 @@ class Policies:
         self._registry = registry_of(settings, Path(settings.home) / "versions")
         self._lm: LanguageModel | None = None
 
-    def value(self, names: Sequence[str], logged: Sequence[Placed], told: Callable[[str], None]) -> list[PolicyValue]:
-        """Each policy's worth on logged decisions.
+    def value(
+        self,
+        names: Sequence[str],
+        logged: Sequence[Placed],
+        told: Callable[[str], None],
+        direct: Direct | None = None,
+    ) -> "tuple[list[PolicyValue], Told | None]":
+        """Each policy's worth on logged decisions; a second time by a response run's model of the reward, where one is named.
 
         Raises:
             Refused: a name that is none, or a version that cannot be used.
@@ -51,17 +60,25 @@ class Policies:
         """
         wanted = [self._versions(name) for name in dict.fromkeys(names)]
         if not logged:
-            return []
+            return [], None
         told("model of the reward")
-        models = cross_fitted([each.reward for each in logged], self._formula)
+        rewards = [each.reward for each in logged]
+        fits = cross_fits(rewards, self._formula)
+        models = [np.asarray(fit.values(r.request)[0], np.float64) for fit, r in zip(fits, rewards, strict=True)]
+        asked = direct_models(direct, rewards, fits, told) if direct else None
         _, codes = np.unique(np.array([each.reward.user_id for each in logged], dtype=object), return_inverse=True)
         found = []
         for name, versions in zip(dict.fromkeys(names), wanted, strict=True):
             told(name)
             chosen, unseen = _newer(logged, versions)
-            value = _valued(self._policy(name, versions), logged, models, codes, chosen, unseen=unseen)
+            policy = self._policy(name, versions)
+            value = _valued(policy, logged, models, codes, chosen, unseen=unseen)
             found += [value] if value is not None else []
-        return found
+            if asked is not None:
+                newer = [place for place in chosen if place in asked.values]
+                own = _valued(policy, logged, asked.values, codes, newer, unseen=unseen)
+                found += [structs.replace(own, reward_model=asked.told.run)] if own is not None else []
+        return found, asked.told if asked is not None else None
 
     def _versions(self, name: str) -> list[Version]:
         if name == CHANCE:
@@ -144,7 +161,7 @@ def _newer(logged: Sequence[Placed], versions: Sequence[Version]) -> tuple[list[
 def _valued(
     policy: Policy,
     logged: Sequence[Placed],
-    models: Sequence[Floats],
+    models: Sequence[Floats] | Mapping[int, Floats],
     codes: Codes,
     chosen: Sequence[int],
     *,

@@ -14,6 +14,7 @@ from model.data.errors import Refused
 from model.evaluation.collecting import Collector
 from model.evaluation.page import page
 from model.evaluation.report import Report, summarised
+from services.evaluated_direct import Direct
 from services.evaluated_policies import CHANCE, Policies
 from services.settings import WorkerSettings
 from streaming.contracts.topics import REWARDS
@@ -33,12 +34,14 @@ class Wishes(NamedTuple):
     Args:
         policies: names, see `services/evaluated_policies.py`; chance is always valued.
         off_policy_rows: the newest closed rewards, at most so many, are what policies are valued on; 0: none are.
+        direct: a response run that policies are valued by a second time.
     """
 
     policies: tuple[str, ...] = ()
     banned: tuple[str, ...] = ()
     currency: str | None = None
     off_policy_rows: int = 2000
+    direct: Direct | None = None
 
 
 def evaluate(paths: Sequence[Path], settings: WorkerSettings, wishes: Wishes, told: Told) -> Report:
@@ -52,10 +55,11 @@ def evaluate(paths: Sequence[Path], settings: WorkerSettings, wishes: Wishes, to
         take(path, collector, told)
     logged = collector.valued if wishes.off_policy_rows else []
     names = (CHANCE, *wishes.policies)
-    valued = Policies(settings).value(names, logged, lambda name: told(f"policy: {name}", 0, 1))
+    valued, asked = Policies(settings).value(names, logged, lambda name: told(f"policy: {name}", 0, 1), wishes.direct)
     missing = [name for name in names if name not in {each.policy for each in valued}] if wishes.off_policy_rows else []
     warnings = [f"policy {name}: no logged decision that it could be valued on" for name in missing]
-    return summarised(collector, wishes.currency, valued, warnings, lambda part: told(part, 0, 1))
+    report = summarised(collector, wishes.currency, valued, warnings, lambda part: told(part, 0, 1))
+    return msgspec.structs.replace(report, direct=msgspec.to_builtins(asked)) if asked is not None else report
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:

@@ -28,6 +28,7 @@ EFFECTIVE_WANTED = 100.0
 """Below this effective sample size an interval of weighted rewards is not to be relied on."""
 LARGEST_SHARE = 0.1
 """A single row that has more of the weight than this carries the estimate."""
+OWN = "critic"
 HEAVY = 3.0
 """Standard errors that the mean weight may be from 1."""
 
@@ -59,6 +60,7 @@ class PolicyValue(Struct, frozen=True):
         mean_ratio: 1 where propensities and support are right.
         unseen: whether the rewards are newer than everything that the policy has learned from.
         warnings: why the numbers are not to be relied on; empty when they are.
+        reward_model: whose q `dm` and `dr` are by: the critic's own, or a response run's by its name.
     """
 
     policy: str
@@ -76,9 +78,10 @@ class PolicyValue(Struct, frozen=True):
     largest_ratio: float
     unseen: bool | None
     warnings: tuple[str, ...]
+    reward_model: str = OWN
 
 
-def value_of(policy: str, traffic: Traffic, *, unseen: bool | None) -> PolicyValue | None:
+def value_of(policy: str, traffic: Traffic, *, unseen: bool | None, reward_model: str = OWN) -> PolicyValue | None:
     """All estimates; None of no row, or where the policy would never have done what was done."""
     weights, rewards = traffic.ratio, traffic.reward
     if not len(weights) or not weights.sum() > 0.0:
@@ -105,6 +108,7 @@ def value_of(policy: str, traffic: Traffic, *, unseen: bool | None) -> PolicyVal
         largest_ratio=float(weights.max()),
         unseen=unseen,
         warnings=tuple(_warnings(weights, _mean(weights, traffic.customers), effective, unseen=unseen)),
+        reward_model=reward_model,
     )
 
 

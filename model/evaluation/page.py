@@ -6,7 +6,7 @@ from itertools import groupby
 from model.evaluation.charts import Point, intervals, safe
 from model.evaluation.contrasts import Contrast
 from model.evaluation.estimates import Estimate
-from model.evaluation.off_policy import PolicyValue
+from model.evaluation.off_policy import OWN, PolicyValue
 from model.evaluation.report import Report, Slice
 from model.evaluation.table import METRICS, Metric
 from model.evaluation.texts import TextQuality
@@ -162,17 +162,20 @@ def _figure(metric: Metric, estimate: Estimate | None) -> str:
 def _policies(values: Sequence[PolicyValue]) -> str:
     if not values:
         return ""
-    points = [Point(each.policy, each.dr.value, each.dr.low, each.dr.high) for each in values]
+    names = [
+        each.policy if each.reward_model == OWN else f"{each.policy}, reward by {each.reward_model}" for each in values
+    ]
+    points = [Point(name, each.dr.value, each.dr.low, each.dr.high) for name, each in zip(names, values, strict=True)]
     heads = ("policy", "rows", "effective", "as logged", "IPS", "SNIPS", "DM", "DR", "DR less logged", "rely on it?")
     rows = [
         (
-            each.policy,
+            name,
             each.rows,
             f"{each.effective:.0f} ({each.effective_share:.1%})",
             *map(_plain, (each.logged, each.ips, each.snips, each.dm, each.dr, each.gain)),
             "; ".join(each.warnings) or "yes",
         )
-        for each in values
+        for name, each in zip(names, values, strict=True)
     ]
     return (
         "<h2>What other policies would have earned</h2>"

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 
@@ -84,6 +85,8 @@ class Report(Struct, frozen=True):
     off_policy: list[PolicyValue]
     texts: list[TextQuality]
     warnings: list[str]
+    direct: dict[str, Any] | None = None
+    """How far a response run was asked of the reward, where one was named; `model/prior/direct.py`."""
 
 
 def summarised(

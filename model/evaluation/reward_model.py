@@ -26,12 +26,15 @@ def cross_fitted(rewards: Sequence[Reward], formula: RewardFormula) -> list[Floa
         rewards: the last word on contacted strategies.
         formula: how outcomes become reward.
     """
+    fits = cross_fits(rewards, formula)
+    return [np.asarray(own.values(r.request)[0], np.float64) for own, r in zip(fits, rewards, strict=True)]
+
+
+def cross_fits(rewards: Sequence[Reward], formula: RewardFormula) -> list[Critic]:
+    """Per reward the fit that has not seen its customer: a few critics, many times."""
     folds = [int(FOLDS * stable_unit(SALT, reward.user_id)) for reward in rewards]
     fits = [fit([r for r, own in zip(rewards, folds, strict=True) if own != fold], formula) for fold in range(FOLDS)]
-    return [
-        np.asarray(fits[fold].values(reward.request)[0], np.float64)
-        for reward, fold in zip(rewards, folds, strict=True)
-    ]
+    return [fits[fold] for fold in folds]
 
 
 def fit(rewards: Sequence[Reward], formula: RewardFormula) -> Critic:

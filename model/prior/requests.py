@@ -32,6 +32,12 @@ class Pair(NamedTuple):
     decision: dict[str, str]
 
 
+def numbers_of(tables: Tables, mapping: Mapping) -> dict[str, str]:
+    """A request's number → the shop's own feature that says it: by the mapping, else of the same name."""
+    named = {name: name for name in tables.own if name in NUMBERS} | mapping.numbers
+    return {name: own for name, own in named.items() if own in tables.own}
+
+
 class Goods:
     """Products and ads of a folder as candidates, without what depends on the customer."""
 
@@ -66,8 +72,7 @@ class Asking:
     def __init__(self, tables: Tables, mapping: Mapping) -> None:
         """Read histories and goods once."""
         self._history, self._goods = History(tables), Goods(tables)
-        named = {name: name for name in tables.own if name in NUMBERS} | mapping.numbers
-        self._numbers = {name: own for name, own in named.items() if own in tables.own}
+        self._numbers = numbers_of(tables, mapping)
 
     def pair(self, said: OfKind, row: Lookup[str, Any], number: int, rng: np.random.Generator) -> Pair:
         """The request and decision of one exposure, made or not.

@@ -120,11 +120,17 @@ class Inputs:
         numbers: Floats,
         fitted: npt.NDArray[np.int64] | None,
         scale: tuple[Floats, Floats] | None = None,
+        length: int = 0,
     ) -> None:
-        """Tokenise and standardise; by `scale`, a mean and a spread, where no rows are fitted on."""
+        """Tokenise and standardise.
+
+        Args:
+            scale: mean and spread of the numbers, where no rows are fitted on.
+            length: tokens that a text takes, padded: numbers stand after them, where they stood in training; 0: the longest text's.
+        """
         self.tokenizer = tokenizer
         encoded = tokenizer(list(texts), truncation=True, max_length=WORDS, padding="max_length", return_tensors="np")
-        longest = int(encoded["attention_mask"].sum(1).max())
+        longest = length or int(encoded["attention_mask"].sum(1).max())
         self.words = torch.from_numpy(encoded["input_ids"][:, :longest].astype(np.int64))
         self.seen = torch.from_numpy(encoded["attention_mask"][:, :longest].astype(np.int64))
         self.mean: Floats

@@ -192,6 +192,7 @@ class Fitting:
             "labels": self.rows.tables.labels,
             "temperatures": temperatures,
             "pad_token": self.inputs.tokenizer.pad_token,
+            "words": self.inputs.words.shape[1],
             "adapted": adapted,
             **self.model.backbone.config.to_diff_dict(),
         }

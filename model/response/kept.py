@@ -16,17 +16,18 @@ from model.response.encoder import ResponseEncoder, lengthened, loaded
 from model.response.fitting import METHOD
 
 Floats = npt.NDArray[np.float64]
-OURS = ("features", "labels", "temperatures", "pad_token", "adapted", "model_type", "transformers_version")
+OURS = ("features", "labels", "temperatures", "pad_token", "words", "adapted", "model_type", "transformers_version")
 """What `encoder.json` holds beside the model's configuration."""
 
 
 class Kept(NamedTuple):
-    """The encoder in evaluation, its words, mean and spread of its numbers, and what log-odds are divided by, per label."""
+    """The encoder in evaluation, its words, mean and spread of its numbers, what log-odds are divided by, per label, and tokens of a text."""
 
     model: ResponseEncoder
     tokenizer: Any
     scale: tuple[Floats, Floats]
     temperatures: Floats
+    length: int
 
 
 def read(run: Path, base: str = "") -> Kept:
@@ -53,7 +54,7 @@ def read(run: Path, base: str = "") -> Kept:
     wrong = [*more, *(name for name in lost if not (apart and name.startswith("backbone.")))]
     if wrong:
         raise Refused(f"{run} holds no encoder: tensors are missing or too many, {wrong[:3]}")
-    return Kept(model.eval(), words, scale, temperatures)
+    return Kept(model.eval(), words, scale, temperatures, int(told.get("words", 0)))
 
 
 def _adapted(run: Path, told: dict[str, Any], base: str) -> Any:

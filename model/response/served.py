@@ -105,8 +105,8 @@ class Served:
         from model.response.encoder import log_odds as encoder_log_odds
         from model.response.kept import read
 
-        model, tokenizer, scale, temperatures = read(self.run)
-        inputs = Inputs(tokenizer, said, numbers, None, scale)
+        model, tokenizer, scale, temperatures, length = read(self.run)
+        inputs = Inputs(tokenizer, said, numbers, None, scale, length)
         odds = encoder_log_odds(model, inputs, np.arange(len(numbers)), torch.device("cpu"))
         return odds / temperatures
 
