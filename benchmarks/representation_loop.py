@@ -5,7 +5,7 @@ Usage: python -m benchmarks.representation_loop [--seeds N…] [--interactions N
 The shop of `benchmarks/complements.py`: vectors are learned from 6,000 baskets of its older products. A customer looks at a product, a recommendation is
 asked for as the agents do, a critic of the updater's kind decides by its posterior mean, and learns from every answer: a complement of what was looked at is clicked
 with probability .5, anything else with .05. After `--interactions` the whole assortment is replaced by products that nobody has bought or answered
-for, and half as many follow. Arms: `without` vectors; `relations`, told to the critic alone; `whole`, candidates too. One row is a mean over seeds of the
+for, and half as many follow. Arms: `without` vectors; `relations`, told to the critic alone; `candidates`, neighbours offered alone; `whole`, both. One row is a mean over seeds of the
 chance of a click by what was chosen, with the 95 % interval over seeds (Student's t), and how often a complement was among the candidates.
 """
 
@@ -47,38 +47,38 @@ from streaming.rules import HOUR_MS, Rules
 from streaming.triggers import Moment
 from streaming.vectors import Placed, Vectors
 
-ARMS = ("without", "relations", "whole")
+ARMS = ("without", "relations", "candidates", "whole")
 BASKETS, STEPS = 6_000, 300
 CLICK, OTHER_CLICK = 0.5, 0.05
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
-class Quiet:
-    """Vectors that tell relations and no neighbours."""
+class Half:
+    """Vectors that tell one thing alone, neighbours or relations."""
 
-    def __init__(self, vectors: CatalogVectors) -> None:
+    def __init__(self, vectors: CatalogVectors, *, neighbours: bool) -> None:
         """Ask `vectors`."""
-        self._vectors = vectors
+        self._vectors, self._neighbours = vectors, neighbours
 
     def placed(self, products: Mapping[str, Product]) -> Placed:
-        """The snapshot without neighbours."""
-        return QuietPlaced(self._vectors.placed(products))
+        """The snapshot without the other."""
+        return HalfPlaced(self._vectors.placed(products), neighbours=self._neighbours)
 
 
-class QuietPlaced:
-    """A snapshot's relations."""
+class HalfPlaced:
+    """A snapshot's neighbours or relations."""
 
-    def __init__(self, placed: PlacedProducts) -> None:
+    def __init__(self, placed: PlacedProducts, *, neighbours: bool) -> None:
         """Ask `placed`."""
-        self._placed = placed
+        self._placed, self._neighbours = placed, neighbours
 
-    def beside(self, product_id: str, limit: int) -> Sequence[str]:  # noqa: ARG002 -- the protocol's
-        """No product."""
-        return ()
+    def beside(self, product_id: str, limit: int) -> Sequence[str]:
+        """What the vectors say, or no product."""
+        return self._placed.beside(product_id, limit) if self._neighbours else ()
 
     def relation(self, product_id: str, recent: Sequence[str]) -> dict[str, float]:
-        """What the vectors say."""
-        return self._placed.relation(product_id, recent)
+        """What the vectors say, or nothing."""
+        return {} if self._neighbours else self._placed.relation(product_id, recent)
 
 
 def catalog(of: World, *, new: bool) -> dict[str, Product]:
@@ -118,7 +118,8 @@ def play(seed: int, arm: str, interactions: int, vectors: CatalogVectors) -> dic
     of, formula = world(seed), Formula()
     learner = CriticLearner(LearnerKnobs(seed=seed), formula)
     critic = learner.snapshot()
-    used: Vectors | None = {"without": None, "relations": Quiet(vectors), "whole": vectors}[arm]
+    halves = {name: Half(vectors, neighbours=name == "candidates") for name in ("relations", "candidates")}
+    used: Vectors | None = {"without": None, "whole": vectors, **halves}[arm]
     chances, offered = [], []
     for number in range(interactions + interactions // 2):
         if number in {0, interactions}:
