@@ -1,7 +1,7 @@
-"""Files in blocks of bounded size: delimited text and Parquet, every row with its place in the file.
+"""Delimited text in blocks of bounded size, every row with its place in the file.
 
-Lines without a quote are split by the separator alone; others go through the `csv` module, strictly. A quote that is never
-closed costs its own line, not the rest of the file.
+Lines without a quote are split by the separator alone; of the others, those that are a record by themselves are read by polars, the rest
+goes through the `csv` module, strictly. A quote that is never closed costs its own line, not the rest of the file.
 """
 
 import csv
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import IO, cast
 
 import msgspec
+import numpy as np
 import polars as pl
 
+from model.data import regular
 from model.data.errors import Refused
 
 BLOCK_CHARS = 16 << 20
-BLOCK_ROWS = 200_000
 MAX_RECORD_LINES = 1_000
 """A quoted field that goes on for more lines was never closed."""
 MAX_CARRY_CHARS = 64 << 20
@@ -122,8 +123,8 @@ class Lines:
         """The first line."""
         return self._text.readline().rstrip("\n")
 
-    def blocks(self) -> Iterator[tuple[list[str], bool, bool]]:
-        """Whole lines, whether one has a quote, and whether they are the last. What `keep` gave back comes first in the next block."""
+    def blocks(self) -> Iterator[tuple[str, bool]]:
+        """Whole lines, and whether they are the last. What `keep` gave back comes first in the next block."""
         while True:
             try:
                 read = self._text.read(BLOCK_CHARS)
@@ -137,7 +138,7 @@ class Lines:
                     raise Refused(f"{self.path} has a line of more than {MAX_CARRY_CHARS >> 20} million characters")
             elif text.endswith("\n"):
                 text = text[:-1]
-            yield (text.split("\n") if text else []), '"' in text, last
+            yield text, last
             if last:
                 return
 
@@ -166,11 +167,11 @@ def delimited(
             raise Refused(f"{path}: its header names a column twice: {shown(', '.join(map(repr, names)))}")
         require(wanted, names, path)
         row = 1 if header else 2
-        for read, quotes, last in lines.blocks():
-            parse = _quoted if quotes else _plain
-            block, kept = parse(read, row, separator, names, wanted, last=last)
+        for text, last in lines.blocks():
+            parse = _quoted if '"' in text else _plain
+            block, kept = parse(text, row, separator, names, wanted, last=last)
             lines.keep(kept)
-            row += len(read) - len(kept)
+            row += text.count("\n") + bool(text) - len(kept)
             block.read_bytes = lines.place
             yield block
     finally:
@@ -178,10 +179,14 @@ def delimited(
 
 
 def _plain(
-    lines: list[str], row: int, separator: str, names: list[str], wanted: Sequence[str], *, last: bool
+    text: str, row: int, separator: str, names: list[str], wanted: Sequence[str], *, last: bool
 ) -> tuple[Block, list[str]]:
     del last  # every line is a record
-    split = pl.DataFrame({"line": pl.Series(lines, dtype=pl.String)}).with_row_index("row", row)
+    if text and regular.able(separator, names):
+        frame = regular.plain(text, row, separator, names, wanted)
+        if frame is not None:
+            return Block(frame, [], frame.height, 0), []
+    split = pl.DataFrame({"line": pl.Series(split_lines(text), dtype=pl.String)}).with_row_index("row", row)
     split = split.filter(pl.col("line").str.strip_chars().str.len_bytes() > 0)
     split = split.with_columns(pl.col("row").cast(pl.Int64), pl.col("line").str.split(separator).alias("parts"))
     fits = pl.col("parts").list.len() == len(names)
@@ -193,79 +198,99 @@ def _plain(
     return Block(frame, bad, split.height, 0), []
 
 
+def split_lines(text: str) -> list[str]:
+    """The lines of a block."""
+    return text.split("\n") if text else []
+
+
 def _ragged(row: int, line: str, count: int, names: list[str]) -> Bad:
     return Bad(row, "$", shown(line), "ragged_row", f"{len(names)} fields, not {count}")
 
 
 def _quoted(
-    lines: list[str], row: int, separator: str, names: list[str], wanted: Sequence[str], *, last: bool
+    text: str, row: int, separator: str, names: list[str], wanted: Sequence[str], *, last: bool
 ) -> tuple[Block, list[str]]:
-    csv.field_size_limit(MAX_CARRY_CHARS)
-    ended = [line + "\n" for line in lines]
+    if not regular.able(separator, names):
+        found = _by_csv(split_lines(text), np.zeros(text.count("\n") + 1, bool), row, separator, names, last=last)
+        return found.block(names, wanted), found.kept
+    lines, alone = regular.regular_lines(text, separator, names)
+    numbers = pl.int_range(row, row + len(lines), eager=True)
+    if alone.all():
+        frame = regular.quoted(text, numbers, separator, names, wanted)
+        return Block(frame, [], frame.height, 0), []
+    found = _by_csv(split_lines(text), alone.to_numpy(), row, separator, names, last=last)
+    rest = pl.Series(alone.to_numpy() & ~found.read)
+    block = found.block(names, wanted)
+    if rest.any():
+        fast = regular.quoted("\n".join(lines.filter(rest)), numbers.filter(rest), separator, names, wanted)
+        block.frame = pl.concat([fast, block.frame]).sort("row")
+        block.rows += fast.height
+    return block, found.kept
+
+
+class _Found(msgspec.Struct):
+    """What the `csv` module read: records with their rows, which lines they took, and lines of a record that goes on."""
+
+    read: np.ndarray
     rows: list[list[str]] = []
     at: list[int] = []
     bad: list[Bad] = []
+    kept: list[str] = []
+
+    def block(self, names: list[str], wanted: Sequence[str]) -> Block:
+        """The wanted columns."""
+        columns = {column: [record[names.index(column)] for record in self.rows] for column in wanted}
+        schema = {"row": pl.Int64, **dict.fromkeys(wanted, pl.String)}
+        frame = pl.DataFrame({"row": self.at, **columns}, schema=schema)
+        return Block(frame, self.bad, len(self.rows) + len(self.bad), 0)
+
+
+def _by_csv(lines: list[str], alone: np.ndarray, row: int, separator: str, names: list[str], *, last: bool) -> _Found:
+    """Read the records that begin with a line which is none `alone`, up to the next one that is."""
+    csv.field_size_limit(MAX_CARRY_CHARS)
+    found = _Found(np.zeros(len(lines), bool))
+    odd = np.flatnonzero(~alone)
     start = 0
     while start < len(lines):
-        reader = csv.reader(ended[start:] if start else ended, delimiter=separator, strict=True)
+        if alone[start]:
+            place = int(np.searchsorted(odd, start))
+            if place == len(odd):
+                break
+            start = int(odd[place])
         begin = start
         try:
-            for record in reader:
-                if start + MAX_RECORD_LINES < begin + reader.line_num:
-                    raise csv.Error("unclosed")  # noqa: TRY301 -- the same end as the module's own error
-                if len(record) == len(names):
-                    rows.append(record)
-                    at.append(row + start)
-                elif record:
-                    bad.append(_ragged(row + start, lines[start], len(record), names))
-                start = begin + reader.line_num
+            for record, end in _records(lines, begin, separator):
+                _keep(found, record, row + start, lines[start], names)
+                found.read[start:end] = True
+                start = end
+                if start < len(lines) and alone[start]:
+                    break
         except csv.Error as error:
             tail = len(lines) - start
+            found.read[start] = True
             if "unexpected end" in str(error) and not last and tail <= MAX_RECORD_LINES:
-                return _block(rows, at, bad, names, wanted), lines[start:]
-            bad.append(Bad(row + start, "$", shown(lines[start]), "broken_quotes", "quotes closed and doubled inside"))
+                found.read[start:], found.kept = True, lines[start:]
+                break
+            wanted = "quotes closed and doubled inside"
+            found.bad.append(Bad(row + start, "$", shown(lines[start]), "broken_quotes", wanted))
             start += 1
-    return _block(rows, at, bad, names, wanted), []
+    return found
 
 
-def _block(rows: list[list[str]], at: list[int], bad: list[Bad], names: list[str], wanted: Sequence[str]) -> Block:
-    columns = {column: [record[names.index(column)] for record in rows] for column in wanted}
-    frame = pl.DataFrame({"row": at, **columns}, schema={"row": pl.Int64, **dict.fromkeys(wanted, pl.String)})
-    return Block(frame, bad, len(rows) + len(bad), 0)
+def _records(lines: list[str], start: int, separator: str) -> Iterator[tuple[list[str], int]]:
+    """Records from a line on, each with the line after it; a record of too many lines was never closed."""
+    reader = csv.reader((lines[i] + "\n" for i in range(start, len(lines))), delimiter=separator, strict=True)
+    begin, before = start, start
+    for record in reader:
+        if before + MAX_RECORD_LINES < begin + reader.line_num:
+            raise csv.Error("unclosed")
+        before = begin + reader.line_num
+        yield record, before
 
 
-def parquet(path: Path, wanted: Sequence[str]) -> Iterator[Block]:
-    """A Parquet file's rows, as text: floats rounded to four decimals, times in ISO 8601.
-
-    Raises:
-        Refused: it is no Parquet, cut short, or lacks a column.
-    """
-    try:
-        scan = pl.scan_parquet(path, glob=False)
-        schema = scan.collect_schema()
-        total = int(scan.select(pl.len()).collect().item())
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise Refused(f"{path} is no Parquet file, or is cut short: {shown(str(error))}") from None
-    require(wanted, schema.names(), path)
-    texts = [_as_text(column, schema[column], path) for column in dict.fromkeys(wanted)]
-    size = path.stat().st_size
-    for first in range(0, max(total, 1), BLOCK_ROWS):
-        try:
-            frame = scan.slice(first, BLOCK_ROWS).select(texts).collect()
-        except pl.exceptions.PolarsError as error:
-            raise Refused(f"{path} is damaged: {shown(str(error))}") from None
-        frame = frame.with_row_index("row", first + 1).with_columns(pl.col("row").cast(pl.Int64))
-        yield Block(frame, [], frame.height, size * min(first + BLOCK_ROWS, total) // max(total, 1))
-
-
-def _as_text(column: str, kind: pl.DataType, path: Path) -> pl.Expr:
-    if kind.is_nested() or isinstance(kind, pl.Binary | pl.Object):
-        raise Refused(f"{path}: column {column!r} holds {kind}; wanted text, numbers or times")
-    value = pl.col(column)
-    if kind.is_float():
-        return value.cast(pl.Float64).round(4).cast(pl.Decimal(38, 4), strict=False).cast(pl.String)
-    if isinstance(kind, pl.Datetime):
-        zone = "Z" if kind.time_zone else ""
-        value = value.dt.convert_time_zone("UTC") if kind.time_zone else value
-        return value.dt.to_string("%Y-%m-%d %H:%M:%S%.3f") + zone
-    return value.cast(pl.String)
+def _keep(found: _Found, record: list[str], row: int, line: str, names: list[str]) -> None:
+    if len(record) == len(names):
+        found.rows.append(record)
+        found.at.append(row)
+    elif record:
+        found.bad.append(_ragged(row, line, len(record), names))

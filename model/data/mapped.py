@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from model.data.blocks import Bad, Block, delimited, parquet, shown
+from model.data.blocks import Bad, Block, delimited, shown
+from model.data.columnar import parquet
 from model.data.errors import Refused
 from model.data.mapping import Mapping, TableMapping, columns_of
 from model.data.tables import PATH_SEPARATOR, TABLES

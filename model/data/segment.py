@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from model.data.blocks import Bad, Lines, shown
+from model.data.blocks import Bad, Lines, shown, split_lines
 from model.data.mapped import Piece, Raw
 from model.data.mapping import TableMapping
+from model.data.product_events import HINT, ProductEvents
 from model.data.tables import PATH_SEPARATOR, TABLES
 from streaming.contracts import events
 from streaming.contracts.catalog import Campaign, Product
@@ -44,6 +45,8 @@ STATES = {
     "Order Refunded": "return",
     "Order Cancelled": "cancel",
 }
+DAMAGED = "\N{REPLACEMENT CHARACTER}"
+"""Stands where bytes were no text in the file's encoding."""
 PARTS = ("products", "ads", "behaviours", "transactions")
 
 Row = dict[str, str | None]
@@ -71,7 +74,8 @@ class SegmentFile(msgspec.Struct, frozen=True):
         lines = Lines(self.path, self.encoding)
         first = 1
         try:
-            for block, _, _ in lines.blocks():
+            for text, _ in lines.blocks():
+                block = split_lines(text)
                 yield piece_of(block, first, self.now_ms, lines.place)
                 first += len(block)
         finally:
@@ -83,11 +87,14 @@ def piece_of(lines: list[str], first: int, now_ms: int, read_bytes: int) -> Piec
     rows: Rows = {name: [] for name in PARTS}
     bad: dict[str, list[Bad]] = {name: [] for name in PARTS}
     ignored: Counter[str] = Counter()
+    deeds = ProductEvents(DEEDS, now_ms)
     count = 0
     for number, line in enumerate(lines, first):
         if not line or line.isspace():
             continue
         count += 1
+        if HINT in line and DAMAGED not in line and deeds.take(number, line):
+            continue
         try:
             told = _line(line, now_ms)
         except BadEvent as error:
@@ -100,7 +107,9 @@ def piece_of(lines: list[str], first: int, now_ms: int, read_bytes: int) -> Piec
         else:
             for table, row in told:
                 rows[table].append((number, row))
-    raws = [Raw(i, name, frame_of(name, rows[name]), bad[name]) for i, name in enumerate(PARTS)]
+    frames = {name: frame_of(name, rows[name]) for name in PARTS}
+    frames["behaviours"] = pl.concat([deeds.frame(), frames["behaviours"]]).sort("row", maintain_order=True)
+    raws = [Raw(i, name, frames[name], bad[name]) for i, name in enumerate(PARTS)]
     return Piece(raws, count, read_bytes, dict(ignored))
 
 
@@ -118,7 +127,7 @@ def frame_of(table: str, rows: list[tuple[int, Row]]) -> pl.DataFrame:
 
 def _line(line: str, now_ms: int) -> Iterable[tuple[str, Row]] | str:
     """(table, row) of a line, or why it is passed over."""
-    if "\N{REPLACEMENT CHARACTER}" in line:
+    if DAMAGED in line:
         raise BadEvent("$", line, "text in the file's encoding")
     value = line.encode("utf-8", "surrogatepass")
     if '"type"' not in line and '"product_id"' in line:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.data import blocks
-from model.data.blocks import delimited, parquet
+from model.data.blocks import delimited
+from model.data.columnar import parquet
 from model.data.errors import Refused
 
 
