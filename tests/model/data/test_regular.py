@@ -120,10 +120,11 @@ def lines() -> Iterator[str]:
     }.items():  # fmt: skip
         for value in values:
             yield json.dumps(event | {key: value})
-    for key, each in {
+    odd: dict[str, tuple[object, ...]] = {
         "product_id": ("", None), "quantity": (0, 1.5, "2"), "currency": (None, "eur", "JPY"), "strategy_id": (None, 5),
         "price": (None, 3, 1e3, 12.505, "-1", "-0.00", "NaN", "Infinity", "1e400", "1E+2", "free", True, [], "0.1"),
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for key, each in odd.items():
         for value in each:
             yield json.dumps(event | {"properties": properties | {key: value}})
     yield json.dumps({key: value for key, value in event.items() if key != "userId"} | {"anonymousId": "a"})
