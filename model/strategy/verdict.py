@@ -51,8 +51,9 @@ def verdict(held: Held, taught: Teachability, composed_words: dict[str, Words]) 
 def _unteachable(taught: Teachability) -> list[str]:
     found = []
     if not taught.not_below:
+        how = "is below" if taught.difference.high < 0.0 else "may be below"
         found.append(
-            f"its teachability is below that of the base that ships: lift {taught.new.value:.3f} against {taught.shipped.value:.3f}, "
+            f"its teachability {how} that of the base that ships: lift {taught.new.value:.3f} against {taught.shipped.value:.3f}, "
             f"difference {_interval(taught)}; wanted: not below 0 beyond chance, and above -{NOT_WORSE_BY:g}"
         )
     if not taught.reads:

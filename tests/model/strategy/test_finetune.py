@@ -82,7 +82,7 @@ def test_a_base_that_was_overfitted_without_teachers_is_refused(tmp_path: Path) 
     """It is told why, and nothing that is left of it can be loaded as a base."""
     report = finetuned(tmp_path / "run", CARELESS)
     assert not report["verdict"]["go_on"]
-    assert "teachability is below that of the base that ships" in report["verdict"]["says"]
+    assert "below that of the base that ships: lift" in report["verdict"]["says"]
     assert report["teachability"]["difference"]["value"] < -0.05
     assert (tmp_path / "run" / "refused.safetensors").is_file()
     for folder in ("run", "run/base", "run/candidate"):
@@ -146,6 +146,7 @@ def test_teachability_is_compared_critic_by_critic() -> None:
     """Clearly below, or a loss that the critics do not rule out: refused; as good or better: not."""
     shipped = [trial_of(lift) for lift in (0.7, 0.8, 0.9, 0.95)]
     assert compared([trial_of(lift) for lift in (0.71, 0.8, 0.9, 0.96)], shipped).not_below
+    assert not compared([trial_of(0.9)] * 4, [trial_of(lift) for lift in (0.8, 0.9, 1.0, 0.97)]).not_below
     below = compared([trial_of(lift) for lift in (0.69, 0.79, 0.889, 0.94)], shipped)
     assert not below.not_below
     assert -0.02 < below.difference.low < below.difference.high < 0.0
