@@ -56,6 +56,12 @@ def test_nothing_is_loaded_from_another_host(site: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_page_has_two_versions_of_itself(page: Path) -> None:
+    """No marker of a merge's conflict is left."""
+    assert re.findall(r"^(?:<{7}|>{7})(?: .*)?$", page.read_text(encoding="utf-8"), re.MULTILINE) == []
+
+
 def test_every_page_is_reached(site: Path) -> None:
     """Each page of the docs is on the site and has a title of its own."""
     titles = set()
