@@ -105,7 +105,7 @@ def _trial(rows: Rows, wish: Wish, tried: list[Tried], run: Run, told: Callable[
         odds = log_odds(fitting.model, fitting.inputs, fold.valid, device_of(settings.device))
         _keep_losses(run, number, odds, rows.answers[fold.valid])
     except _Pruned:
-        pass
+        pass  # the trial ends without a value: that is what it is recorded as
     finally:
         tracked.end()
     noted = {key: kept for key, kept in asking.trials[number].system_attrs.items() if key != "fixed_params"}

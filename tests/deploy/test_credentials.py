@@ -24,8 +24,7 @@ from streaming.keys import BucketKeys
 from tests.deploy.guarded import HOST, Guarded, guarded
 from tests.services.cli_samples import ended, start
 from tests.services.gateway_bench import free_port
-from tests.services.test_up import event
-from tests.services.up_samples import eventually, free_block
+from tests.services.up_samples import event, eventually, free_block
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]

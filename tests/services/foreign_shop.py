@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 GOODS = {
@@ -75,13 +75,6 @@ def catalog() -> str:
         json.dumps({**shape, "product_id": number, "name": name, "category": [group], "price_minor": cents, "unit_cost_minor": cents // 2})
         for number, name, group, cents in products()
     )  # fmt: skip
-
-
-def event(name: str, user: str, **properties: object) -> str:
-    """What happens in the shop now, as a line."""
-    now = datetime.now(UTC).isoformat()
-    shape = {"messageId": f"{name}-{user}-{now}", "type": "track", "event": name, "userId": user, "timestamp": now}
-    return json.dumps({**shape, "properties": properties})
 
 
 def _deeds(

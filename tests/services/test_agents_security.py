@@ -17,8 +17,7 @@ from streaming.app import _aiokafka_options, _faust_app
 from streaming.control import read_profile
 from tests.services.cli_samples import Said, ended, start
 from tests.services.test_cli import invoke
-from tests.services.test_up import event
-from tests.services.up_samples import eventually
+from tests.services.up_samples import event, eventually
 
 USER, PASSWORD, WRONG = "shop", "right-1", "wrong-1"
 SASL_LISTENER = """

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from model.lm import LanguageModel
-from services.reading import read_all
-from streaming.contracts.topics import REWARDS, STRATEGIES, TopicSpec
-from tests.services.foreign_shop import catalog, event, export
-from tests.services.up_samples import COMMAND, ROOT, Up, eventually, free_block, running
+from streaming.contracts.topics import REWARDS, STRATEGIES
+from tests.services.foreign_shop import catalog, export
+from tests.services.up_samples import COMMAND, ROOT, Up, event, eventually, free_block, running, values
 
 pytestmark = [pytest.mark.timeout(500), pytest.mark.slow]
 CUSTOMERS = tuple(f"K{number}" for number in range(6))
@@ -60,11 +58,6 @@ def up(made: Path, stratagem_home: Path) -> Iterator[Up]:
     with running(Up(made / "home", stratagem_home / "cache", **settings)) as begun:
         small_run(begun)
         yield begun
-
-
-def values(up: Up, topic: TopicSpec) -> list[dict[str, Any]]:
-    """The JSON values of a topic."""
-    return [msgspec.json.decode(record.value) for record in read_all(up.settings, topic) if record.value]
 
 
 def small_run(up: Up) -> None:

@@ -24,8 +24,8 @@ from tests.services.prometheus_samples import Webhook, asked, fetched, program, 
 from tests.services.promql import below, filled_in
 from tests.services.receiver import HOST
 from tests.services.test_dashboards import queries
-from tests.services.test_up import QUICK, event, small_run
-from tests.services.up_samples import Up, eventually, free_block, metrics_urls, running
+from tests.services.test_up import QUICK, small_run
+from tests.services.up_samples import Up, event, eventually, free_block, metrics_urls, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 WITHOUT_DATA = {

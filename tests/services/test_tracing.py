@@ -18,8 +18,8 @@ from services.tracing import configure
 from streaming.contracts.topics import REQUESTS, REWARDS, STRATEGIES
 from streaming.contracts.tracing import TRACEPARENT, span_id
 from tests.services.receiver import Receiver
-from tests.services.test_up import QUICK, event, values
-from tests.services.up_samples import Up, eventually, free_block, running
+from tests.services.test_up import QUICK
+from tests.services.up_samples import Up, event, eventually, free_block, running, values
 
 TRACE_ID, PARENT_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CUSTOMER = "customer-1"

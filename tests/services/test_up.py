@@ -6,7 +6,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,22 @@ import pytest
 from services.clients import redis_client
 from services.delivery import deliver
 from services.metrics import DEFAULT_PORTS
-from services.reading import read_all
 from services.settings import SettingError
 from services.up import SERVICES, Supervisor, others, port_of
-from streaming.contracts.topics import REWARDS, STRATEGIES, SUPPRESSIONS, TopicSpec
+from streaming.contracts.topics import REWARDS, STRATEGIES, SUPPRESSIONS
 from streaming.control import read_profile
 from tests.services.test_cli import invoke
-from tests.services.up_samples import PATIENCE_S, Up, eventually, free_block, metrics_urls, running, scraped
+from tests.services.up_samples import (
+    PATIENCE_S,
+    Up,
+    event,
+    eventually,
+    free_block,
+    metrics_urls,
+    running,
+    scraped,
+    values,
+)
 
 pytestmark = pytest.mark.timeout(400)
 QUICK = {
@@ -52,26 +60,6 @@ OF_TROUBLE = (
     "trial_customers trial_difference trial_harm adapters_resident queued_records net_margin_sum net_margin_squares"
 ).split()
 """Families that are there although a small run need not move them."""
-
-
-def event(name: str, user: str, **properties: object) -> str:
-    """An event that happens now, as a line."""
-    now = datetime.now(UTC)
-    shape = {
-        "messageId": f"{name}-{user}-{now.timestamp()}",
-        "type": "track",
-        "event": name,
-        "userId": user,
-        "timestamp": now,
-        "properties": properties,
-    }
-    return msgspec.json.encode(shape).decode()
-
-
-def values(up: Up, topic: TopicSpec, **fields: object) -> list[dict[str, Any]]:
-    """The JSON values of a topic that have these fields."""
-    found = [msgspec.json.decode(record.value) for record in read_all(up.settings, topic) if record.value]
-    return [each for each in found if all(each.get(key) == value for key, value in fields.items())]
 
 
 def answers(up: Up, user: str) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A real `stratagem up` in a process of its own, and the other commands beside it, as a user runs them."""
 
+import json
 import os
 import random
 import re
@@ -11,14 +12,18 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.endpoints import connected
 from services.metrics import DEFAULT_PORTS, is_free
+from services.reading import read_all
 from services.settings import Common
+from streaming.contracts.topics import TopicSpec
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "services.cli"]
@@ -42,6 +47,13 @@ def eventually(look: Callable[[], T], what: str) -> T:
         assert time.monotonic() < give_up_s, f"{what}: still {found!r}"
         time.sleep(0.2)
     return found
+
+
+def event(name: str, user: str, **properties: object) -> str:
+    """An event that happens now, as a line."""
+    now = datetime.now(UTC).isoformat()
+    shape = {"messageId": f"{name}-{user}-{now}", "type": "track", "event": name, "userId": user, "timestamp": now}
+    return json.dumps({**shape, "properties": properties})
 
 
 class Up:
@@ -134,6 +146,12 @@ def running(up: Up, *options: str) -> Iterator[Up]:
     finally:
         if up.processes():
             up.end()
+
+
+def values(up: Up, topic: TopicSpec, **fields: object) -> list[dict[str, Any]]:
+    """The JSON values of a topic that have these fields."""
+    found = [msgspec.json.decode(record.value) for record in read_all(up.settings, topic) if record.value]
+    return [each for each in found if all(each.get(key) == value for key, value in fields.items())]
 
 
 def metrics_urls(said: Iterable[str]) -> dict[str, str]:

@@ -3,22 +3,18 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from services.console import mail
 from services.delivery import deliver
 from services.letters import Choice, Letter
-from services.reading import read_all
 from streaming.contracts.topics import REWARDS, STRATEGIES
 from tests.services.console.browser import CHROMIUM, DESKTOP, MISSING, PHONE, Theme, Visit, chromium, visiting
 from tests.services.console.scene import HOSTILE
-from tests.services.up_samples import ROOT, Up, eventually, free_block, running
+from tests.services.up_samples import ROOT, Up, event, eventually, free_block, running, values
 
 if CHROMIUM is None:
     pytest.skip(MISSING, allow_module_level=True)
@@ -33,23 +29,11 @@ PATIENCE_MS = 60_000
 """Bound of a wait; nothing is asserted of it."""
 
 
-def event(name: str, user: str, **properties: object) -> str:
-    """An event that happens now, as a line."""
-    now = datetime.now(UTC).isoformat()
-    shape = {"messageId": f"{name}-{user}-{now}", "type": "track", "event": name, "userId": user, "timestamp": now}
-    return json.dumps({**shape, "properties": properties})
-
-
 def catalog() -> str:
     """The example's products, each with a name that is an attack."""
     lines = [json.loads(line) for line in (ROOT / "docs/examples/shop.jsonl").read_text(encoding="utf-8").splitlines()]
     products = [line for line in lines if "unit_cost_minor" in line]
     return "\n".join(json.dumps({**each, "name": f"{each['name'][:20]} {HOSTILE}"[:200]}) for each in products)
-
-
-def values(up: Up, topic: Any) -> list[dict[str, Any]]:
-    """The JSON values of a topic."""
-    return [msgspec.json.decode(record.value) for record in read_all(up.settings, topic) if record.value]
 
 
 def small_run(up: Up) -> None:
