@@ -3,16 +3,18 @@
 Simulated customers who come back (`benchmarks/returning.py`), each trial looked at after every customer, by the product's own
 functions (`model/sequential.py`, `model/rollout.py`). One line per scenario: shares of runs with their Wilson 95 % interval.
 
-Usage: python -m benchmarks.sequential --runs 1000 --json
+Usage: python -m benchmarks.sequential --runs 1000 --json --keep /tmp/sequential
 """
 
 import argparse
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ import numpy.typing as npt
 
 from benchmarks.peeked import ever, welch_path
 from benchmarks.returning import Habits, lives, quality_of
+from benchmarks.telling import say
 from model.rollout import TrialKnobs, judge_anchor, judge_canary, spent
 from model.sequential import ABOVE, BELOW, Design, Evidence, begin, follow
 from streaming.contracts.ids import stable_seed
@@ -39,6 +42,8 @@ WIDE = 0.16
 """A delta with which 10,000 customers suffice to renew an anchor: for what is carried over renewals."""
 REFRESH_LOSS = 0.01
 """Of the first anchor's mean, by each refresh of a slide, one per `BLOCK` customers: a twelfth of `DELTA`."""
+TOLD_EVERY = 100
+"""Runs between two words on how far it is."""
 ONE_LOOK = 1.6448536269514722
 """The 95 % quantile of the normal distribution: one-sided, as the sequential bounds are."""
 
@@ -155,14 +160,17 @@ def level(_customers: int) -> float:
     return 0.0
 
 
-def scenarios(runs: int, seed: int, most: int) -> Iterator[tuple[str, Callable[[], list[dict[str, object]]]]]:
-    """Each scenario by name, and what plays it and tells its lines."""
+def scenarios(
+    runs: int, seed: int, most: int, keep: Path | None = None
+) -> Iterator[tuple[str, Callable[[], list[dict[str, object]]]]]:
+    """Each scenario by name, and what plays it and tells its lines; `keep` as in `ends_of`."""
 
     def played(
-        name: str, play: Callable[[np.random.Generator], Ended], runs: int = runs
+        name: str, play: Callable[[np.random.Generator], Ended]
     ) -> tuple[str, Callable[[], list[dict[str, object]]]]:
         def lines() -> list[dict[str, object]]:
-            ends = [play(random(name, seed, run)) for run in range(runs)]
+            kept = keep / f"{re.sub('[^a-z0-9.]+', '-', name)}-{seed}-{most}.jsonl" if keep else None
+            ends = ends_of([partial(play, random(name, seed, run)) for run in range(runs)], kept)
             return [{"scenario": name, "runs": runs} | summary(ends)]
 
         return name, lines
@@ -182,7 +190,28 @@ def scenarios(runs: int, seed: int, most: int) -> Iterator[tuple[str, Callable[[
     for carry in (True, False):
         name = f"anchor, slide to -90 %, delta {WIDE}, renewals {'charged' if carry else 'free'}, share 0.5"
         slid = partial(anchor, share=0.5, lost=sliding(0.9), most=2 * most, line=Line(WIDE, carry=carry))
-        yield played(name, slid, max(runs // 10, 1))  # ten times the customers of a trial without a difference
+        yield played(name, slid)
+
+
+def ends_of(plays: Sequence[Callable[[], Ended]], kept: Path | None) -> list[Ended]:
+    """The end of each run; those whose line the file holds are read, the others played and appended, a line as each ends.
+
+    A line that a crash cut off is played again. Whoever changes the code gives another folder.
+    """
+    whole = kept.read_bytes().split(b"\n")[:-1] if kept and kept.is_file() else []
+    ends = [Ended(*json.loads(line)) for line in whole[: len(plays)]]
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with kept.open("ab") as out:
+            out.truncate(sum(1 + len(line) for line in whole))
+    for number, play in enumerate(plays[len(ends) :], 1 + len(ends)):
+        ends.append(play())
+        if kept:
+            with kept.open("ab") as out:
+                out.write(json.dumps(ends[-1]).encode() + b"\n")
+        if number % TOLD_EVERY == 0:
+            say(f"{number} of {len(plays)} runs")
+    return ends
 
 
 def peer_lines(runs: int, seed: int, most: int) -> list[dict[str, object]]:
@@ -240,10 +269,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--customers", type=int, default=100_000, help="a trial's most; without a difference a fifth of it"
     )
     parser.add_argument("--only", default="", help="scenarios whose name begins with this")
+    parser.add_argument("--keep", type=Path, help="folder of runs' ends: those that lie there are not played again")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     chosen = parser.parse_args(argv)
     begun = time.process_time()
-    for name, lines in scenarios(chosen.runs, chosen.seed, chosen.customers):
+    for name, lines in scenarios(chosen.runs, chosen.seed, chosen.customers, chosen.keep):
         for line in lines() if name.startswith(chosen.only) else []:
             told = json.dumps(line) if chosen.json else "  ".join(f"{key}: {value}" for key, value in line.items())
             print(told, flush=True)

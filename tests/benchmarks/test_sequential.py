@@ -1,13 +1,15 @@
 """The benchmark of sequential decisions: its customers, its peers, and a small run of each scenario."""
 
 import json
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.peeked import ever, welch_path
 from benchmarks.returning import Habits, lives, quality_of
-from benchmarks.sequential import main, with_interval
+from benchmarks.sequential import Ended, ends_of, main, with_interval
 
 
 def test_customers_earn_what_their_habits_say() -> None:
@@ -54,3 +56,29 @@ def test_a_small_run_tells_a_line_per_scenario_and_repeats(capsys: pytest.Captur
     assert all(
         line["promote"][0] + line["roll_back"][0] + line["time_out"][0] == pytest.approx(1.0) for line in decided
     )
+
+
+def test_kept_runs_are_read_and_a_cut_line_is_played_again(tmp_path: Path) -> None:
+    """After three runs and a crash in the fourth's line, three of five are read; the figures are those of one go."""
+    kept, played = tmp_path / "runs" / "slide.jsonl", []
+
+    def play(number: int) -> Ended:
+        played.append(number)
+        return Ended("roll_back", 1000 * number, 0.1, number)
+
+    plays = [partial(play, number) for number in range(5)]
+    first = ends_of(plays[:3], kept)
+    kept.write_bytes(kept.read_bytes() + b'["roll_back", 30')
+    assert ends_of(plays, kept)[:3] == first
+    assert played == [0, 1, 2, 3, 4]
+    assert ends_of(plays, kept) == ends_of(plays, None)
+    assert played[5:] == [0, 1, 2, 3, 4]
+
+
+def test_a_run_is_the_same_in_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One run, then two, into a folder: the second call tells what two runs at once tell."""
+    told = []
+    for runs, keep in (("1", ["--keep", str(tmp_path)]), ("2", ["--keep", str(tmp_path)]), ("2", [])):
+        assert main(["--runs", runs, "--customers", "5000", "--only", "anchor, slide", "--json", *keep]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[1] == told[2] != told[0]
