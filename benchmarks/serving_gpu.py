@@ -79,7 +79,8 @@ def ours(lm: LanguageModel, prompt: Tensor, tokens: int) -> Tensor:
     assert lean is not None
     rows, width = prompt.shape
     embed, head = lm.backbone.get_input_embeddings(), lm.causal.get_output_embeddings()
-    states, memory = lean.read(embed(prompt.reshape(-1)), [width] * rows)
+    memory = lean.memory(rows, width)
+    states = lean.read(embed(prompt.reshape(-1)), [width] * rows, memory, [0] * rows)
     cache, found = Room(memory, tokens), list[Tensor]()
     last = head(states.view(rows, width, -1)[:, -1]).argmax(-1, keepdim=True)
     sees = torch.ones(rows, 1, width + tokens, dtype=torch.bool, device=prompt.device)

@@ -48,10 +48,7 @@ class PromptBatch(msgspec.Struct, frozen=True):
 
     def cache(self) -> DynamicCache:
         """A fresh cache that begins with the prompts."""
-        cache = DynamicCache()
-        for layer in range(self.memory.shape[1]):
-            cache.update(self.memory[:, layer, 0], self.memory[:, layer, 1], layer)
-        return cache
+        return cache_of(self.memory)
 
     def room(self, columns: int) -> "Room":
         """A cache that begins with the prompts and has room for so many nodes more."""
@@ -83,6 +80,14 @@ class Room:
         if layer == len(self._kept) - 1:
             self._used = end
         return kept[0, :, :, :end], kept[1, :, :, :end]
+
+
+def cache_of(memory: Tensor) -> DynamicCache:
+    """A fresh cache that begins with keys and values as `PromptBatch` has them."""
+    cache = DynamicCache()
+    for layer in range(memory.shape[1]):
+        cache.update(memory[:, layer, 0], memory[:, layer, 1], layer)
+    return cache
 
 
 def join(batches: Sequence[PromptBatch]) -> PromptBatch:

@@ -108,31 +108,42 @@ class LeanBackbone:
         return _normed(self._norm, x).view(shape)
 
     @torch.no_grad()
-    def read(self, x: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Prompts end to end through the bare base.
+    def read(self, x: Tensor, lengths: Sequence[int], memory: Tensor, starts: Sequence[int]) -> Tensor:
+        """Prompts end to end through the bare base, each from where it was read before.
 
         Args:
-            x: (sum of lengths, D) embeddings.
-            lengths: of the prompts, in tokens.
+            x: (sum of lengths - starts, D) embeddings of what is to be read.
+            lengths: of the whole prompts, in tokens.
+            memory: as `PromptBatch` has it, with what was read before; the rest is written into it.
+            starts: tokens of each prompt that were read before.
 
         Returns:
-            (sum of lengths, D) final states, and the memory as `PromptBatch` has it.
+            (sum of lengths - starts, D) final states.
         """
         parts = self._parts(BARE)
-        positions = torch.cat([torch.arange(length, device=x.device) for length in lengths])
+        bounds = list(zip(starts, lengths, strict=True))
+        positions = torch.cat([torch.arange(start, length, device=x.device) for start, length in bounds])
         turn = self._cosine[positions][None, :, None], self._turned[positions][None, :, None]
-        memory = x.new_zeros(len(lengths), len(self.layers), 2, self._heads[1], max(lengths), self._width)
         for number, layer in enumerate(self.layers):
             q, k, v = self._qkv(layer.qkv(_normed(layer.before, x), parts, number), (1, len(x)), turn)
-            seen, start = [], 0
-            for row, length in enumerate(lengths):
-                own = slice(start, start + length)
-                memory[row, number, 0, :, :length], memory[row, number, 1, :, :length] = k[0, :, own], v[0, :, own]
-                seen.append(_causal(q[:, :, own], k[:, :, own], v[:, :, own], layer.scale))
-                start += length
+            seen, at = [], 0
+            for row, (start, length) in enumerate(bounds):
+                own, kept = slice(at, at + length - start), memory[row : row + 1, number]
+                kept[0, 0, :, start:length], kept[0, 1, :, start:length] = k[0, :, own], v[0, :, own]
+                seen.append(
+                    _continued(q[:, :, own], kept[:, :, :, :length], layer.scale)
+                    if start
+                    else _causal(q[:, :, own], k[:, :, own], v[:, :, own], layer.scale)
+                )
+                at += length - start
             x = x + layer.out(torch.cat(seen, 2)[0].transpose(0, 1).reshape(len(x), -1), parts, number)
             x = x + layer.mlp(_normed(layer.between, x), parts, number)
-        return _normed(self._norm, x), memory
+        return _normed(self._norm, x)
+
+    def memory(self, rows: int, width: int) -> Tensor:
+        """Zeros for so many prompts of so many tokens at most, as `PromptBatch` has it."""
+        kept: Tensor = self._norm.weight.new_zeros(rows, len(self.layers), 2, self._heads[1], width, self._width)
+        return kept
 
     def _parts(self, routes: Routes) -> Parts:
         """The routes with their fused weights, where all of them have some and nothing is to be differentiated."""
@@ -178,3 +189,10 @@ def _attended(q: Tensor, k: Tensor, v: Tensor, sees: Tensor, scale: float) -> Te
 
 def _causal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     return functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
+
+
+def _continued(q: Tensor, kept: Tensor, scale: float) -> Tensor:
+    """(1, heads, T, head width) of the last T of L tokens, whose (1, 2, kv heads, L, head width) keys and values are at hand."""
+    nodes, keys = q.shape[2], kept.shape[3]
+    sees = torch.ones(nodes, keys, dtype=torch.bool, device=q.device).tril(keys - nodes)
+    return _attended(q, kept[:, 0], kept[:, 1], sees[None], scale)

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
@@ -19,9 +18,11 @@ from transformers.utils import logging as transformers_logging
 
 from model.active import ActiveAdapters
 from model.batch import PromptBatch, Room
+from model.encoding import encoded, read_whole
 from model.identity import default_base, sha256_of
 from model.lean import LeanBackbone
-from model.pointer import Pointer, pool, pool_runs
+from model.pointer import Pointer
+from model.prefixes import PrefixCache
 from model.scoring import slot_table
 from model.spelling import Spelling
 from model.suffix import ROOT, Pack
@@ -34,7 +35,11 @@ Decision = Mapping[str, str]
 
 
 class LanguageModel:
-    """A causal LM that decides and writes. One thread at a time; adapters are loaded into its layers by `adapter.py`."""
+    """A causal LM that decides and writes. One thread at a time; adapters are loaded into its layers by `adapter.py`.
+
+    Attributes:
+        prefixes: beginnings of prompts that were read before, to be set once the base's weights change no more; None: none are kept.
+    """
 
     def __init__(self, causal: Any, tokenizer: Any, pointer: Pointer, name: str) -> None:
         """Join the parts and freeze them.
@@ -52,6 +57,7 @@ class LanguageModel:
         self.dtype: torch.dtype = causal.dtype
         self.pointer = pointer.to(self.device, self.dtype).requires_grad_(requires_grad=False)
         self.name = name
+        self.prefixes: PrefixCache | None = None
         self._active = ActiveAdapters(self.backbone)
 
     @cached_property
@@ -75,39 +81,15 @@ class LanguageModel:
 
     @torch.no_grad()
     def encode(self, requests: Sequence[StrategyRequest]) -> PromptBatch:
-        """Prompts through the frozen base, adapters off. Padded on the right; padding is never attended to."""
-        lean = self.lean
-        if lean is None:
-            return self.read(requests)[0]
-        spelled = [self.spelling.prompt(request) for request in requests]
-        lengths = tuple(len(ids) for ids, _ in spelled)
-        tokens = torch.tensor([token for ids, _ in spelled for token in ids], device=self.device)
-        states, memory = lean.read(self.backbone.get_input_embeddings()(tokens), lengths)
-        return PromptBatch(memory, lengths, pool_runs(states, [spans for _, spans in spelled], lengths))
+        """Prompts through the frozen base, adapters off; what they begin with is read once, where `prefixes` keeps it.
+
+        Padded on the right; padding is never attended to.
+        """
+        return encoded(self, [self.spelling.prompt(request) for request in requests])
 
     def read(self, requests: Sequence[StrategyRequest]) -> tuple[PromptBatch, Tensor, Tensor]:
         """The same with its (B, L, D) states and (B, L) tokens, differentiable in the base: pretraining's way in."""
-        spelled = [self.spelling.prompt(request) for request in requests]
-        lengths = tuple(len(ids) for ids, _ in spelled)
-        tokens = np.zeros((len(spelled), max(lengths)), dtype=np.int64)
-        spans = np.zeros((len(spelled), max(len(s) for _, s in spelled), max(lengths)), dtype=bool)
-        for row, (ids, candidates) in enumerate(spelled):
-            tokens[row, : len(ids)] = ids
-            for place, (begin, end) in enumerate(candidates):
-                spans[row, place, begin:end] = True
-        cache = DynamicCache()
-        read = torch.from_numpy(tokens).to(self.device)
-        with self.use_adapter(None):
-            states = self._prefix(read, lengths, cache)
-        layers: list[Any] = list(cache.layers)
-        memory = torch.stack([torch.stack((layer.keys, layer.values), 1) for layer in layers], 1)
-        return PromptBatch(memory, lengths, pool(states, torch.from_numpy(spans).to(self.device))), states, read
-
-    def _prefix(self, tokens: Tensor, lengths: Sequence[int], cache: DynamicCache) -> Tensor:
-        width = tokens.shape[1]
-        sees = torch.ones(width, width, dtype=torch.bool, device=self.device).tril().expand(len(lengths), -1, -1)
-        positions = torch.arange(width, device=self.device).expand(len(lengths), -1)
-        return self.forward(self.backbone.get_input_embeddings()(tokens), positions, sees, cache)
+        return read_whole(self, [self.spelling.prompt(request) for request in requests])
 
     def forward(self, embeddings: Tensor, positions: Tensor, sees: Tensor, cache: DynamicCache | Room | None) -> Tensor:
         """New nodes through the backbone.

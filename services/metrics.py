@@ -65,7 +65,13 @@ REQUEST_TO_STRATEGY = _histogram(
 )
 BATCH_SIZE = _histogram("batch_size", "Records per processed batch.", tuple(map(float, _SIZES)), "service")
 BATCH_SECONDS = _histogram("batch_seconds", "One batch of the agents from end to end, waiting included.", _LATENCY_S)
-TOKENS = _counter("tokens", "Tokens of prompts read, of decisions spelled, of the model's message texts.", "what")
+TOKENS = _counter(
+    "tokens",
+    "Tokens of prompts, of those that were kept from earlier prompts, of decisions spelled, of the model's message texts.",
+    "what",
+)
+PROMPTS = _counter("prompts", "Prompts encoded, by whether a beginning of theirs was kept from earlier ones.", "kept")
+PREFIX_BYTES = _gauge("prefix_bytes", "Keys, values and states of beginnings that prompts share.")
 WRITER_TEXTS = _counter(
     "writer_texts",
     "Texts asked for elsewhere: written; disagrees with its slots, garbage; timeout, unreachable, status: no answer.",

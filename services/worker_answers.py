@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from model.batch import PromptBatch
 from model.lm import LanguageModel
 from model.policy import Decided, Decoder, decide
 from model.spelling import Spelling
 from model.texts import TextPool
 from services.deciding import answer_late, rng_of, strategy_of
-from services.metrics import TOKENS
+from services.metrics import PREFIX_BYTES, PROMPTS, TOKENS
 from services.worker_intake import Ask
 from services.worker_serving import ServingTable
 from streaming.contracts.adapters import BASE_ALONE
@@ -103,8 +105,7 @@ class Answerer:
     ) -> list[Strategy]:
         requests = [ask.request for ask in asks]
         asked = [row for row, version in enumerate(versions) if self.table.asks_lm(requests[row], version)]
-        prompts = self._lm.encode([requests[row] for row in asked]) if asked else None
-        TOKENS.labels("prompt").inc(sum(prompts.lengths) if prompts else 0)
+        prompts = self._encoded([requests[row] for row in asked]) if asked else None
         with self._lm.use_adapters([slots[row] for row in asked]):
             session = self._lm.session(prompts, [requests[row] for row in asked]) if prompts else None
             decided = self._decide(asks, versions, _Session(session, asked, len(asks)))
@@ -114,6 +115,21 @@ class Answerer:
         )
         texts = self._texts_of(asks, decided, due_s)
         return [self._strategy(ask, one, text) for ask, one, text in zip(asks, decided, texts, strict=True)]
+
+    def _encoded(self, requests: Sequence[StrategyRequest]) -> PromptBatch:
+        """The prompts, counted."""
+        prefixes = self._lm.prefixes
+        before = copy(prefixes.figures) if prefixes else None
+        prompts = self._lm.encode(requests)
+        TOKENS.labels("prompt").inc(sum(prompts.lengths))
+        found = 0
+        if prefixes and before:
+            found = prefixes.figures.found - before.found
+            TOKENS.labels("prompt_kept").inc(prefixes.figures.tokens - before.tokens)
+            PREFIX_BYTES.set(prefixes.nbytes)
+        PROMPTS.labels("yes").inc(found)
+        PROMPTS.labels("no").inc(len(prompts) - found)
+        return prompts
 
     def _texts_of(self, asks: Sequence[Ask], decided: Sequence[Decided], due_s: float) -> list[str]:
         requests, decisions = [ask.request for ask in asks], [one.decision for one in decided]

@@ -1,11 +1,10 @@
 """The pure functions alone: no Kafka, no Redis, states in memory. What every other system has to do as well."""
 
 import hashlib
-from collections import OrderedDict
 
 from benchmarks.peers.job import Job, Measured, Meter
 from benchmarks.peers.traffic import traffic
-from benchmarks.peers.work import BATCH, Record, Work, fates_of, users_of
+from benchmarks.peers.work import BATCH, Record, States, Work, fates_of, users_of
 from streaming.contracts.partition import partition_of
 from streaming.contracts.topics import REQUESTS
 from streaming.core import encode_state_row
@@ -17,11 +16,10 @@ ARRIVED_MS = 1_790_000_000_000
 def run(job: Job) -> Measured:
     """Read and fold as many records at once as a fetch brings."""
     meter, work = Meter(job), Work(job)
-    states: dict[str, object] = {}
-    kept = OrderedDict(states)
+    kept = States()
     requests = 0
     sha = hashlib.sha256()
-    for partition, records in _batches(job):
+    for partition, records in batches(job):
         items = work.read(partition, records)
         for user in users_of(items):
             kept.setdefault(user, None)
@@ -37,7 +35,8 @@ def run(job: Job) -> Measured:
     return meter.measured(requests=requests, digest=sha.hexdigest())
 
 
-def _batches(job: Job) -> list[tuple[int, list[Record]]]:
+def batches(job: Job) -> list[tuple[int, list[Record]]]:
+    """The traffic by partition, as many records at once as a fetch brings."""
     parts: list[list[Record]] = [[] for _ in range(job.partitions)]
     for key, value in traffic(job.records, job.seed):
         part = parts[partition_of(key, job.partitions)]

@@ -5,7 +5,7 @@ import json
 import pytest
 from msgspec import structs
 
-from benchmarks import serving, swap
+from benchmarks import prefixes, serving, swap
 from model import adapter
 from model.fresh import random_lm
 from model.lm import LanguageModel
@@ -69,3 +69,14 @@ def test_each_strategy_is_reproduced_by_the_versions_it_names(lm: LanguageModel)
     other = structs.replace(strategies[0].policy, adapter=strategies[2].policy.adapter)
     wrong = [structs.replace(strategies[0], policy=other), structs.replace(strategies[1], propensity=0.5)]
     assert len(swap.irreproducible(lm, versions, wrong)) == 2
+
+
+def test_what_prompts_have_in_common_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line per source, header and size: without a cache nothing is kept; with one, of a header's prompts all but the first ones."""
+    asked = ["--requests", "12", "--headers", "0,64", "--mib", "0,4", "--runs", "1", "--batch", "4", "--json"]
+    assert prefixes.main(asked) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["header"], line["mib"]) for line in lines] == [(0, 0), (0, 4), (64, 0), (64, 4)] * 2
+    for line in lines:
+        assert line["kept"] <= line["common"]
+        assert (line["kept"] > 0.0) == (line["header"] == 64 and line["mib"] == 4)

@@ -17,6 +17,8 @@ from model.grid import ActionGrid
 from model.lm import LanguageModel
 from model.memory import Replayed
 from model.policy import propensity
+from model.prefixes import PrefixCache
+from services.metrics import PREFIX_BYTES, PROMPTS, TOKENS
 from services.records import Record
 from services.worker_answers import Answerer
 from services.worker_intake import Ask
@@ -138,3 +140,22 @@ def test_no_request_holds_a_slot_after_its_answer(lm: LanguageModel) -> None:
         one.answer(broken)
     for slot in table.slots.resident():
         table.slots.fill(slot, f"other-{slot}")
+
+
+def test_beginnings_that_were_kept_are_counted(lm: LanguageModel) -> None:
+    """The third time that requests are asked their whole blocks are not read again: the same answers, and metrics that say so."""
+    mine = [ask for ask in asks(8) if ask.request.arm in ("fused", "lm")]
+    plain = answerer(lm, served(lm)).answer(mine)
+    lm.prefixes = PrefixCache(1 << 26)
+    one = answerer(lm, served(lm))
+    one.answer(mine)
+    one.answer(mine)
+    tokens, prompts = TOKENS.labels("prompt_kept"), PROMPTS.labels("yes")
+    before = tokens._value.get(), prompts._value.get()
+    again = one.answer(mine)
+    assert tokens._value.get() - before[0] >= 16 * len(mine)
+    assert prompts._value.get() - before[1] == len(mine)
+    assert PREFIX_BYTES._value.get() == lm.prefixes.nbytes > 0
+    for got, wanted in zip(again, plain, strict=True):
+        assert got.decision == wanted.decision
+        assert got.propensity == pytest.approx(wanted.propensity, rel=1e-4)
