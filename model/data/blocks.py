@@ -213,6 +213,9 @@ def _quoted(
     if not regular.able(separator, names):
         found = _by_csv(split_lines(text), np.zeros(text.count("\n") + 1, bool), row, separator, names, last=last)
         return found.block(names, wanted), found.kept
+    whole = regular.plain(text, row, separator, names, wanted) if text else None
+    if whole is not None:
+        return Block(whole, [], whole.height, 0), []
     lines, alone = regular.regular_lines(text, separator, names)
     numbers = pl.int_range(row, row + len(lines), eager=True)
     if alone.all():

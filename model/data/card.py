@@ -4,9 +4,11 @@ Everything that comes from data is escaped in the page, which loads nothing and 
 """
 
 import html
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from model.data.labels import Conflict, Coverage
@@ -102,42 +104,55 @@ def drifts_of(table: str, frame: pl.DataFrame, columns: Iterable[str]) -> list[D
     """Drift of columns from `train` to every other split that has rows."""
     found = []
     base = frame.filter(pl.col("split") == "train")
+    bins = {column: _Bins(base[column]) for column in columns if base[column].count()}
     for split in ("valid", "test", "new_customers"):
         other = frame.filter(pl.col("split") == split)
-        for column in columns:
-            if base[column].count() and other[column].count():
-                psi = stability_index(base[column], other[column])
+        for column, own in bins.items():
+            if other[column].count():
+                psi = own.index(other[column])
                 found.append(Drift(table, column, split, round(psi, 4), psi >= DRIFTED))
     return found
 
 
 def stability_index(base: pl.Series, other: pl.Series) -> float:
     """Population stability index: the sum over bins of (q - p) ln(q / p); half a row is added to each bin."""
-    if base.dtype.is_numeric():
-        edges = sorted(
-            {float(e) for e in base.cast(pl.Float64).quantile([i / BINS for i in range(1, BINS)]) if e is not None}
-        )
-        base, other = (_bins(series, edges) for series in (base, other))
-    else:
-        top = base.drop_nulls().value_counts(sort=True).head(TOP_VALUES)[base.name]
-        base, other = (
-            pl.select(pl.when(series.is_in(top.implode()) | series.is_null()).then(series).otherwise(pl.lit("(others)")))
-            .to_series() for series in (base.cast(pl.String), other.cast(pl.String))
-        )  # fmt: skip
-    p = base.fill_null("").alias("bin").value_counts()
-    q = other.fill_null("").alias("bin").value_counts()
-    both = p.join(q, on="bin", how="full", coalesce=True, suffix="_q").fill_null(0)
-    bins = both.height
-    p_share = (both["count"] + 0.5) / (base.len() + 0.5 * bins)
-    q_share = (both["count_q"] + 0.5) / (other.len() + 0.5 * bins)
-    return float(((q_share - p_share) * (q_share / p_share).log()).sum())
+    return _Bins(base).index(other)
 
 
-def _bins(values: pl.Series, edges: Sequence[float]) -> pl.Series:
-    """How many edges each value exceeds, as text."""
-    exceeded = pl.sum_horizontal([pl.col("value") > edge for edge in edges])
-    known = pl.when(pl.col("value").is_not_null()).then(exceeded.cast(pl.String))
-    return values.alias("value").to_frame().select(known.alias("value"))["value"]
+class _Bins:
+    """A column's bins: tenths of its numbers, its most frequent values else; rows without a value are a bin of their own."""
+
+    def __init__(self, base: pl.Series) -> None:
+        self._edges = np.empty(0)
+        self._top: set[str] = set()
+        self._numeric = base.dtype.is_numeric()
+        if self._numeric:
+            tenths = base.cast(pl.Float64).quantile([i / BINS for i in range(1, BINS)])
+            self._edges = np.array(sorted({float(edge) for edge in tenths if edge is not None}))
+        else:
+            counts = base.cast(pl.String).drop_nulls().value_counts(sort=True)
+            self._top = set(counts.head(TOP_VALUES)[base.name])
+        self._base = self._counts(base)
+
+    def _counts(self, values: pl.Series) -> Counter[int | str]:
+        """Bin → rows."""
+        found: Counter[int | str] = Counter()
+        if self._numeric:
+            exceeded = np.searchsorted(self._edges, values.drop_nulls().cast(pl.Float64).to_numpy())
+            found.update({edges: int(rows) for edges, rows in enumerate(np.bincount(exceeded)) if rows})
+            found[""] += values.null_count()
+        else:
+            for value, rows in values.cast(pl.String).value_counts().iter_rows():
+                found[value if value in self._top else "" if value is None else "(others)"] += rows
+        return +found
+
+    def index(self, other: pl.Series) -> float:
+        """The index of another series against this one."""
+        p, q = self._base, self._counts(other)
+        bins = sorted(p.keys() | q.keys(), key=str)
+        p_share = (np.array([p[bin_] for bin_ in bins]) + 0.5) / (p.total() + 0.5 * len(bins))
+        q_share = (np.array([q[bin_] for bin_ in bins]) + 0.5) / (q.total() + 0.5 * len(bins))
+        return float(((q_share - p_share) * np.log(q_share / p_share)).sum())
 
 
 STYLE = (

@@ -149,11 +149,11 @@ def _exposed(
     frames: dict[str, pl.LazyFrame], wishes: Wishes, cuts: Cuts, held: pl.Series, told: Told
 ) -> pl.DataFrame | None:
     labels = [label for label in wishes.labels if label.table == "exposures" and not isinstance(label.rule, People)]
+    if not labels or not frames["behaviours"].select((pl.col("action") == "exposure").any()).collect().item():
+        return None
     columns = ["row", "customer_id", "at", "action", "ad_id", "product_id", "channel", "placement", "price_minor"]
     behaviours = frames["behaviours"].select(columns).collect()
     ads = frames["ads"].select("ad_id", "ends_at").collect() if "ads" in frames else None
-    if not labels or not (behaviours["action"] == "exposure").any():
-        return None
     names = list(dict.fromkeys(label.name for label in labels))
     labels = [next(label for label in labels if label.name == name) for name in names]
 

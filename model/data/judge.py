@@ -5,7 +5,7 @@ import polars as pl
 
 from model.data.blocks import MAX_SHOWN, Bad
 from model.data.tables import Field, Table
-from model.data.values import Fault, Rules, column_of, stripped
+from model.data.values import Fault, Rules, column_of, stripped, upper
 
 FAULTS = {
     "row": pl.Int64,
@@ -40,9 +40,9 @@ def judge(raw: pl.DataFrame, table: Table, rules: Rules, limits: dict[str, tuple
         raw: `row` and the table's fields as text.
         limits: field → narrower bounds of a count.
     """
-    text = raw.with_columns(stripped(field.name) for field in table.fields)
+    text = raw.with_columns([stripped(raw[field.name]) for field in table.fields])
     money = any(field.kind == "money" for field in table.fields)
-    currency = text["currency"].str.to_uppercase() if money else text["row"]
+    currency = upper(text["currency"]) if money else text["row"]
     values, mended = [text["row"]], dict[str, int]()
     faults: list[tuple[str, Fault]] = []
     for field in (_narrowed(field, limits) for field in table.fields):
@@ -72,13 +72,17 @@ def _narrowed(field: Field, limits: dict[str, tuple[int, int]]) -> Field:
 
 
 def _told(text: pl.DataFrame, field: str, fault: Fault, order: int) -> pl.DataFrame:
-    return text.filter(fault.rows.fill_null(value=False)).select(
-        "row",
-        pl.lit(field).alias("field"),
-        pl.col(field).str.slice(0, MAX_SHOWN).fill_null("").alias("value"),
-        pl.lit(fault.reason).alias("reason"),
-        pl.lit(fault.wanted).alias("wanted"),
-        pl.lit(order).alias("order"),
+    return (
+        text.select("row", field)
+        .filter(fault.rows.fill_null(value=False))
+        .select(
+            "row",
+            pl.lit(field).alias("field"),
+            pl.col(field).str.slice(0, MAX_SHOWN).fill_null("").alias("value"),
+            pl.lit(fault.reason).alias("reason"),
+            pl.lit(fault.wanted).alias("wanted"),
+            pl.lit(order).alias("order"),
+        )
     )
 
 

@@ -24,6 +24,7 @@ MIN_WORDS = 4
 MAX_BUCKET = 200
 """Members of one band's bucket that are compared with its first ones."""
 _WORD = re.compile(r"[^\W_]+")
+_DIGITS = re.compile(r"\d+")
 
 
 def repeated_deeds(keys: pl.DataFrame) -> pl.Series:
@@ -32,11 +33,18 @@ def repeated_deeds(keys: pl.DataFrame) -> pl.Series:
     Args:
         keys: `content` (a hash) and `at`, in the rows' order.
     """
-    ordered = keys.with_row_index("place").sort("content", "at", "place")
+    ordered = keys.with_row_index("place").filter(several(keys["content"])).sort("content", "at", "place")
     again = (pl.col("content") == pl.col("content").shift(1)) & (
         pl.col("at") - pl.col("at").shift(1) <= pl.duration(milliseconds=NEAR_MS)
     )
-    return ordered.with_columns(again.fill_null(value=False).alias("again")).sort("place")["again"]
+    places = ordered.filter(again.fill_null(value=False))["place"]
+    return pl.repeat(value=False, n=keys.height, eager=True).scatter(places, values=True).alias("again")
+
+
+def several(hashes: pl.Series) -> pl.Series:
+    """Which rows have a value that is there more than once: most have not, and need no more than one sorting of numbers."""
+    ordered = np.sort(hashes.to_numpy())
+    return hashes.is_in(pl.Series(ordered[1:][ordered[1:] == ordered[:-1]], dtype=hashes.dtype).implode())
 
 
 def same_texts(texts: Sequence[str]) -> np.ndarray:
@@ -45,23 +53,32 @@ def same_texts(texts: Sequence[str]) -> np.ndarray:
     Returns:
         (N,) int64.
     """
-    first = np.arange(len(texts))
+    first = list(range(len(texts)))
     groups: dict[str, list[int]] = defaultdict(list)
     for index, text in enumerate(texts):
         groups[text.casefold()].append(index)
-    distinct = [members[0] for members in groups.values()]
-    words = [frozenset(_WORD.findall(texts[i].casefold())) for i in distinct]
+    distinct, words = _comparable(groups)
     for left, right in _pairs(words):
         a, b = _root(first, distinct[left]), _root(first, distinct[right])
         first[max(a, b)] = min(a, b)
     for members in groups.values():
-        first[members] = _root(first, members[0])
-    return first
+        root = _root(first, members[0])
+        for index in members:
+            first[index] = root
+    return np.array(first, np.int64)
 
 
-def _root(first: np.ndarray, index: int) -> int:
+def _comparable(groups: dict[str, list[int]]) -> tuple[list[int], list[frozenset[str]]]:
+    """The first row and the words of each text whose digits another has too: texts of other digits are never the same."""
+    digits = [frozenset(_DIGITS.findall(text)) for text in groups]
+    alone = Counter(digits)
+    able = [(text, rows) for (text, rows), own in zip(groups.items(), digits, strict=True) if alone[own] > 1]
+    return [rows[0] for _, rows in able], [frozenset(_WORD.findall(text)) for text, _ in able]
+
+
+def _root(first: list[int], index: int) -> int:
     while first[index] != index:
-        index = int(first[index])
+        index = first[index]
     return index
 
 

@@ -50,6 +50,8 @@ def _texts(frame: pl.DataFrame, name: str, found: dict[str, int]) -> pl.DataFram
 
 def _people(frame: pl.DataFrame, name: str, key: bytes, found: dict[str, int]) -> pl.DataFrame:
     ids = frame[name]
+    if not ids.str.contains(r"[@+]").any():  # what both kinds have
+        return frame
     for kind in ("email", "phone"):
         whole = (
             ids.str.contains(f"^(?:{PATTERNS[kind]})$")

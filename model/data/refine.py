@@ -9,8 +9,8 @@ import polars as pl
 from model.data.blocks import MAX_SHOWN
 from model.data.judge import FAULTS
 from model.data.mapping import Near
-from model.data.near import repeated_deeds, same_texts
-from model.data.stage import Counts, Stage
+from model.data.near import repeated_deeds, same_texts, several
+from model.data.stage import Counts, Stage, write_part
 from model.data.tables import Table
 
 
@@ -39,7 +39,7 @@ def refine(stage: Stage, table: Table, near: Near, counts: Counts, files: list[s
     if not parts:
         return []
     keys = pl.concat([pl.scan_parquet(part).select("file", "row", *_hashes(table)).collect() for part in parts])
-    keys = keys.with_columns(reason=pl.when(~pl.col("key").is_first_distinct()).then(pl.lit("duplicate")))
+    keys = keys.with_columns(reason=pl.when(_later(keys["key"])).then(pl.lit("duplicate")))
     if table.name == "behaviours":
         keys = _without_repeats(keys)
     group = _grouped(parts, table, keys) if table.name in ("products", "ads") else None
@@ -67,6 +67,13 @@ def _hashes(table: Table) -> list[pl.Expr]:
     if table.name == "behaviours":
         hashes += [pl.struct(table.content).hash(seed=3).alias("content"), pl.col("at")]
     return hashes
+
+
+def _later(hashes: pl.Series) -> pl.Series:
+    """Which rows have a value that a row before them has."""
+    places = several(hashes).arg_true()
+    later = places.filter(~hashes.gather(places).is_first_distinct())
+    return pl.repeat(value=False, n=len(hashes), eager=True).scatter(later, values=True)
 
 
 def _without_repeats(keys: pl.DataFrame) -> pl.DataFrame:
@@ -118,21 +125,22 @@ def _sifted(
         if group is not None and own is not None:
             frame = frame.with_columns(own.gather(group.slice(start, frame.height)).alias("alike"))
         start += frame.height
-        frame, unknown = _referred(frame, table, known)
+        frame, gone, unknown = _referred(frame, table, known)
         wrong = frame.filter(pl.col("reason").is_not_null()).select(
             "file", "row", _key_shown(table).alias("value"), "reason", pl.lit(table.key[0]).alias("field")
         )
         path = stage.path / part.name.replace("good-", "fine-", 1)
-        fine = frame.filter(pl.col("reason").is_null()).drop("reason")
-        fine.write_parquet(path, compression="lz4")
+        fine = frame.filter(frame["reason"].is_null() & ~gone).drop("reason")
+        write_part(fine, path)
         refused = pl.concat([wrong, unknown]).with_columns(
             pl.lit(table.name).alias("table"), pl.lit(value=True).alias("first")
         )
         yield path, fine[table.key[0]], refused
 
 
-def _referred(frame: pl.DataFrame, table: Table, known: Known) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows with ids that stand for others replaced, and those that refer to what is not there."""
+def _referred(frame: pl.DataFrame, table: Table, known: Known) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:
+    """The rows with ids that stand for others replaced; which of them refer to what is not there, and what of them is told."""
+    gone = pl.repeat(value=False, n=frame.height, eager=True)
     lost = [
         pl.DataFrame(
             schema={"file": pl.UInt16, "row": pl.Int64, "value": pl.String, "reason": pl.String, "field": pl.String}
@@ -143,11 +151,13 @@ def _referred(frame: pl.DataFrame, table: Table, known: Known) -> tuple[pl.DataF
         if stands is not None and stands.height:
             frame = frame.with_columns(pl.col(field).replace(stands["old"], stands["new"]))
         if other in known.keys:
-            there = pl.col(field).is_null() | pl.col(field).is_in(known.keys[other].implode())
+            there = frame[field].is_in(known.keys[other].implode())  # null where there is no id
+            mine = (~there).fill_null(value=False) & frame["reason"].is_null() & ~gone
             reason = f"unknown_{other.removesuffix('s')}"
-            gone = frame.filter(~there & pl.col("reason").is_null())
             lost.append(
-                gone.select(
+                frame.select("file", "row", field)
+                .filter(mine)
+                .select(
                     "file",
                     "row",
                     pl.col(field).alias("value"),
@@ -155,8 +165,8 @@ def _referred(frame: pl.DataFrame, table: Table, known: Known) -> tuple[pl.DataF
                     pl.lit(field).alias("field"),
                 )
             )
-            frame = frame.filter(there | pl.col("reason").is_not_null())
-    return frame, pl.concat(lost)
+            gone |= mine
+    return frame, gone, pl.concat(lost)
 
 
 def _key_shown(table: Table) -> pl.Expr:
@@ -172,14 +182,10 @@ WANTED = {
 
 def _explained(refused: pl.DataFrame, keys: pl.DataFrame, files: list[str]) -> pl.DataFrame:
     """The quarantine's rows, duplicates with the place of their first."""
-    first = keys.unique("key", keep="first", maintain_order=True).select(
-        "key", pl.col("file").alias("first_file"), pl.col("row").alias("first_row")
-    )
-    places = (
-        keys.filter(pl.col("reason") == "duplicate")
-        .join(first, on="key")
-        .select("file", "row", "first_file", "first_row")
-    )
+    again = keys.filter(pl.col("reason") == "duplicate")
+    is_first = pl.col("reason").ne_missing("duplicate") & pl.col("key").is_in(again["key"].implode())
+    first = keys.filter(is_first).select("key", pl.col("file").alias("first_file"), pl.col("row").alias("first_row"))
+    places = again.join(first, on="key").select("file", "row", "first_file", "first_row")
     names = pl.DataFrame(
         {"first_file": range(len(files)), "name": files}, schema={"first_file": pl.UInt16, "name": pl.String}
     )

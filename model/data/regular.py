@@ -6,8 +6,11 @@ What is not so regular is left to `blocks.py`, line by line; the result is the s
 import io
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
+QUOTE, NEWLINE = ord('"'), ord("\n")
+PIECE_BYTES = 1 << 20
 MIN_FIELDS = 2
 """A line of a file with one column may be blank or a record; nothing tells."""
 
@@ -18,32 +21,52 @@ def able(separator: str, names: Sequence[str]) -> bool:
 
 
 def plain(text: str, row: int, separator: str, names: Sequence[str], wanted: Sequence[str]) -> pl.DataFrame | None:
-    """Records of lines without quotes.
+    """Records of lines whose fields are without quotes, or wholly within two.
 
     Args:
         text: whole lines, without the last one's end.
         row: number of the first line.
 
     Returns:
-        `row` and the wanted columns; None where a line has too few or too many fields, or is blank.
+        `row` and the wanted columns; None where a line has too few or too many fields, is blank, or has quotes elsewhere.
     """
-    rows = text.count("\n") + 1
-    if text.count(separator) != (len(names) - 1) * rows:
+    if text.endswith("\n"):  # the last line is blank
         return None
-    try:
-        # All columns are read: then a line with too many fields is an error, and with the count right no line has too few.
-        frame = _read(text, separator, len(names), None, quote=None)
-    except pl.exceptions.ComputeError:
-        return None
-    if frame.height != rows or frame.to_series(-1).null_count():
-        return None
-    if separator.isspace() and frame.select(pl.all_horizontal(pl.all().str.strip_chars() == "").any()).item():
-        return None  # a blank line
-    return _named(
-        frame.select(pl.nth([names.index(column) for column in wanted])),
-        wanted,
-        pl.int_range(row, row + rows, eager=True),
-    )
+    data = text.encode("utf-8", "replace")
+    quoted = '"' in text
+    begin = 0
+    while begin < len(data):  # in pieces: what is small stays in the processor's cache, and its memory is used again
+        end = data.find(b"\n", begin + PIECE_BYTES) + 1 or len(data)
+        lines = np.frombuffer(data, np.uint8, end - begin, begin)
+        if lines[-1] != NEWLINE:
+            lines = np.append(lines, np.uint8(NEWLINE))
+        if not _whole_fields(lines, ord(separator), len(names), quoted=quoted):
+            return None
+        begin = end
+    rows = pl.int_range(row, row + text.count("\n") + 1, eager=True)
+    frame = _picked(data, rows, separator, names, wanted, quote='"' if quoted else None)
+    blank = pl.all_horizontal(pl.col(wanted).str.strip_chars() == "")
+    return None if separator.isspace() and frame.select(blank.any()).item() else frame
+
+
+def _whole_fields(lines: np.ndarray, separator: int, fields: int, *, quoted: bool) -> bool:
+    """Whether each line has so many fields, and every quote opens or closes a field, with no line's end between the two.
+
+    Args:
+        lines: their bytes, uint8, each line with its end.
+    """
+    ends = lines == NEWLINE
+    edges = np.flatnonzero(ends | (lines == separator))
+    if quoted:
+        quotes = np.flatnonzero(lines == QUOTE)
+        opening, closing = quotes[::2], quotes[1::2]
+        beside = np.append(lines[opening - 1], lines[closing + 1])  # before the first byte comes the last: a line's end
+        if len(quotes) % 2 or not ((beside == separator) | (beside == NEWLINE)).all():
+            return False
+        if len(edges) != len(closing):  # else each edge follows a field in quotes, and none stands in one
+            edges = edges[np.cumsum(lines == QUOTE, dtype=np.uint8)[edges] % 2 == 0]
+    count = np.count_nonzero(ends)
+    return len(edges) == fields * count and bool((lines[edges[fields - 1 :: fields]] == NEWLINE).all())
 
 
 def regular_lines(text: str, separator: str, names: Sequence[str]) -> tuple[pl.Series, pl.Series]:
@@ -63,25 +86,23 @@ def quoted(text: str, rows: pl.Series, separator: str, names: Sequence[str], wan
     Args:
         rows: number of each line.
     """
+    return _picked(text.encode("utf-8", "replace"), rows, separator, names, wanted, quote='"')
+
+
+def _picked(
+    data: bytes, rows: pl.Series, separator: str, names: Sequence[str], wanted: Sequence[str], *, quote: str | None
+) -> pl.DataFrame:
     places = [names.index(column) for column in wanted]
-    frame = _read(text, separator, len(names), sorted(places), quote='"')
-    assert frame.height == len(rows), "a regular line is a record"
-    order = [sorted(places).index(place) for place in places]
-    return _named(frame.select(pl.nth(order)), wanted, rows)
-
-
-def _read(text: str, separator: str, fields: int, places: list[int] | None, *, quote: str | None) -> pl.DataFrame:
-    return pl.read_csv(
-        io.BytesIO(text.encode("utf-8", "replace")),
+    frame = pl.read_csv(
+        io.BytesIO(data),
         has_header=False,
         separator=separator,
         quote_char=quote,
-        schema={f"field {i}": pl.String for i in range(fields)},
-        columns=places,
+        schema={f"field {i}": pl.String for i in range(len(names))},
+        columns=sorted(places),
         empty_string_is_null=False,
     )
-
-
-def _named(frame: pl.DataFrame, wanted: Sequence[str], rows: pl.Series) -> pl.DataFrame:
+    assert frame.height == len(rows), "a regular line is a record"
+    frame = frame.select(pl.nth([sorted(places).index(place) for place in places]))
     frame.columns = list(wanted)
     return frame.insert_column(0, rows.cast(pl.Int64).alias("row"))

@@ -47,6 +47,11 @@ class Done(msgspec.Struct):
     ignored: dict[str, int] = {}
 
 
+def write_part(frame: pl.DataFrame, path: Path) -> None:
+    """Stage rows that are read again soon: dictionaries make them small enough, packing them costs more than it saves."""
+    frame.write_parquet(path, compression="uncompressed", statistics=False)
+
+
 class Stage:
     """The folder. Made by one process at a time; made anew where what it holds was begun from something else."""
 
@@ -82,7 +87,7 @@ class Stage:
         """Stage a block: its frames by name, then its counts, which say that the frames are whole."""
         for name, frame in frames.items():
             if frame.height:
-                frame.write_parquet(self.path / f"{name}-{file:04d}-{block:06d}.parquet", compression="lz4")
+                write_part(frame, self.path / f"{name}-{file:04d}-{block:06d}.parquet")
         path = self.path / f"{file:04d}-{block:06d}.json"
         path.with_suffix(".new").write_bytes(msgspec.json.encode(done))
         path.with_suffix(".new").rename(path)

@@ -25,6 +25,7 @@ DECIMALS = {
     **dict.fromkeys("CLF UYW".split(), 4),
 }
 """Decimals of currencies that have not two (ISO 4217), as in `streaming.contracts.money`."""
+PLAIN_ID = r"^[0-9A-Za-z_-]*$"
 PLAIN_AMOUNT = r"^[0-9]{1,10}(?:\.[0-9]{1,4})?$"
 WORDS_FOR_NOTHING = ["NULL", "null", "None", "NaN", "nan", "NA", "N/A", "\\N"]
 
@@ -64,31 +65,53 @@ def column_of(field: Field, raw: pl.Series, currency: pl.Series, rules: Rules) -
         currency: of each row, upper case, for money.
     """
     column = _money(field, raw, currency, rules) if field.kind == "money" else _MAKERS[field.kind](field, raw, rules)
-    damaged = raw.str.contains("\N{REPLACEMENT CHARACTER}", literal=True)
-    column.faults.insert(0, Fault("damaged_encoding", "text in the file's encoding", damaged))
+    if not _ascii(raw):
+        damaged = raw.str.contains("\N{REPLACEMENT CHARACTER}", literal=True)
+        column.faults.insert(0, Fault("damaged_encoding", "text in the file's encoding", damaged))
     if field.required:
         column.faults.append(Fault("missing", "a value", raw.is_null()))
     return column
 
 
-def stripped(name: str) -> pl.Expr:
+def stripped(raw: pl.Series) -> pl.Series:
     """A raw text without surrounding space; what is empty, or a usual word for it, is null."""
-    text = pl.col(name).str.strip_chars()
-    return pl.when(~(text.str.len_bytes().eq(0) | text.is_in(WORDS_FOR_NOTHING))).then(text).alias(name)
+    if raw.null_count() == len(raw):
+        return raw
+    text = raw.str.strip_chars()
+    nothing = text.is_in(["", *WORDS_FOR_NOTHING])
+    return text.set(nothing, None) if nothing.any() else text
+
+
+def upper(raw: pl.Series) -> pl.Series:
+    """The text in upper case."""
+    return raw.head(1).str.to_uppercase().new_from_index(0, len(raw)) if _one(raw) else raw.str.to_uppercase()
+
+
+def _one(raw: pl.Series) -> bool:
+    """Whether all rows have the same text, as a shop's currency mostly is."""
+    return len(raw) > 0 and raw.null_count() == 0 and bool((raw == raw[0]).all())
+
+
+def _ascii(raw: pl.Series) -> bool:
+    return bool(raw.str.len_bytes().sum() == raw.str.len_chars().sum())
 
 
 def _id(field: Field, raw: pl.Series, rules: Rules) -> Column:
-    scientific = raw.str.contains(SCIENTIFIC)
-    faults = [
-        Fault("too_long", f"at most {field.most_chars} characters", raw.str.len_chars() > field.most_chars),
-        Fault("control_characters", "printable characters", raw.str.contains(CONTROL)),
-    ]
+    at = (~raw.str.contains(PLAIN_ID) | (raw.str.len_bytes() > field.most_chars)).arg_true()
+    if at.is_empty():
+        return Column(raw, [])
+    odd = raw.gather(at)
+    scientific = odd.str.contains(SCIENTIFIC)
+    long = Fault("too_long", f"at most {field.most_chars} characters", odd.str.len_chars() > field.most_chars)
+    faults = [long, Fault("control_characters", "printable characters", odd.str.contains(CONTROL))]
     if not rules.whole_ids:
-        return Column(raw, [*faults, Fault("id_in_scientific_notation", "the id's own digits", scientific)])
-    numbers = scientific | raw.str.contains(r"^[0-9]+\.0$")
+        faults.append(Fault("id_in_scientific_notation", "the id's own digits", scientific))
+        return Column(raw, _among(faults, at, len(raw)))
+    numbers = scientific | odd.str.contains(r"^[0-9]+\.0$")
     if not numbers.any():
-        return Column(raw, faults)
-    return Column(_where(raw, numbers, _whole), faults, {"id_written_as_a_number": int(numbers.sum())})
+        return Column(raw, _among(faults, at, len(raw)))
+    mended = {"id_written_as_a_number": int(numbers.sum())}
+    return Column(raw.scatter(at, _where(odd, numbers, _whole)), _among(faults, at, len(raw)), mended)
 
 
 def _whole(raw: pl.Series) -> pl.Series:
@@ -128,8 +151,10 @@ def _choice(field: Field, raw: pl.Series, rules: Rules) -> Column:
 
 def _currency(field: Field, raw: pl.Series, rules: Rules) -> Column:
     del field, rules
-    value = raw.str.to_uppercase()
-    return Column(value, [Fault("not_a_currency", "an ISO 4217 code, e.g. EUR", ~value.str.contains("^[A-Z]{3}$"))])
+    value = upper(raw)
+    known = (value.head(1) if _one(value) else value).str.contains("^[A-Z]{3}$")
+    known = known.new_from_index(0, len(raw)) if len(known) < len(raw) else known
+    return Column(value, [Fault("not_a_currency", "an ISO 4217 code, e.g. EUR", ~known)])
 
 
 def _money(field: Field, raw: pl.Series, currency: pl.Series, rules: Rules) -> Column:
@@ -137,22 +162,38 @@ def _money(field: Field, raw: pl.Series, currency: pl.Series, rules: Rules) -> C
     odd = ~raw.str.contains(PLAIN_AMOUNT)
     if rules.decimal == ",":
         odd |= raw.str.contains(".", literal=True)
-    number = _where(raw, odd, lambda some: _amounts(some, rules.decimal))
-    plain = number.str.contains(PLAIN_AMOUNT)
-    parts = number.set(~plain, None).cast(pl.Decimal(18, 4), strict=False).to_physical().cast(pl.Int64)  # of 10 000
+    at = odd.arg_true()
+    some = _amounts(raw.gather(at), rules.decimal)
+    some_plain = some.str.contains(PLAIN_AMOUNT)
+    number = raw.clone().scatter(at, some.set(~some_plain, None))
+    parts = number.cast(pl.Decimal(18, 4), strict=False).to_physical().cast(pl.Int64)  # of 10 000
     unit = 10_000 if rules.money_in_minor else _unit(currency)
-    shaped = number.str.contains(r"^-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)$")
-    negative = shaped & number.str.starts_with("-")
-    whole = shaped & ~negative & ~plain
-    large = whole & (number.str.extract(r"^0*([0-9]*)").str.len_bytes() > 10)  # noqa: PLR2004 -- as in PLAIN_AMOUNT
-    faults = [
+    shaped = some.str.contains(r"^-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)$")
+    negative = shaped & some.str.starts_with("-")
+    whole = shaped & ~negative & ~some_plain
+    large = whole & (some.str.extract(r"^0*([0-9]*)").str.len_bytes() > 10)  # noqa: PLR2004 -- as in PLAIN_AMOUNT
+    no_amount, below, finer, above = _among([
         Fault("not_an_amount", f"a decimal number such as 12{rules.decimal}50", ~shaped),
         Fault("negative_amount", "an amount of at least 0", negative),
-        Fault("amount_too_fine", "no more decimals than the currency has", (parts % unit != 0) | (whole & ~large)),
+        Fault("amount_too_fine", "no more decimals than the currency has", whole & ~large),
         Fault("amount_too_large", "at most 10 digits before the decimals", large),
-        Fault("missing_currency", "a currency wherever there is money", raw.is_not_null() & currency.is_null()),
+    ], at, len(raw))  # fmt: skip
+    fine = Fault(finer.reason, finer.wanted, finer.rows | (parts % unit != 0).fill_null(value=False))
+    unknown = Fault("missing_currency", "a currency wherever there is money", raw.is_not_null() & currency.is_null())
+    return Column(parts // unit, [no_amount, below, fine, above, unknown])
+
+
+def _among(faults: list[Fault], at: pl.Series, rows: int) -> list[Fault]:
+    """Faults of some rows, as faults of all of them.
+
+    Args:
+        at: which rows they are, of so many.
+    """
+    sound = pl.repeat(value=False, n=rows, eager=True)
+    return [
+        Fault(fault.reason, fault.wanted, sound.clone().scatter(at, fault.rows.fill_null(value=False)))
+        for fault in faults
     ]
-    return Column(parts // unit, faults)
 
 
 def _amounts(raw: pl.Series, decimal: str) -> pl.Series:
@@ -169,9 +210,11 @@ def _amounts(raw: pl.Series, decimal: str) -> pl.Series:
     )
 
 
-def _unit(currency: pl.Series) -> pl.Series:
+def _unit(currency: pl.Series) -> pl.Series | int:
     """Ten-thousandths of a major unit that make one minor unit."""
-    units = {code: 10 ** (4 - places) for code, places in DECIMALS.items()}
+    units: dict[str, int] = {code: 10 ** (4 - places) for code, places in DECIMALS.items()}
+    if _one(currency):
+        return units.get(str(currency[0]), 100)
     return currency.replace_strict(units, default=100, return_dtype=pl.Int64)
 
 

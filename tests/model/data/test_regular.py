@@ -59,13 +59,17 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         ("1,2\n3\n4,5,6\n", [-1]),  # as many separators as three whole rows have
         ("1,2\n\n3,4\n", [-1]),
         ("1,2\n   \n3,4\n", [-1]),
+        ("1\n2,3,4\n", [-1]),  # the first line says nothing of how many there are
+        ("1,2\n3\n4,5,\n", [-1]),
         ('"1","2"\n"3",4\n"",\n', [3]),
-        ('"1","x, ""y"""\n3,4\n', [2]),
-        ('1,2\n"3"\n4,5\n', [2]),
-        ('1,2\n3,"one\n4,5\ntwo"\n6,7\n', [2]),
-        ('1,2\n5" pipe,6\n"x"y,1\n3,4\n', [2]),
-        ('1,"never\n2,3\n4,5\n', [2]),
-        ('1,"a\n\n\nb"\n\n2,3', [1]),
+        ('"1","2,3"\n",",4\n"a",","\n', [3]),
+        ('1,2\n","\n"3","4",\n', [-1, 1]),  # as many separators as three whole rows have, one of them in a field
+        ('"1","x, ""y"""\n3,4\n', [-1, 2]),
+        ('1,2\n"3"\n4,5\n', [-1, 2]),
+        ('1,2\n3,"one\n4,5\ntwo"\n6,7\n', [-1, 2]),
+        ('1,2\n5" pipe,6\n"x"y,1\n3,4\n', [-1, 2]),
+        ('1,"never\n2,3\n4,5\n', [-1, -1, 2]),
+        ('1,"a\n\n\nb"\n\n2,3', [-1, 1]),
     ],
 )
 def test_irregular_lines_take_the_long_way(tmp_path: Path, taken: list[int], text: str, short: list[int]) -> None:
@@ -91,12 +95,13 @@ def test_a_wrong_encoding_in_the_middle_changes_nothing(tmp_path: Path, taken: l
     st.lists(st.sampled_from(['"', '""', ",", ";", "\n", "\r", "a", " ", "é", "\0", '"b"', '"c\nd"']), max_size=40),
     st.integers(3, 40),
     st.sampled_from([",", ";", "\t", "|", "^"]),
+    st.sampled_from([1, 7, regular.PIECE_BYTES]),
 )
 @settings(max_examples=300, deadline=None)
 def test_any_text_is_read_as_the_long_way_reads_it(
-    tmp_path_factory: pytest.TempPathFactory, parts: list[str], block_chars: int, separator: str
+    tmp_path_factory: pytest.TempPathFactory, parts: list[str], block_chars: int, separator: str, piece_bytes: int
 ) -> None:
-    """Whatever stands in a file and wherever its blocks end."""
+    """Whatever stands in a file and wherever its blocks, and the pieces in which they are looked at, end."""
     text = "".join(parts).replace(",", separator)
     if "\0" in text or not text.strip():
         text = f"a{separator}" + text.replace("\0", "")
@@ -104,6 +109,7 @@ def test_any_text_is_read_as_the_long_way_reads_it(
     path.write_text(text, encoding="utf-8", newline="")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK_CHARS", block_chars)
+        patch.setattr(regular, "PIECE_BYTES", piece_bytes)
         assert read(path, separator) == long_way(path, separator)
 
 

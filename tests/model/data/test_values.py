@@ -160,3 +160,41 @@ def test_text_is_cleaned_and_not_cut() -> None:
     assert (values["name"], values["description"], reasons) == ("Caf\u00e9 & tea", None, [])
     assert judged(PRODUCTS, cells | {"description": "x" * 1_000_000})[1] == ["description: too_long"]
     assert judged(PRODUCTS, cells | {"name": "caf\N{REPLACEMENT CHARACTER}"})[1] == ["name: damaged_encoding"]
+
+
+ODD: dict[str, list[str | None]] = {
+    "id": ["17", "a b", "9e+05", "12.0", "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "x\x01", "\N{REPLACEMENT CHARACTER}", "a" * 300, "NULL", " ", None],
+    "time": ["2026-01-31T12:00:00Z", "2026-01-31", "yesterday", "1970-01-01", None],
+    "choice": ["view", "hover", "purchase", None],
+    "money": ["1.05", "12", "$1,234.50", "-1", "-.5", "1.005", "1.00000001", "12345678901", "free", "5.", None],
+    "currency": ["EUR", "eur", "JPY", "KWD", "Euro", None],
+    "count": ["1", "0", "-1", "+5", "5.0", "1.5", "x", None],
+    "text": ["a", "a  b", "A & B", "&amp;x", "<b>x</b>", "e\N{COMBINING ACUTE ACCENT}", " x ", "", None],
+}  # fmt: skip
+"""By kind: regular values first."""
+
+
+def _rows(width: int) -> st.SearchStrategy[list[dict[str, str | None]]]:
+    cells = {field.name: st.sampled_from([*ODD[field.kind][:width], None]) for field in BEHAVIOURS.fields}
+    return st.lists(st.fixed_dictionaries(cells), min_size=1, max_size=5)
+
+
+@given(st.one_of(_rows(1), _rows(2), _rows(99)), st.sampled_from([".", ","]), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_row_is_judged_alike_whatever_stands_beside_it(
+    rows: list[dict[str, str | None]],
+    decimal: str,
+    whole_ids: bool,  # noqa: FBT001 -- drawn
+) -> None:
+    """Columns are judged the short way where they are regular; the rows of a column must not come to differ by that."""
+    rules = Rules(
+        "Europe/Berlin", money_in_minor=False, decimal=decimal, times="iso", whole_ids=whole_ids, now_ms=NOW_MS
+    )
+    schema = {"row": pl.Int64, **{field.name: pl.String for field in BEHAVIOURS.fields}}
+    raw = pl.DataFrame([{"row": number, **row} for number, row in enumerate(rows)], schema=schema)
+    together = judge(raw, BEHAVIOURS, rules, {})
+    alone = [judge(raw.slice(number, 1), BEHAVIOURS, rules, {}) for number in range(len(rows))]
+    assert together.good.equals(pl.concat([one.good for one in alone]))
+    assert together.faults.rows() == [fault for one in alone for fault in one.faults.rows()]
+    for name, count in together.mended.items():
+        assert count == sum(one.mended.get(name, 0) for one in alone)
