@@ -51,8 +51,6 @@ STANDS_AFTER_S = 60.0
 """An event loop that does not turn for so long is taken for dead."""
 _REDIS_S = 5.0
 _REDIS_CONNECTIONS = 32
-_HEAD_BYTES = 32 * 1024
-"""Of a request's line and headers together."""
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -160,14 +158,13 @@ def main(settings: GatewaySettings) -> int:
         application(settings, health, hub, store, console),
         http=bounded(settings.gateway_head_timeout_s, settings.gateway_stall_s),
         ws="none",
-        loop="asyncio",
+        loop="uvloop",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         limit_concurrency=settings.gateway_connections,
-        h11_max_incomplete_event_size=_HEAD_BYTES,
         # What was begun ends by itself, within the time of a body and that of Kafka.
         timeout_graceful_shutdown=round(settings.gateway_body_timeout_s + 2 * settings.gateway_ack_s) + 5,
     )
