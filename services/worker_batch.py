@@ -2,6 +2,9 @@
 
 A strategy, a suppression, a dead letter, or nothing (a tombstone). Our own bug does not stop the stream: the records of a
 batch that trips it are tried once more alone, and what trips again is dead-lettered as `bug` (law 7).
+
+A batch is finished before the next is begun: of its time the decoding's steps, between which requests could join, are a tenth
+(`benchmarks/joining.py`, docs/measured.md).
 """
 
 import logging

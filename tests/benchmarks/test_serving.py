@@ -5,7 +5,7 @@ import json
 import pytest
 from msgspec import structs
 
-from benchmarks import prefixes, serving, swap
+from benchmarks import joining, prefixes, serving, swap
 from model import adapter
 from model.fresh import random_lm
 from model.lm import LanguageModel
@@ -80,3 +80,17 @@ def test_what_prompts_have_in_common_is_measured(capsys: pytest.CaptureFixture[s
     for line in lines:
         assert line["kept"] <= line["common"]
         assert (line["kept"] > 0.0) == (line["header"] == 64 and line["mib"] == 4)
+
+
+def test_both_ways_of_serving_answer_every_request() -> None:
+    """Played with costs by hand: each request has its latency; alone on the machine both take what the parts take."""
+    parts = joining.Parts(
+        read=joining.Cost(1.0, 2.0), step=joining.Cost(1.0, 1.0), rest=joining.Cost(2.0, 3.0), io=joining.Cost(4.0, 0.0)
+    )
+    for play in joining.WAYS.values():
+        alone, busy = play([0.0, 10.0, 20.0], parts, 1.0)
+        assert alone == pytest.approx([0.018] * 3)
+        assert busy == pytest.approx(3 * 0.018)
+        crowd, _ = play([number / 1000 for number in range(100)], parts, 1.0)
+        assert len(crowd) == 100
+        assert min(crowd) >= 0.018 - 1e-9
