@@ -90,6 +90,7 @@ ABOUT = {
     "benchmarks": "seeded programs that run us beside the peer on the same work and print the ratio; `docs/measured.md` has the figures",
     "benchmarks/learning": "how well each policy learns in simulated shops, beside the bandits",
     "benchmarks/peers": "those that we are measured beside, on the same work",
+    "benchmarks/text": "whether the adapter reads what products say of themselves, or goes by their ids",
     "benchmarks/worlds": "simulated shops in which the worth of every action is known; nothing in the product reads them",
     "deploy": "set-up, monitoring, and how it is run elsewhere",
     "docs": "the pages that `make docs` builds a site of",

@@ -42,7 +42,9 @@ from model.distil import LEARNING_RATE
 from model.lm import LanguageModel
 from services.settings import UpdaterSettings, load
 
-INTERACTIONS, REQUESTS = 6_500, 400
+INTERACTIONS, REQUESTS = 4_000, 200
+WORLD = WorldKnobs(drift_from=0, drift_to=0)
+"""The default world without its abrupt drift, which is a question of its own."""
 CHANCE = ("swapped", "words")
 
 
@@ -67,7 +69,7 @@ class Line(msgspec.Struct, frozen=True):
 
 def conditions(seed: int, first: int, count: int) -> dict[str, list[Asked]]:
     """The requests of each condition; the fresh ones have the same customers everywhere, and order and free the products of fresh."""
-    known = asked(moments(World(seed), first, count, launched=False))
+    known = asked(moments(World(seed, WORLD), first, count, launched=False))
     found = {"known": known, "permuted": permuted(known, seed), "swapped": swapped(known)}
     found["words"] = swapped(known, words_only=True)
     goods = fresh(seed, first)
@@ -78,7 +80,7 @@ def conditions(seed: int, first: int, count: int) -> dict[str, list[Asked]]:
         "free": reworded(goods, free_text, seed),
     }
     for name, shelf in shelves.items():
-        world = World(seed, WorldKnobs(launch_share=1.0))
+        world = World(seed, msgspec.structs.replace(WORLD, launch_share=1.0))
         world.shop = Fresh(seed, world.knobs, shelf)
         found[name] = asked(moments(world, first, count, launched=True))
     return found
@@ -140,7 +142,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = options_of(arguments)
     found: list[Line] = []
     for seed in chosen.seed:
-        world = World(seed)
+        world = World(seed, WORLD)
         learned = kept(chosen.keep, world, chosen.interactions) if chosen.keep else played(world, chosen.interactions)
         steps = chosen.steps or learned.rewards // load(UpdaterSettings, {}).train_every
         lm = distilled(learned, seed, steps, chosen.rate)
