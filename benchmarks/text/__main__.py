@@ -53,7 +53,7 @@ class Line(msgspec.Struct, frozen=True):
 
     Args:
         lm, critic: lifts of the adapter alone and of its critic, as served.
-        ids, prices, relations: of critics that saw no words: ids alone; prices and margins too; and what relates products to the customer.
+        ids, relations: of critics that saw no words: ids alone; or prices, margins and what relates products to the customer too.
         share: of the critic's lift that the adapter has: where ids or texts are changed, of its lift with `known` as it is.
     """
 
@@ -62,7 +62,6 @@ class Line(msgspec.Struct, frozen=True):
     lm: float
     critic: float
     ids: float
-    prices: float
     relations: float
     share: float
 

@@ -97,17 +97,19 @@ def _with_words(own: Candidate, other: Candidate) -> Candidate:
     return msgspec.structs.replace(own, name=other.name, category=other.category, brand=other.brand, text=other.text)
 
 
-WORDLESS = ("ids", "prices", "relations")
-"""What a critic without words sees of products: ids; prices and margins too; and what relates a product to the customer."""
+WORDLESS = ("ids", "relations")
+"""What a critic without words sees of products: ids alone; or prices, margins and what relates a product to the customer too."""
 
 
 def without_words(request: StrategyRequest, seen: str) -> StrategyRequest:
-    """A request whose candidates have no words; `seen` of `WORDLESS`. Where prices are hidden all cost the same, in arithmetic too."""
+    """A request whose candidates have no words; `seen` of `WORDLESS`. With ids alone all cost the same, in arithmetic too."""
     hidden: dict[str, Any] = {"name": "", "category": (), "brand": "", "text": ""}
-    if seen != "relations":
-        hidden["relation"] = {}
     if seen == "ids":
-        hidden |= {"price_minor": MEDIAN_PRICE_MINOR, "margin_minor": round(MARGIN * MEDIAN_PRICE_MINOR)}
+        hidden |= {
+            "relation": {},
+            "price_minor": MEDIAN_PRICE_MINOR,
+            "margin_minor": round(MARGIN * MEDIAN_PRICE_MINOR),
+        }
     bare = tuple(msgspec.structs.replace(one, **hidden) for one in request.candidates)
     return msgspec.structs.replace(request, candidates=bare)
 

@@ -51,7 +51,7 @@ def _worth(ask: Asked, *, by_text: bool) -> dict[str, float]:
 def test_a_critic_without_words_sees_none() -> None:
     """Names, categories, brands and texts are gone; prices and relations stay only where they are asked for."""
     request = moments(World(SEED), 0, 1, launched=False)[0].request
-    for seen in ("ids", "prices", "relations"):
+    for seen in ("ids", "relations"):
         bare = without_words(request, seen).candidates
         assert {(one.name, one.category, one.brand, one.text) for one in bare} == {("", (), "", "")}
         assert [one.id for one in bare] == [one.id for one in request.candidates]
