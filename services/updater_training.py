@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from model import adapter
 from model.critic import Critic
-from model.distil import Distiller
+from model.distil import Distiller, drawn
 from model.gate import Evidence, GateKnobs, Judgement, judge_adapter, parity_bound
 from model.gate_evidence import Contender, joined, measure, parity_gaps
 from model.lm import LanguageModel
@@ -107,10 +107,10 @@ class Training:
         self.trained = learning.learner.learned - min(
             owed - self._settings.train_every, BACKLOG * self._settings.train_every
         )
-        chosen = self._rng.choice(len(items), size=min(self._settings.batch, len(items)), replace=False)
+        chosen = drawn(len(items), self._settings.batch, self._rng)
         loss = self.distiller.step([items[place] for place in chosen], critic)
         if self.candidate is None and self.distiller.steps % self._settings.candidate_every_steps == 0:
-            adapter.place(self.lm, CANDIDATE_SLOT, _copied(self.lm, adapter.TRAINING_SLOT))
+            adapter.place(self.lm, CANDIDATE_SLOT, self.distiller.averaged())
             self.candidate = Candidate(
                 learning.learner.learned,
                 critic,

@@ -36,7 +36,8 @@ EDGE_MODULES = {
 
 # The demo's own eyes beside the shop: they measure the whole from outside and are never imported by the shop's process.
 MEASURING = {
-    f"services.shop.{name}" for name in ("books", "claims", "demo", "oracle", "report", "spoiled", "summary", "view")
+    f"services.shop.{name}"
+    for name in ("adapters_worth", "books", "claims", "demo", "oracle", "report", "spoiled", "summary", "view")
 }
 
 MAX_FILE_LINES = 300

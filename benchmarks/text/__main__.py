@@ -38,7 +38,6 @@ from benchmarks.text.lifts import (
 from benchmarks.text.wordings import Fresh, free_text, fresh, other_order, reworded
 from benchmarks.worlds.knobs import WorldKnobs
 from benchmarks.worlds.world import World
-from model.distil import LEARNING_RATE
 from model.lm import LanguageModel
 from services.settings import UpdaterSettings, load
 
@@ -129,7 +128,9 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, nargs="+", default=[6, 7, 8, 9, 10], help="1 to 5 are for tuning")
     parser.add_argument("--interactions", type=int, default=INTERACTIONS, help="that the critic plays")
     parser.add_argument("--steps", type=int, default=0, help="of the LoRA; 0: as many as the updater takes by then")
-    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="of learning, of the LoRA")
+    parser.add_argument(
+        "--rate", type=float, help="of learning, of the LoRA, the same for all steps; else the product's, which falls"
+    )
     parser.add_argument("--requests", type=int, default=REQUESTS, help="of each condition")
     parser.add_argument("--keep", type=Path, help="folder for what was played: what lies there is not played again")
     parser.add_argument("--json", action="store_true", help="JSON lines before the table")

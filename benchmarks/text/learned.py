@@ -15,7 +15,7 @@ from benchmarks.worlds.deliveries import Acted
 from benchmarks.worlds.world import World
 from model import adapter
 from model.critic import Critic
-from model.distil import KEPT_PROMPTS, LEARNING_RATE, Distiller
+from model.distil import Distiller, drawn
 from model.grid import ActionGrid
 from model.lm import LanguageModel
 from model.memory import Replayed
@@ -90,25 +90,27 @@ def taught(world: World, rewards: Sequence[Reward], seen: str) -> Critic:
     return learning.learner.snapshot()
 
 
-def distilled(learned: Learned, seed: int, steps: int, rate: float = LEARNING_RATE) -> LanguageModel:
-    """The base that ships with the critic taught to the adapter in `SLOT`, by the product's recipe on the replayed decisions.
+def distilled(learned: Learned, seed: int, steps: int, rate: float | None = None) -> LanguageModel:
+    """The base that ships with the critic taught to the adapter in `SLOT`, by the product's recipe on a buffer that fills.
 
-    Decisions come in parts, the oldest first, each as large as the distiller keeps encoded prompts for: encoding costs most of a step.
+    Args:
+        learned: the critic and its decisions.
+        seed: of the adapter's random half and of the batches.
+        steps: of the LoRA.
+        rate: of learning, the same for all steps; None: the product's.
     """
     settings = load(UpdaterSettings, {}, seed=seed)
     lm, rng = LanguageModel.load(device="cpu"), np.random.default_rng(seed)
     adapter.attach(lm, (SLOT,), seed=seed)
-    distiller = Distiller(lm, SLOT)
-    for group in distiller._optimiser.param_groups:  # noqa: SLF001 -- no setting of the product, asked for here alone
-        group["lr"] = rate
-    parts = np.array_split(np.arange(len(learned.replay)), -(-len(learned.replay) // KEPT_PROMPTS))
+    distiller = Distiller(lm, SLOT, None if rate is None else lambda _: rate)
     losses = list[float]()
     for step in range(1, steps + 1):
-        part = parts[(step - 1) * len(parts) // steps]
-        places = rng.choice(part, size=min(settings.batch, len(part)), replace=False)
-        losses.append(distiller.step([learned.replay[int(place)] for place in places], learned.critic))
+        filled = max(settings.batch, len(learned.replay) * step // steps)
+        places = drawn(min(filled, len(learned.replay)), settings.batch, rng)
+        losses.append(distiller.step([learned.replay[place] for place in places], learned.critic))
         if step % TOLD_EVERY == 0 or step == steps:
             say(f"seed {seed}: LoRA step {step} of {steps}, KL {np.mean(losses[-TOLD_EVERY:]):.3f} nats a slot")
+    adapter.place(lm, SLOT, distiller.averaged())
     return lm
 
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import msgspec
 
 from services.shop.books import Evidence
-from services.shop.summary import Summary
+from services.shop.summary import AdaptersWorth, Summary, in_full
 from streaming.contracts.adapters import GateDecision
 
 FULL_MINUTES = 5.0
 """A shorter demo is a smoke run: too few customers answer in it for the learning to be seen."""
 FIRST_STRATEGY_S = 60.0
+LONG_MINUTES = 20.0
+"""From here on the adapters have had the time to be worth something without the critic."""
 LEAST_ADAPTERS = 2
 LEAST_MODEL_SHARE = 0.8
 CORRUPT, HARMFUL = "inbox-corrupt-adapter", "inbox-harmful-adapter"
@@ -80,6 +82,13 @@ def harmful_is_kept_out(decisions: Sequence[GateDecision]) -> Claim:
         "on_trial": "the harmful adapter passed the gate and is still on trial: too few customers to tell",
     }
     return Claim(words.get(last.decision, f"the harmful adapter was {last.decision}"), last.decision in KEPT_OUT)
+
+
+def adapters_earn(worth: AdaptersWorth | None) -> Claim:
+    """The language model with its adapters earns more, by expectation, than the base without any."""
+    if worth is None:
+        return Claim("too few strategies of arm lm to value its adapters by", held=False)
+    return Claim(in_full(worth), worth.low95 > 0.0)
 
 
 def served_beats_random(summary: Summary) -> Claim:

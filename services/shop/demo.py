@@ -11,19 +11,21 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
+import numpy as np
 from rich.console import Console
 from rich.live import Live
 
 from services.endpoints import connected
-from services.settings import Common, ShopSettings, load
+from services.settings import Common, ShopSettings, WorkerSettings, load
 from services.shop.books import Evidence, collect, read_fates
-from services.shop.claims import FULL_MINUTES, claims
+from services.shop.claims import FULL_MINUTES, LONG_MINUTES, adapters_earn, claims
 from services.shop.oracle import Baseline, baselines
 from services.shop.report import write_report
 from services.shop.spoiled import slip_corrupt_adapter, slip_harmful_adapter
-from services.shop.summary import in_words, summarise, unbalanced
+from services.shop.summary import AdaptersWorth, in_full, in_words, summarise, unbalanced
 from services.shop.view import View
-from services.shop.world import load_world
+from services.shop.world import World, load_world
 from services.up import Supervisor
 from services.valuing import formula_of
 
@@ -48,6 +50,22 @@ rate is of event time, which runs some two thousand times as fast as the wall he
 everybody within hours of the shop, and a worker on two cores is not given minutes of work at once."""
 PLAIN_EVERY_S = 10.0
 """Where the output is no terminal, a line this often."""
+
+
+class Played(msgspec.Struct, frozen=True):
+    """How the demo went, beside what was read back.
+
+    Args:
+        ended: the shop played to its end.
+        reached_ms: when Kafka and Redis answered, epoch milliseconds.
+        minutes: that were asked for.
+        base_model: the worker's.
+    """
+
+    ended: bool
+    reached_ms: int
+    minutes: float
+    base_model: str
 
 
 def run(environ: Mapping[str, str], *, minutes: float, seed: int | None, progress: Callable[[str], None]) -> int:
@@ -78,12 +96,12 @@ def run(environ: Mapping[str, str], *, minutes: float, seed: int | None, progres
         own["STRATAGEM_DEMO_SEED"] = str(seed)
     with Supervisor({**environ, **own}, fresh=True, progress=progress) as supervisor:
         settings = connected(ShopSettings, supervisor.environ)
-        played = play(supervisor, settings, visits * 60.0, progress)
+        ended = play(supervisor, settings, visits * 60.0, progress)
         progress("reading topics and rows back")
         evidence = settled_evidence(settings, supervisor.log_of("worker"))
-        reached_ms = supervisor.reached_ms
-    full = minutes >= FULL_MINUTES
-    return conclude(home, settings, evidence, progress, played=played, reached_ms=reached_ms, full=full)
+        model = load(WorkerSettings, supervisor.environ).base_model
+        played = Played(ended, supervisor.reached_ms, minutes, model)
+    return conclude(home, settings, evidence, progress, played)
 
 
 def play(supervisor: Supervisor, settings: ShopSettings, visits_s: float, progress: Callable[[str], None]) -> bool:
@@ -124,9 +142,25 @@ def settled_evidence(settings: ShopSettings, worker_log: Path) -> Evidence:
     return collect(settings, worker_log)
 
 
+def rebuilt(settings: ShopSettings) -> World:
+    """The simulated customers of this demo, from their seed."""
+    return load_world(None, seed=settings.demo_seed, households=settings.demo_households, days=settings.demo_days)
+
+
+def worth_for(settings: ShopSettings, evidence: Evidence, base_model: str) -> AdaptersWorth | None:
+    """What the adapters of arm `lm` brought over the base that was served. Torch is loaded here."""
+    from model.lm import LanguageModel
+    from services.shop.adapters_worth import adapters_worth
+
+    strategies = [strategy for strategy, _ in evidence.strategies.values()]
+    lm = LanguageModel.load(base_model)
+    rng = np.random.default_rng(settings.demo_seed)
+    return adapters_worth(rebuilt(settings), strategies, formula_of(settings), lm, rng)
+
+
 def baseline_for(settings: ShopSettings, evidence: Evidence) -> Baseline | None:
-    """Oracle and random reward of the demo's own requests, from a world rebuilt by its seed."""
-    world = load_world(None, seed=settings.demo_seed, households=settings.demo_households, days=settings.demo_days)
+    """Oracle and random reward of the demo's own requests."""
+    world = rebuilt(settings)
     return baselines(world, [request for request, _ in evidence.requests.values()], formula_of(settings))
 
 
@@ -135,10 +169,7 @@ def conclude(
     settings: ShopSettings,
     evidence: Evidence,
     progress: Callable[[str], None],
-    *,
-    played: bool,
-    reached_ms: int,
-    full: bool,
+    played: Played,
 ) -> int:
     """Sum up, write the report, say what is wrong; a demo of full length answers for its claims as well.
 
@@ -148,12 +179,17 @@ def conclude(
     baseline = baseline_for(settings, evidence)
     summary = summarise(evidence, baseline)
     faults = [f"BOOKS: {fault}" for fault in unbalanced(evidence)]
-    faults += [] if played else ["the shop did not play to its end"]
-    judged = claims(summary, evidence, reached_ms)
+    faults += [] if played.ended else ["the shop did not play to its end"]
+    judged, worth = claims(summary, evidence, played.reached_ms), None
+    if full := played.minutes >= FULL_MINUTES:
+        progress("valuing what the adapters brought")
+        worth = worth_for(settings, evidence, played.base_model)
+    judged += [adapters_earn(worth)] if played.minutes >= LONG_MINUTES else []
     if full:
         faults += [f"NOT SHOWN: {claim.text}" for claim in judged if not claim.held]
-    write_report(folder, summary, evidence, baseline, faults)
-    for line in [*in_words(summary), *(claim.text for claim in judged if claim.held)]:
+    also = [] if worth is None else [in_full(worth)]
+    write_report(folder, summary, evidence, baseline, faults, also)
+    for line in [*in_words(summary), *also, *(claim.text for claim in judged if claim.held and claim.text not in also)]:
         progress(line)
     progress(f"report: {folder / 'report.html'}")
     for fault in faults:

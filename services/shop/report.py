@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import io
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +120,10 @@ def items(lines: Iterable[str]) -> str:
     return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
 
 
-def page(summary: Summary, evidence: Evidence, baseline: Baseline | None, faults: list[str]) -> str:
-    """Compose the whole page."""
+def page(
+    summary: Summary, evidence: Evidence, baseline: Baseline | None, faults: list[str], also: Sequence[str] = ()
+) -> str:
+    """Compose the whole page; `also` is said after the summary."""
     adapters = [decision for decision in evidence.decisions if decision.what == "adapter"]
     critics = [decision for decision in evidence.decisions if decision.what == "critic"]
     refused = sum(decision.decision == "refused" for decision in critics)
@@ -133,7 +135,7 @@ def page(summary: Summary, evidence: Evidence, baseline: Baseline | None, faults
     )
     parts = [
         "<h1>What the demo showed</h1>",
-        items([*verdict, *in_words(summary)]),
+        items([*verdict, *in_words(summary), *also]),
         "<h2>Reward by arm</h2>",
         plot_rewards(evidence, baseline),
         (
@@ -158,9 +160,14 @@ def page(summary: Summary, evidence: Evidence, baseline: Baseline | None, faults
 
 
 def write_report(
-    folder: Path, summary: Summary, evidence: Evidence, baseline: Baseline | None, faults: list[str]
+    folder: Path,
+    summary: Summary,
+    evidence: Evidence,
+    baseline: Baseline | None,
+    faults: list[str],
+    also: Sequence[str] = (),
 ) -> None:
     """Write `report.html` and `report.json` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
-    (folder / "report.html").write_text(page(summary, evidence, baseline, faults), encoding="utf-8")
+    (folder / "report.html").write_text(page(summary, evidence, baseline, faults, also), encoding="utf-8")

@@ -27,6 +27,24 @@ class ArmReward(msgspec.Struct, frozen=True):
     strategies: int
 
 
+class AdaptersWorth(msgspec.Struct, frozen=True):
+    """Expected reward a strategy, major units.
+
+    Args:
+        lm: of what arm `lm` served, whatever adapter it had by then.
+        base: of what the base without an adapter would have served in its place.
+        gain: their mean difference; low95, high95: its interval over requests, by the normal approximation.
+        strategies: that this rests on.
+    """
+
+    lm: float
+    base: float
+    gain: float
+    low95: float
+    high95: float
+    strategies: int
+
+
 class Summary(msgspec.Struct, frozen=True):
     """The fields of `report.json`. Money in major units; `lost` counts events and requests without a trace."""
 
@@ -190,6 +208,14 @@ def summarise(evidence: Evidence, baseline: Baseline | None) -> Summary:
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
+
+
+def in_full(worth: AdaptersWorth) -> str:
+    """What the adapters brought, in a sentence."""
+    return (
+        f"the language model alone: {worth.lm:+.3f} expected with its adapters, {worth.base:+.3f} without any "
+        f"({worth.gain:+.3f}, {worth.low95:+.3f} to {worth.high95:+.3f}, {worth.strategies} strategies)"
+    )
 
 
 def in_words(summary: Summary) -> list[str]:

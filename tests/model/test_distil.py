@@ -3,12 +3,23 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from model import adapter
 from model.critic import Critic
 from model.decode import action_scores, log_sum_exp
-from model.distil import TARGET_TEMPERATURE, Distiller, divergence, targets
+from model.distil import (
+    FULL_STEPS,
+    LEARNING_RATE,
+    LEAST_RATE,
+    TARGET_TEMPERATURE,
+    Distiller,
+    divergence,
+    drawn,
+    rate_at,
+    targets,
+)
 from model.fresh import random_lm
 from model.grid import ActionGrid
 from model.lm import LanguageModel
@@ -92,3 +103,40 @@ def test_training_goes_on_where_it_stopped() -> None:
     two.restore(state)
     assert two.steps == 3
     assert [two.step(chosen, critic) for _ in range(2)] == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "recent"), [(5, 8, 4), (32, 32, 768), (900, 32, 768), (10, 8, 9), (4000, 32, 768)]
+)
+def test_a_batch_is_drawn_mostly_among_the_newest(count: int, batch: int, recent: int) -> None:
+    """Full, none twice, all in the buffer; three quarters of it among the newest, some of it among what is older."""
+    places = drawn(count, batch, np.random.default_rng(3), recent)
+    assert len(places) == len(set(places)) == min(batch, count)
+    assert set(places) <= set(range(count))
+    older = sum(place < count - recent for place in places)
+    assert older == min(max(count - recent, 0), min(batch, count) // 4) or len(places) == count
+
+
+def test_what_is_served_is_the_average_of_the_steps() -> None:
+    """Between the identity and the last step, and the same again from a snapshot."""
+    lm, chosen, critic = tiny(), items(6), teacher()
+    first = {k: p.detach().clone() for k, p in adapter.parameters(lm, SLOT).items()}
+    distiller = Distiller(lm)
+    for _ in range(5):
+        distiller.step(chosen, critic)
+    last, mean = adapter.parameters(lm, SLOT), distiller.averaged()
+    moved = [key for key in last if not torch.equal(last[key], first[key])]
+    assert moved
+    for key in moved:
+        assert 0.0 < float((mean[key] - first[key]).norm()) < float((last[key] - first[key]).norm()) * 1.5
+    again = Distiller(lm)
+    again.restore(distiller.state())
+    assert all(torch.equal(tensor, mean[key]) for key, tensor in again.averaged().items())
+
+
+def test_the_rate_falls_with_the_root_of_the_steps_and_no_further_than_its_floor() -> None:
+    """Whole at first, half at four times the steps, and never so small that drift could not be followed."""
+    assert [rate_at(step) for step in (0, FULL_STEPS)] == [LEARNING_RATE] * 2
+    assert rate_at(4 * FULL_STEPS) == pytest.approx(LEARNING_RATE / 2)
+    assert rate_at(10**6) == LEAST_RATE
+    assert all(rate_at(step) >= rate_at(step + 1) for step in range(3000))

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from services.shop.books import Evidence
-from services.shop.claims import claims
-from services.shop.summary import ArmReward, Summary, summarise
+from services.shop.claims import adapters_earn, claims
+from services.shop.summary import AdaptersWorth, ArmReward, Summary, summarise
 from services.shop.world import World
 from streaming.contracts.adapters import Decided, GateDecision
 from tests.services.shop.shop_samples import make_request, make_strategy
@@ -119,3 +119,18 @@ def test_the_harmful_adapter_must_be_kept_out(
     (claim,) = (claim for claim in claims(good, seen, UP_MS) if "harmful" in claim.text)
     assert claim.held == held
     assert told in claim.text
+
+
+@pytest.mark.parametrize(
+    ("worth", "held"),
+    [
+        (None, False),
+        (AdaptersWorth(0.4, 0.3, 0.1, 0.02, 0.18, 90), True),
+        (AdaptersWorth(0.4, 0.35, 0.05, -0.01, 0.11, 90), False),
+    ],
+)
+def test_a_long_demo_answers_for_its_adapters(worth: AdaptersWorth | None, held: bool) -> None:  # noqa: FBT001 -- a parameter
+    """They must be worth something beyond chance; what could not be valued is not claimed. The words hold the numbers."""
+    claim = adapters_earn(worth)
+    assert claim.held == held
+    assert worth is None or f"{worth.gain:+.3f}" in claim.text

@@ -91,12 +91,13 @@ def test_report_has_exactly_the_promised_fields(evidence: Evidence, tmp_path: Pa
 
 def test_page_stands_alone_and_escapes(evidence: Evidence, tmp_path: Path) -> None:
     """The page loads nothing, holds its plots, and shows a hostile title as text."""
-    write_report(tmp_path, summarise(evidence, None), evidence, None, ["<i>fault</i>"])
+    write_report(tmp_path, summarise(evidence, None), evidence, None, ["<i>fault</i>"], ["and <u>this</u>"])
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 3
     assert "<b>title</b>" not in page
     assert "&lt;b&gt;title&lt;/b&gt;" in page
     assert "<i>fault</i>" not in page
+    assert "and &lt;u&gt;this&lt;/u&gt;" in page
     assert not [word for word in ("<script", "<img", "<link", "@import", 'src="') if word in page]
 
 
