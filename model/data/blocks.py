@@ -1,7 +1,7 @@
 """Delimited text in blocks of bounded size, every row with its place in the file.
 
 Lines without a quote are split by the separator alone; of the others, those that are a record by themselves are read by polars, the rest
-goes through the `csv` module, strictly. A quote that is never closed costs its own line, not the rest of the file.
+goes through the `csv` module, strictly. A quote that is never closed costs its own line. A line of white space alone is no record.
 """
 
 import csv
@@ -168,8 +168,7 @@ def delimited(
         require(wanted, names, path)
         row = 1 if header else 2
         for text, last in lines.blocks():
-            parse = _quoted if '"' in text else _plain
-            block, kept = parse(text, row, separator, names, wanted, last=last)
+            block, kept = _block(text, row, separator, names, wanted, last=last)
             lines.keep(kept)
             row += text.count("\n") + bool(text) - len(kept)
             block.read_bytes = lines.place
@@ -178,16 +177,21 @@ def delimited(
         lines.close()
 
 
-def _plain(
+def _block(
     text: str, row: int, separator: str, names: list[str], wanted: Sequence[str], *, last: bool
 ) -> tuple[Block, list[str]]:
-    del last  # every line is a record
-    if text and regular.able(separator, names):
-        frame = regular.plain(text, row, separator, names, wanted)
-        if frame is not None:
-            return Block(frame, [], frame.height, 0), []
+    """The rows of some lines, and the lines of a record that ends in the next block."""
+    able = text and regular.able(separator, names)
+    if able and (frame := regular.plain(text, row, separator, names, wanted)) is not None:
+        return Block(frame, [], frame.height, 0), []
+    if '"' in text:
+        return _quoted(text, row, separator, names, wanted, last=last)
+    return _plain(text, row, separator, names, wanted), []
+
+
+def _plain(text: str, row: int, separator: str, names: list[str], wanted: Sequence[str]) -> Block:
     split = pl.DataFrame({"line": pl.Series(split_lines(text), dtype=pl.String)}).with_row_index("row", row)
-    split = split.filter(pl.col("line").str.strip_chars().str.len_bytes() > 0)
+    split = split.filter(~pl.col("line").str.contains(regular.BLANK))
     split = split.with_columns(pl.col("row").cast(pl.Int64), pl.col("line").str.split(separator).alias("parts"))
     fits = pl.col("parts").list.len() == len(names)
     frame = split.filter(fits).select(
@@ -195,7 +199,7 @@ def _plain(
     )
     bad = [_ragged(at, line, count, names) for at, line, count in
            split.filter(~fits).select("row", "line", pl.col("parts").list.len()).iter_rows()]  # fmt: skip
-    return Block(frame, bad, split.height, 0), []
+    return Block(frame, bad, split.height, 0)
 
 
 def split_lines(text: str) -> list[str]:
@@ -213,14 +217,10 @@ def _quoted(
     if not regular.able(separator, names):
         found = _by_csv(split_lines(text), np.zeros(text.count("\n") + 1, bool), row, separator, names, last=last)
         return found.block(names, wanted), found.kept
-    whole = regular.plain(text, row, separator, names, wanted) if text else None
-    if whole is not None:
-        return Block(whole, [], whole.height, 0), []
     lines, alone = regular.regular_lines(text, separator, names)
     numbers = pl.int_range(row, row + len(lines), eager=True)
     if alone.all():
-        frame = regular.quoted(text, numbers, separator, names, wanted)
-        return Block(frame, [], frame.height, 0), []
+        return Block(regular.quoted(text, numbers, separator, names, wanted), [], len(lines), 0), []
     found = _by_csv(split_lines(text), alone.to_numpy(), row, separator, names, last=last)
     rest = pl.Series(alone.to_numpy() & ~found.read)
     block = found.block(names, wanted)
@@ -263,7 +263,8 @@ def _by_csv(lines: list[str], alone: np.ndarray, row: int, separator: str, names
         begin = start
         try:
             for record, end in _records(lines, begin, separator):
-                _keep(found, record, row + start, lines[start], names)
+                if lines[start].strip():
+                    _keep(found, record, row + start, lines[start], names)
                 found.read[start:end] = True
                 start = end
                 if start < len(lines) and alone[start]:
@@ -295,5 +296,5 @@ def _keep(found: _Found, record: list[str], row: int, line: str, names: list[str
     if len(record) == len(names):
         found.rows.append(record)
         found.at.append(row)
-    elif record:
+    else:
         found.bad.append(_ragged(row, line, len(record), names))

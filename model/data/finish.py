@@ -71,7 +71,7 @@ def finish(collected: Collected, wishes: Wishes, stage: Stage, progress: Progres
         Refused: a wish cannot be fulfilled.
     """
     out, told = stage.result(), Told()
-    frames = {name: pl.scan_parquet(parts) for name, parts in collected.parts.items() if parts}
+    frames = {name: pl.scan_parquet(table.parts) for name, table in collected.tables.items() if table.parts}
     cuts, held = _cuts(frames, wishes, told)
     for step, name in enumerate(frames):
         progress("writing", step, len(frames) + 3)
@@ -253,10 +253,12 @@ def _quarantine(collected: Collected, stage: Stage, out: Path) -> int:
 def _card(collected: Collected, wishes: Wishes, told: Told, out: Path, quarantined: int) -> Card:
     tables = {}
     for name, count in collected.counts.items():
-        scan = pl.scan_parquet(out / f"{name}.parquet") if (out / f"{name}.parquet").is_file() else None
-        tables[name] = _table_card(count, scan)
-        if scan is not None and name in DRIFTING and "split" in scan.collect_schema():
-            told.drift += drifts_of(name, scan.select("split", *DRIFTING[name]).collect(), DRIFTING[name])
+        path = out / f"{name}.parquet"
+        split = path.is_file() and "split" in pl.read_parquet_schema(path)
+        drifting = pl.read_parquet(path, columns=["split", *DRIFTING.get(name, ())]) if split else None
+        tables[name] = _table_card(count, collected.tables[name].nulls if path.is_file() else {}, drifting)
+        if drifting is not None and name in DRIFTING:
+            told.drift += drifts_of(name, drifting, DRIFTING[name])
     hashes = sha256()
     for path in sorted(out.rglob("*.parquet")):
         hashes.update(path.read_bytes())
@@ -277,11 +279,12 @@ def _card(collected: Collected, wishes: Wishes, told: Told, out: Path, quarantin
     )
 
 
-def _table_card(count: Counts, scan: pl.LazyFrame | None) -> TableCard:
+def _table_card(count: Counts, nulls: dict[str, int], drifting: pl.DataFrame | None) -> TableCard:
+    """A table's card, with its splits where it has any."""
     splits: dict[str, int] = {}
-    missing: dict[str, float] = {}
-    if scan is not None:
-        missing = missing_of(scan.drop("file", "row"))
-        if "split" in scan.collect_schema():
-            splits = dict(scan.select("split").collect()["split"].value_counts().sort("split").iter_rows())
+    nulls = {name: rows for name, rows in nulls.items() if name not in ("file", "row")}
+    if drifting is not None:
+        splits = dict(drifting["split"].value_counts().sort("split").iter_rows())
+        nulls["split"] = 0
+    missing = missing_of(nulls, count.rows_out)
     return TableCard(count.rows_in, count.rows_out, count.dropped, count.mended, count.masked, missing, splits)

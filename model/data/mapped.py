@@ -94,10 +94,10 @@ def _chosen(frame: pl.DataFrame, part: TableMapping, index: int, seen: dict[int,
     for column, values in part.where.items():
         frame = frame.filter(pl.col(column).is_in(list(values)))
     if part.first_per:
-        frame = frame.unique(part.first_per, keep="first", maintain_order=True)
         before = seen.get(index)
         if before is not None:
             frame = frame.filter(~pl.col(part.first_per).is_in(before.implode()))
+        frame = frame.filter(pl.col(part.first_per).is_first_distinct())
         new = frame[part.first_per]
         seen[index] = new if before is None else pl.concat([before, new], rechunk=False)
     return frame
@@ -115,9 +115,14 @@ def _picked(frame: pl.DataFrame, part: TableMapping, mapping: Mapping) -> pl.Dat
         joiner = PATH_SEPARATOR if field.kind == "path" else " "
         value = pl.col(columns) if isinstance(columns, str) else _joined(columns, joiner)
         if field.name in part.values:
-            value = value.str.strip_chars().replace(part.values[field.name])
+            value = _renamed(value.str.strip_chars(), part.values[field.name])
         made.append(value.alias(field.name))
     return frame.select(made)
+
+
+def _renamed(text: pl.Expr, values: dict[str, str]) -> pl.Expr:
+    other = {written: meant for written, meant in values.items() if written != meant}
+    return text.replace(other) if other else text
 
 
 def _joined(columns: Sequence[str], joiner: str) -> pl.Expr:

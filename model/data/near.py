@@ -24,7 +24,6 @@ MIN_WORDS = 4
 MAX_BUCKET = 200
 """Members of one band's bucket that are compared with its first ones."""
 _WORD = re.compile(r"[^\W_]+")
-_DIGITS = re.compile(r"\d+")
 
 
 def repeated_deeds(keys: pl.DataFrame) -> pl.Series:
@@ -70,9 +69,11 @@ def same_texts(texts: Sequence[str]) -> np.ndarray:
 
 def _comparable(groups: dict[str, list[int]]) -> tuple[list[int], list[frozenset[str]]]:
     """The first row and the words of each text whose digits another has too: texts of other digits are never the same."""
-    digits = [frozenset(_DIGITS.findall(text)) for text in groups]
-    alone = Counter(digits)
-    able = [(text, rows) for (text, rows), own in zip(groups.items(), digits, strict=True) if alone[own] > 1]
+    digits = pl.DataFrame({"digits": pl.Series(list(groups), dtype=pl.String).str.extract_all("[0-9]+")})
+    hashes = digits.with_row_index("text").explode("digits", empty_as_null=True).with_columns(pl.col("digits").hash())
+    ends = hashes.group_by("text", maintain_order=True).agg(low=pl.col("digits").min(), high=pl.col("digits").max())
+    shared = ends.drop("text").is_duplicated()  # equal sets have equal ends
+    able = [each for each, known in zip(groups.items(), shared, strict=True) if known]
     return [rows[0] for _, rows in able], [frozenset(_WORD.findall(text)) for text, _ in able]
 
 

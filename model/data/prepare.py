@@ -14,7 +14,7 @@ from model.data.judge import faults_of, judge
 from model.data.mapped import Piece, Raw, mapped_files
 from model.data.mapping import Mapping, Near, TableMapping
 from model.data.personal import TEXTS, masked, masked_quarantine
-from model.data.refine import Known, refine
+from model.data.refine import Known, Refined, refine
 from model.data.segment import SegmentFile
 from model.data.stage import Counts, Done, Stage, fingerprint_of
 from model.data.tables import TABLES
@@ -61,9 +61,9 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Collected(msgspec.Struct):
-    """All tables, refined: parts on disk, counts, and what else the card tells."""
+    """All tables, refined: parts on disk, rows without a value by column, counts, and what else the card tells."""
 
-    parts: dict[str, list[Path]]
+    tables: dict[str, Refined]
     counts: dict[str, Counts]
     files: list[str]
     file_rows: dict[str, int]
@@ -94,14 +94,14 @@ def collect(order: Order, stage: Stage, progress: Progress) -> Collected:
             progress("reading", before + min(piece.read_bytes, source.path.stat().st_size), total)
         before += source.path.stat().st_size
     files = [source.path.name for source in sources]
-    parts, known = {}, Known()
+    tables, known = {}, Known()
     for at, spec in enumerate(TABLES.values()):
         if spec.name in counts:
-            parts[spec.name] = refine(stage, spec, _near(order, spec.name), counts[spec.name], files, known)
+            tables[spec.name] = refine(stage, spec, _near(order, spec.name), counts[spec.name], files, known)
         progress("refining", at + 1, len(TABLES))
     if not any(count.rows_out for count in counts.values()):
         raise Refused(_nothing_good(counts))
-    return Collected(parts, dict(counts), files, file_rows, dict(ignored))
+    return Collected(tables, dict(counts), files, file_rows, dict(ignored))
 
 
 def sources_of(order: Order) -> "Sequence[Source]":

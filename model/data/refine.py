@@ -22,22 +22,26 @@ class Known(msgspec.Struct):
     """Table → `old`, `new`."""
 
 
-def refine(stage: Stage, table: Table, near: Near, counts: Counts, files: list[str], known: Known) -> list[Path]:
+class Refined(msgspec.Struct):
+    """A table's refined parts; column → rows without a value."""
+
+    parts: list[Path] = []
+    nulls: dict[str, int] = {}
+
+
+def refine(stage: Stage, table: Table, near: Near, counts: Counts, files: list[str], known: Known) -> Refined:
     """Mark and drop what a table has twice or refers to in vain.
 
     Args:
         counts: of the table, corrected here.
         files: names of the source files by number.
         known: of the tables before; this table's keys are added.
-
-    Returns:
-        The table's refined parts.
     """
     parts = stage.parts(f"good-{table.name}")
     for old in stage.parts(f"fine-{table.name}"):
         old.unlink()
     if not parts:
-        return []
+        return Refined()
     keys = pl.concat([pl.scan_parquet(part).select("file", "row", *_hashes(table)).collect() for part in parts])
     keys = keys.with_columns(reason=pl.when(_later(keys["key"])).then(pl.lit("duplicate")))
     if table.name == "behaviours":
@@ -48,14 +52,15 @@ def refine(stage: Stage, table: Table, near: Near, counts: Counts, files: list[s
         keys = keys.with_columns(reason=pl.when(same).then(pl.lit("near_duplicate")).otherwise(pl.col("reason")))
         known.stands_for[table.name] = _renamed(parts, table, group, keys["reason"] == "near_duplicate")
     made = [*_sifted(parts, table, keys, group, known, stage)]
-    refused = pl.concat([fault for _, _, fault in made], how="vertical")
+    refused = pl.concat([sifted.refused for sifted in made], how="vertical")
     for reason, rows in refused.filter("first").group_by("reason").len().sort("reason").iter_rows():
         counts.drop(reason, rows)
     if refused.height:
         _explained(refused, keys, files).write_parquet(stage.path / f"quarantine-9-{table.name}-0-0.parquet")
     if len(table.key) == 1 or table.name == "ads":
-        known.keys[table.name] = pl.concat([ids for _, ids, _ in made])
-    return [path for path, _, _ in made]
+        known.keys[table.name] = pl.concat([sifted.ids for sifted in made])
+    nulls = pl.concat([sifted.nulls for sifted in made]).sum().row(0, named=True)
+    return Refined([sifted.path for sifted in made], nulls)
 
 
 def _hashes(table: Table) -> list[pl.Expr]:
@@ -110,10 +115,18 @@ def _renamed(parts: list[Path], table: Table, group: pl.Series, dropped: pl.Seri
     return pairs.filter(pl.col("old") != pl.col("new")).unique("old", keep="first")
 
 
+class _Sifted(msgspec.Struct):
+    """A refined part: its ids, rows without a value by column, and what was refused of it."""
+
+    path: Path
+    ids: pl.Series
+    nulls: pl.DataFrame
+    refused: pl.DataFrame
+
+
 def _sifted(
     parts: list[Path], table: Table, keys: pl.DataFrame, group: pl.Series | None, known: Known, stage: Stage
-) -> Iterator[tuple[Path, pl.Series, pl.DataFrame]]:
-    """(refined part, its ids, what was refused of it)."""
+) -> Iterator[_Sifted]:
     own = None
     if group is not None:
         own = pl.concat([pl.scan_parquet(part).select(table.key[0]).collect() for part in parts])[table.key[0]]
@@ -135,7 +148,7 @@ def _sifted(
         refused = pl.concat([wrong, unknown]).with_columns(
             pl.lit(table.name).alias("table"), pl.lit(value=True).alias("first")
         )
-        yield path, fine[table.key[0]], refused
+        yield _Sifted(path, fine[table.key[0]], fine.null_count(), refused)
 
 
 def _referred(frame: pl.DataFrame, table: Table, known: Known) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+BLANK = r"^[\s\x1c-\x1f]*$"
+"""What Python's `str.strip` leaves nothing of."""
 QUOTE, NEWLINE = ord('"'), ord("\n")
 PIECE_BYTES = 1 << 20
 MIN_FIELDS = 2
@@ -45,7 +47,7 @@ def plain(text: str, row: int, separator: str, names: Sequence[str], wanted: Seq
         begin = end
     rows = pl.int_range(row, row + text.count("\n") + 1, eager=True)
     frame = _picked(data, rows, separator, names, wanted, quote='"' if quoted else None)
-    blank = pl.all_horizontal(pl.col(wanted).str.strip_chars() == "")
+    blank = pl.all_horizontal(pl.col(wanted).str.contains(BLANK))
     return None if separator.isspace() and frame.select(blank.any()).item() else frame
 
 
@@ -77,7 +79,8 @@ def regular_lines(text: str, separator: str, names: Sequence[str]) -> tuple[pl.S
     lines = pl.Series([text]).str.split("\n").explode()
     apart = f"\\x{{{ord(separator):x}}}"
     field = f'(?:"(?:[^"]|"")*"|[^"{apart}]*)'
-    return lines, lines.str.contains(f"^{field}(?:{apart}{field}){{{len(names) - 1}}}$")
+    alone = lines.str.contains(f"^{field}(?:{apart}{field}){{{len(names) - 1}}}$")
+    return lines, alone & ~lines.str.contains(BLANK) if separator.isspace() else alone
 
 
 def quoted(text: str, rows: pl.Series, separator: str, names: Sequence[str], wanted: Sequence[str]) -> pl.DataFrame:

@@ -49,7 +49,11 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """An offline run below `folder`; `wandb sync` sends it when the user wishes."""
+    """An offline run below `folder`; `wandb sync` sends it when the user wishes.
+
+    Its own steps never fall: it drops what is logged at a smaller one than before. A run has several trainings, each beginning at its first
+    step, so that each is drawn over steps of its own: `fold-00-0-try/loss` over `fold-00-0-try/step`.
+    """
 
     def __init__(self, folder: Path, name: str, config: dict[str, Any]) -> None:
         """Begin the run."""
@@ -60,10 +64,15 @@ class WeightsAndBiases:
             mode="offline", dir=str(folder), project="stratagem", name=name, config=config,
             settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
         )  # fmt: skip
+        self._over: dict[str, str] = {}
 
     def log(self, step: int, metrics: Metrics) -> None:
         """Take the figures of a step."""
-        self._run.log(dict(metrics), step=step)
+        for name in metrics.keys() - self._over.keys():
+            training, slash, _ = name.rpartition("/")
+            self._over[name] = f"{training}{slash}step"
+            self._run.define_metric(name, step_metric=self._over[name])
+        self._run.log(dict(metrics) | {self._over[name]: step for name in metrics})
 
     def end(self) -> None:
         """Write out what is held."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.data import blocks, product_events, regular, segment
-from model.data.blocks import delimited
+from model.data.blocks import Bad, delimited
 from model.data.mapped import Piece
 from model.data.segment import SegmentFile
 from tests.model.data.samples import NOW_MS
@@ -18,13 +18,13 @@ from tests.model.data.samples import NOW_MS
 WANTED = ("b", "a")
 
 
-def read(path: Path, separator: str = ",", encoding: str = "utf-8") -> tuple[list[object], list[object]]:
+def read(path: Path, separator: str = ",", encoding: str = "utf-8") -> tuple[list[tuple[object, ...]], list[Bad]]:
     """Rows and bad rows, in order."""
     found = list(delimited(path, separator=separator, header=("a", "b"), encoding=encoding, wanted=WANTED))
     return [row for block in found for row in block.frame.rows()], [bad for block in found for bad in block.bad]
 
 
-def long_way(path: Path, separator: str = ",", encoding: str = "utf-8") -> tuple[list[object], list[object]]:
+def long_way(path: Path, separator: str = ",", encoding: str = "utf-8") -> tuple[list[tuple[object, ...]], list[Bad]]:
     """The same without polars' reader: split lines, and Python's `csv` module from the first line on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(regular, "able", lambda *_: False)
@@ -173,6 +173,20 @@ def test_events_of_products_are_judged_as_the_contract_judges(tmp_path: Path, mo
     assert short.count(False) >= 10
     monkeypatch.setattr(segment, "HINT", "there is no such line")
     assert told(pieces(path)) == found
+
+
+@pytest.mark.parametrize("separator", [",", "\t", " "])
+@pytest.mark.parametrize("blank", ["", " ", "\t", " \t ", "\N{NO-BREAK SPACE}", "\x1c", "\x0b"])
+def test_a_line_of_white_space_is_no_row_beside_quotes_either(tmp_path: Path, separator: str, blank: str) -> None:
+    """Whether the block has a quote, regular or not, says nothing of its other lines."""
+    path = tmp_path / "file.csv"
+    for beside in ("5,6", '"5",6', '"5"",",6', '"5\n",6', '5",6', '"5\n\n",6', '5,"6'):
+        text = f"1,2\n{blank}\n3,4\n{blank}\n{beside}\n7,8".replace(",", separator)
+        path.write_text(text, encoding="utf-8")
+        good, bad = read(path, separator)
+        assert (good, bad) == long_way(path, separator)
+        assert good[:2] == [(1, "2", "1"), (3, "4", "3")]
+        assert {2, 4}.isdisjoint([row for row, *_ in good] + [each.row for each in bad])
 
 
 def test_a_block_says_how_many_rows_it_has(tmp_path: Path) -> None:
