@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.learning.report import paired
 from benchmarks.telling import say
-from benchmarks.text.learned import SLOT, Learned, distilled, kept, played
+from benchmarks.text.learned import SLOT, Learned, distilled, kept, place_of, played
 from benchmarks.text.lifts import (
     WORDLESS,
     Asked,
@@ -132,7 +132,9 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
         "--rate", type=float, help="of learning, of the LoRA, the same for all steps; else the product's, which falls"
     )
     parser.add_argument("--requests", type=int, default=REQUESTS, help="of each condition")
-    parser.add_argument("--keep", type=Path, help="folder for what was played: what lies there is not played again")
+    parser.add_argument(
+        "--keep", type=Path, help="folder for what was played and taught: what lies there is not made again"
+    )
     parser.add_argument("--json", action="store_true", help="JSON lines before the table")
     return parser.parse_args(arguments)
 
@@ -145,7 +147,12 @@ def main(arguments: Sequence[str]) -> int:
         world = World(seed, WORLD)
         learned = kept(chosen.keep, world, chosen.interactions) if chosen.keep else played(world, chosen.interactions)
         steps = chosen.steps or learned.rewards // load(UpdaterSettings, {}).train_every
-        lm = distilled(learned, seed, steps, chosen.rate)
+        at = (
+            place_of(chosen.keep, world, chosen.interactions) / f"adapter-{steps}-{chosen.rate}"
+            if chosen.keep
+            else None
+        )
+        lm = distilled(learned, seed, steps, chosen.rate, at)
         for line in lines(seed, learned, lm, chosen.interactions, chosen.requests):
             found.append(line)
             told = msgspec.to_builtins(line)

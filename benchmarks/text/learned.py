@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from benchmarks.learning.play import play
 from benchmarks.learning.production import Production
@@ -29,7 +31,8 @@ from streaming.contracts.topics import REWARDS
 SLOT = adapter.TRAINING_SLOT
 REFIT_EVERY = 1000
 """Rewards between two refits of the critics on ids, once many have been learned: they serve nobody on the way."""
-TOLD_EVERY = 100
+TOLD_EVERY = 50
+SLOT_PREFIX = "slot."
 
 
 class Learned(NamedTuple):
@@ -90,7 +93,9 @@ def taught(world: World, rewards: Sequence[Reward], seen: str) -> Critic:
     return learning.learner.snapshot()
 
 
-def distilled(learned: Learned, seed: int, steps: int, rate: float | None = None) -> LanguageModel:
+def distilled(
+    learned: Learned, seed: int, steps: int, rate: float | None = None, at: Path | None = None
+) -> LanguageModel:
     """The base that ships with the critic taught to the adapter in `SLOT`, by the product's recipe on a buffer that fills.
 
     Args:
@@ -98,20 +103,51 @@ def distilled(learned: Learned, seed: int, steps: int, rate: float | None = None
         seed: of the adapter's random half and of the batches.
         steps: of the LoRA.
         rate: of learning, the same for all steps; None: the product's.
+        at: where the adapter is kept: read if it lies there, else put there.
     """
-    settings = load(UpdaterSettings, {}, seed=seed)
-    lm, rng = LanguageModel.load(device="cpu"), np.random.default_rng(seed)
+    lm = LanguageModel.load(device="cpu")
     adapter.attach(lm, (SLOT,), seed=seed)
-    distiller = Distiller(lm, SLOT, None if rate is None else lambda _: rate)
-    losses = list[float]()
-    for step in range(1, steps + 1):
-        filled = max(settings.batch, len(learned.replay) * step // steps)
-        places = drawn(min(filled, len(learned.replay)), settings.batch, rng)
-        losses.append(distiller.step([learned.replay[place] for place in places], learned.critic))
-        if step % TOLD_EVERY == 0 or step == steps:
-            say(f"seed {seed}: LoRA step {step} of {steps}, KL {np.mean(losses[-TOLD_EVERY:]):.3f} nats a slot")
-    adapter.place(lm, SLOT, distiller.averaged())
+    if at is not None and at.is_dir():
+        adapter.place(lm, SLOT, adapter.read(at, adapter.expected(lm, SLOT)))
+        return lm
+    begun = at.with_name(f"{at.name}.begun") if at else None
+    adapter.place(lm, SLOT, _steps(lm, learned, seed, steps, rate, begun))
+    if at is not None and begun is not None:
+        partial = at.with_name(f".{at.name}.partial")
+        adapter.save(lm, SLOT, partial)
+        partial.replace(at)
+        begun.unlink(missing_ok=True)
     return lm
+
+
+def _steps(
+    lm: LanguageModel, learned: Learned, seed: int, steps: int, rate: float | None, begun: Path | None
+) -> dict[str, Tensor]:
+    """The averaged adapter after all steps; `begun` holds the state of a run that was interrupted, at most `TOLD_EVERY` steps old."""
+    batch, distiller = load(UpdaterSettings, {}).batch, Distiller(lm, SLOT, None if rate is None else lambda _: rate)
+    if begun is not None and begun.is_file():
+        state = load_file(begun)
+        adapter.place(lm, SLOT, {key: state.pop(SLOT_PREFIX + key) for key in adapter.parameters(lm, SLOT)})
+        distiller.restore(state)
+    losses = list[float]()
+    while distiller.steps < steps:
+        filled = max(batch, len(learned.replay) * (distiller.steps + 1) // steps)
+        rng = np.random.default_rng((seed, distiller.steps))
+        places = drawn(min(filled, len(learned.replay)), batch, rng)
+        losses.append(distiller.step([learned.replay[place] for place in places], learned.critic))
+        if distiller.steps % TOLD_EVERY == 0 or distiller.steps == steps:
+            kl = np.mean(losses[-TOLD_EVERY:])
+            say(f"seed {seed}: LoRA step {distiller.steps} of {steps}, KL {kl:.3f} nats a slot")
+            if begun is not None:
+                _save(lm, distiller, begun)
+    return distiller.averaged()
+
+
+def _save(lm: LanguageModel, distiller: Distiller, begun: Path) -> None:
+    own = {SLOT_PREFIX + key: each.detach().clone() for key, each in adapter.parameters(lm, SLOT).items()}
+    partial = begun.with_name(f".{begun.name}.partial")
+    save_file(own | distiller.state(), partial)
+    partial.replace(begun)
 
 
 class _Facts(msgspec.Struct, frozen=True):
@@ -119,9 +155,14 @@ class _Facts(msgspec.Struct, frozen=True):
     replay: tuple[Replayed, ...]
 
 
+def place_of(folder: Path, world: World, count: int) -> Path:
+    """Where a seed's run lies in a folder."""
+    return folder / f"seed-{world.seed:04d}-{count}"
+
+
 def kept(folder: Path, world: World, count: int) -> Learned:
     """What was played before and lies in a folder, or is played now and put there. Whoever changes the code gives another folder."""
-    at = folder / f"seed-{world.seed:04d}-{count}"
+    at = place_of(folder, world, count)
     if not at.is_dir():
         learned = played(world, count)
         partial = at.with_name(f".{at.name}.partial")

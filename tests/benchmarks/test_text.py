@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from benchmarks.text import learned as learning
 from benchmarks.text.__main__ import conditions, main
 from benchmarks.text.lifts import Asked, asked, lift, moments, permuted, swapped, without_words
 from benchmarks.text.wordings import Fresh, free_text, fresh, known_words, other_order, reworded
 from benchmarks.worlds.lexicon import STYLES
 from benchmarks.worlds.world import World
+from model import adapter
 from model.prompt import MAX_WORDS, clean
 
 SEED = 11
@@ -101,3 +104,27 @@ def test_a_small_run_tells_every_condition_and_plays_once(tmp_path: Path, capsys
     assert [line["condition"] for line in lines] == list(conditions(SEED, 150, 1))
     assert all(np.isfinite(line["lm"]) and line["lm"] <= 1.0 for line in lines)
     assert sum(line.startswith("| known |") for line in told[0].out.splitlines()) == 1
+
+
+def test_teaching_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted at the second of three steps and begun again, it ends with the adapter of one go."""
+    found = learning.played(World(SEED), 70)
+    whole = adapter.parameters(learning.distilled(found, SEED, 3), learning.SLOT)
+    said: list[str] = []
+
+    def stop(text: str) -> None:
+        said.append(text)
+        if len(said) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(learning, "TOLD_EVERY", 1)
+    monkeypatch.setattr(learning, "say", stop)
+    with pytest.raises(KeyboardInterrupt):
+        learning.distilled(found, SEED, 3, at=tmp_path / "adapter")
+    again = adapter.parameters(learning.distilled(found, SEED, 3, at=tmp_path / "adapter"), learning.SLOT)
+    assert [text.split(",")[0] for text in said[1:]] == [f"seed {SEED}: LoRA step {step} of 3" for step in (2, 2, 3)]
+    assert all(torch.allclose(again[key], whole[key], atol=1e-6) for key in whole)
+    kept = adapter.parameters(learning.distilled(found, SEED, 3, at=tmp_path / "adapter"), learning.SLOT)
+    assert all(torch.equal(kept[key], again[key]) for key in again)
+    assert len(said) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
