@@ -19,6 +19,7 @@ import uvicorn
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from model.critic import Critic
 from services import metrics
@@ -68,7 +69,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 def application(
     settings: GatewaySettings, health: Health, hub: Hub, store: "redis.Redis", console: Console | None
-) -> Starlette:
+) -> ASGIApp:
     """The application with its clients, which live as long as it is served."""
     client = _keys_client(settings)
     intake, stop = Intake(settings), threading.Event()

@@ -12,7 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
-from starlette.types import StatelessLifespan
+from starlette.types import ASGIApp, Receive, Send, StatelessLifespan
+from starlette.types import Scope as AsgiScope
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from model.critic import Critic
 from services import gateway_reading as reading
@@ -29,8 +31,8 @@ from services.gateway_intake import Intake, Room, Share
 from services.gateway_keys import Scope
 from services.gateway_openapi import text as openapi_text
 from services.gateway_outcomes import outcome_event
-from services.gateway_paths import DOORS, OPENAPI_PATH, pattern
-from services.gateway_problems import refusal
+from services.gateway_paths import DOORS, EVENTS, OPENAPI_PATH, Door, pattern
+from services.gateway_problems import Refused, refusal
 from services.gateway_stream import Streams
 from services.settings_gateway import GatewaySettings
 from services.worker_store import AnswerStore
@@ -71,11 +73,10 @@ class Gateway:
         self._bounds = settings.bounds
         self._room = Room(settings.gateway_in_flight_bytes, settings.gateway_retry_after_s)
 
-    def application(self, lifespan: "StatelessLifespan[Starlette]", console: Starlette | None = None) -> Starlette:
+    def application(self, lifespan: "StatelessLifespan[Starlette]", console: Starlette | None = None) -> ASGIApp:
         """The ASGI application; the console, if there is one, below `/console`."""
         retry_s = self._settings.gateway_retry_after_s
         endpoints = {
-            "events": self._events,
             "segment": self._segment,
             "decide": self._decide,
             "outcome": self._outcome,
@@ -86,17 +87,16 @@ class Gateway:
             "pause": self._pause,
             "resume": self._resume,
         }
-        routes = [
-            Route(
-                pattern(door.path),
-                answered(door.name, self._behind(door.scopes, endpoints[door.name]), retry_s),
-                methods=[door.method],
-            )
+        behind = {door.name: self._behind(door.scopes, endpoints[door.name]) for door in DOORS if door is not EVENTS}
+        answers = {
+            door: answered(door.name, behind.get(door.name, self._events), retry_s)  # events open their door themselves
             for door in DOORS
-        ]
+        }
+        routes = [Route(pattern(door.path), answers[door], methods=[door.method]) for door in DOORS]
         routes.append(Route(OPENAPI_PATH, answered("openapi", _openapi(), retry_s)))
         mounted = [Mount("/console", console)] if console else []
-        return Starlette(routes=[*routes, *mounted], exception_handlers={HTTPException: unrouted}, lifespan=lifespan)
+        whole = Starlette(routes=[*routes, *mounted], exception_handlers={HTTPException: unrouted}, lifespan=lifespan)
+        return _straight(EVENTS, answers[EVENTS], whole)
 
     def _behind(self, scopes: Sequence[Scope], endpoint: Endpoint) -> Endpoint:
         async def opened(request: Request) -> Response:
@@ -107,16 +107,42 @@ class Gateway:
 
     async def _events(self, request: Request) -> Response:
         with self._room.share() as share:
-            body = await self._body(request, share)
-            found = documents(body, request.headers.get("content-type", ""), self._bounds)
+            found = await self._opened(request, share)
             judged = judge(found, _wall_ms(), self._bounds)
-            return done(await self._taken(request, judged), 202)
+            return done(await self._taken(request, judged, counted=len(found)), 202)
+
+    async def _opened(self, request: Request, share: Share) -> list[bytes]:
+        """The events of a request whose key is let in, all of them taken from its rate.
+
+        A small body is read first, so that key and rate are one question to Redis: uvicorn holds as much of it whether it is
+        asked for or not, it takes nothing of the room before the key is known, and whoever shows no key is not listened to.
+        """
+        if not _small(request):
+            request.state.key = await self._doors.admit(request.headers, *EVENTS.scopes)
+            found = self._documents(request, await self._body(request, share.take))
+            if len(found) > 1:  # the request itself was one
+                await self._doors.take(request.state.key, len(found) - 1)
+            return found
+        self._doors.knocked(request.headers)
+        body, unread = await self._body(request, _nothing), None
+        try:
+            found = self._documents(request, body)
+        except Refused as refused:
+            found, unread = [], refused
+        request.state.key = await self._doors.admit(request.headers, *EVENTS.scopes, cost=max(1, len(found)))
+        if unread is not None:
+            raise unread
+        share.take(len(body))
+        return found
+
+    def _documents(self, request: Request, body: bytes) -> list[bytes]:
+        return documents(body, request.headers.get("content-type", ""), self._bounds)
 
     async def _segment(self, request: Request) -> Response:
         name = request.url.path.rpartition("/")[2]
         with self._room.share() as share:
             now_ms = _wall_ms()
-            calls, shared = segment.calls(await self._body(request, share), name, self._bounds)
+            calls, shared = segment.calls(await self._body(request, share.take), name, self._bounds)
             now_iso = instant(now_ms).isoformat()
             found = [segment.event(index, call, name, shared, now_iso) for index, call in enumerate(calls)]
             # Some of Segment's libraries take any other status than 200 for a failure.
@@ -126,13 +152,13 @@ class Gateway:
         of = await self._read(reading.said, request.path_params["strategy_id"])
         with self._room.share() as share:
             now_ms = _wall_ms()
-            event = outcome_event(of, await self._body(request, share), instant(now_ms).isoformat())
+            event = outcome_event(of, await self._body(request, share.take), instant(now_ms).isoformat())
             return done(await self._taken(request, judge([event], now_ms, self._bounds)), 202)
 
     async def _decide(self, request: Request) -> Response:
         with self._room.share() as share:
             now_ms = _wall_ms()
-            body = await self._body(request, share)
+            body = await self._body(request, share.take)
             return done(await self._decider.decide(body, now_ms, _trace(request)), 200)
 
     async def owner(self, user_id: str) -> str:
@@ -177,8 +203,8 @@ class Gateway:
         prefix = self._settings.topic_prefix
         return await asyncio.to_thread(reading.asked, lambda: read(self._store, prefix, *what))
 
-    async def _body(self, request: Request, share: Share) -> bytes:
-        """The inflated body, its bytes taken from the room as they come."""
+    async def _body(self, request: Request, take: Callable[[int], None]) -> bytes:
+        """The inflated body; `take` is told of its bytes as they come."""
         bounds, settings = self._bounds, self._settings
         declared = request.headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > bounds.body_bytes:
@@ -187,7 +213,7 @@ class Gateway:
         try:
             async with asyncio.timeout(settings.gateway_body_timeout_s):
                 async for chunk in request.stream():
-                    share.take(len(chunk))
+                    take(len(chunk))
                     body += chunk
                     if len(body) > bounds.body_bytes:
                         raise too_large(bounds)
@@ -196,16 +222,21 @@ class Gateway:
             raise refusal("too-slow", detail) from None
         encoding = request.headers.get("content-encoding", "").strip().lower()
         whole = inflated(bytes(body), encoding, bounds)
-        share.take(max(0, len(whole) - len(body)))
+        take(max(0, len(whole) - len(body)))
         return whole
 
-    async def _taken(self, request: Request, judged: Judged, *, success: bool = False) -> Taken:
-        """Publish what may be published; the answer once it is acknowledged."""
+    async def _taken(self, request: Request, judged: Judged, *, counted: int = 1, success: bool = False) -> Taken:
+        """Publish what may be published; the answer once it is acknowledged.
+
+        Args:
+            counted: so many events, or the request itself, are taken from the key's rate already.
+            success: said to Segment's libraries.
+        """
         counts = judged.counts()
         if judged.all_refused:
             metrics.GATEWAY_EVENTS.labels("refused").inc(counts["refused"])
             raise refusal("all-refused", "nothing was published", verdicts=judged.verdicts)
-        if (more := len(judged.verdicts) - 1) > 0:  # the request itself was one
+        if (more := len(judged.verdicts) - counted) > 0:
             await self._doors.take(request.state.key, more)
         await self._intake.publish(judged.records, _trace(request))
         for verdict, count in counts.items():
@@ -218,6 +249,29 @@ def _trace(request: Request) -> Headers:
     """The caller's trace, for what is published on their word (W3C Trace Context)."""
     traceparent = checked(request.headers.get(TRACEPARENT, ""))
     return ((TRACEPARENT, traceparent.encode()),) if traceparent else ()
+
+
+def _straight(door: Door, answer: Endpoint, rest: ASGIApp) -> ASGIApp:
+    """The requests of one door go past middleware and routing, which are a twentieth of what a batch of events costs."""
+
+    async def answering(scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == door.path and scope["method"] == door.method:
+            response = await answer(Request(scope, receive, send))
+            await response(scope, receive, send)
+        else:
+            await rest(scope, receive, send)
+
+    return answering
+
+
+def _small(request: Request) -> bool:
+    """Whether a body is said to be no longer than what uvicorn takes in before it is asked for, and is not packed."""
+    length = request.headers.get("content-length", "")
+    return length.isdecimal() and int(length) <= HIGH_WATER_LIMIT and "content-encoding" not in request.headers
+
+
+def _nothing(_: int) -> None:
+    """Nothing is taken of the room."""
 
 
 def _openapi() -> Endpoint:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from redis.asyncio import Redis
 
-from services.gateway_keys import Key, Scope, digest, fits, keys_key, parted
+from services.gateway_keys import Key, Scope, digest, keys_key, matching, parted
 from services.gateway_problems import refusal
 from services.settings_gateway import GatewaySettings
 from streaming.answering import answering
@@ -38,9 +38,10 @@ if not stored then return {{}} end
 local key = cjson.decode(stored)
 if key.digest ~= ARGV[2] then return {{}} end
 local rate = key.rate_per_s > 0 and key.rate_per_s or tonumber(ARGV[3])
-return {{stored, taken(KEYS[2], rate, math.max(1, rate * tonumber(ARGV[4])), 1)}}
+local most = math.max(1, rate * tonumber(ARGV[4]))
+return {{stored, taken(KEYS[2], rate, most, math.min(most, tonumber(ARGV[5])))}}
 """
-"""The key, where the digest is its secret's, with one request taken from its rate: one call for every request that comes."""
+"""The key, where the digest is its secret's, with the request taken from its rate: one call for every request that comes."""
 
 
 def presented(headers: Mapping[str, str]) -> str:
@@ -64,22 +65,35 @@ class Doors:
         self._settings, self._redis = settings, client
         self._take, self._admit = client.register_script(_TAKE), client.register_script(_ADMIT)
 
-    async def admit(self, headers: Mapping[str, str], *scopes: Scope) -> Key:
-        """The key that opens this door, one request taken from its rate.
+    @staticmethod
+    def knocked(headers: Mapping[str, str]) -> tuple[str, str]:
+        """Id and secret of the key that a request shows.
+
+        Raises:
+            Refused: it shows none; whether the one it shows is one of ours is not known yet.
+        """
+        found = parted(presented(headers))
+        if not found[0]:
+            raise _nobody()
+        return found
+
+    async def admit(self, headers: Mapping[str, str], *scopes: Scope, cost: int = 1) -> Key:
+        """The key that opens this door, so many events or requests taken from its rate, as `take` does.
 
         Raises:
             Refused: no key, one without a scope that is needed, or nothing left of its rate.
             Unavailable: Redis does not answer now.
         """
-        key_id, secret = parted(presented(headers))
+        key_id, secret = self.knocked(headers)
         settings = self._settings
         names = [keys_key(settings.topic_prefix), self._bucket(key_id)]
-        asked: list[str | float] = [key_id, digest(secret), settings.gateway_rate_per_s, settings.gateway_burst_s]
+        said = digest(secret)
+        asked: list[str | float] = [key_id, said, settings.gateway_rate_per_s, settings.gateway_burst_s, cost]
         async with answering():
             found = await self._admit(keys=names, args=asked)
-        key = fits(secret, found[0] if found else None)
+        key = matching(said, found[0] if found else None)
         if key is None:
-            raise refusal("unauthenticated", "send a key as bearer token, or as the user of basic authentication")
+            raise _nobody()
         if not set(scopes) <= set(key.scopes):
             raise refusal("forbidden", f"needed: {', '.join(scopes)}; the key has {', '.join(key.scopes)}")
         self._pass(float(found[1]), *self._pace(key))
@@ -110,3 +124,7 @@ class Doors:
         if wait_s:
             detail = f"{rate:g} events and requests per second, at most {most:g} at once"
             raise refusal("too-many-requests", detail, retry_after_s=math.ceil(wait_s))
+
+
+def _nobody() -> Exception:
+    return refusal("unauthenticated", "send a key as bearer token, or as the user of basic authentication")

@@ -6,8 +6,9 @@ from typing import Literal
 from msgspec import Struct
 
 from services.gateway_bodies import Bounds, checked
-from services.publish import Record, event_record
+from services.publish import Record, event_record, fitting_record
 from streaming.contracts.errors import BadEvent
+from streaming.contracts.fitting import latest
 
 
 class Verdict(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -75,12 +76,13 @@ def judge(documents: Iterable[bytes | Verdict], now_ms: int, bounds: Bounds) -> 
     verdicts: list[Verdict] = []
     records: list[Record] = []
     seen: set[tuple[bytes, str]] = set()
+    until = latest(now_ms)
     for index, document in enumerate(documents):
         if isinstance(document, Verdict):
             verdicts.append(document)
             continue
         try:
-            record = event_record(checked(document, bounds), now_ms)
+            record = fitting_record(checked(document, bounds), until) or event_record(document, now_ms)
         except BadEvent as bad:
             verdicts.append(Verdict(index, "refused", field=bad.field, value=bad.value, wanted=bad.wanted))
             continue
@@ -89,5 +91,10 @@ def judge(documents: Iterable[bytes | Verdict], now_ms: int, bounds: Bounds) -> 
             continue
         seen.add(identity)
         records.append(record)
-        verdicts.append(Verdict(index, "accepted", record.message_id, note=record.note))
+        note = record.note
+        verdicts.append(
+            Verdict(index, "accepted", record.message_id, note=note)
+            if note
+            else Verdict(index, "accepted", record.message_id)
+        )
     return Judged(tuple(verdicts), tuple(records))

@@ -18,6 +18,8 @@ _MARK = "sk"
 """What every key begins with, so that a scanner for leaked secrets can tell one."""
 _ID_BYTES, _SECRET_BYTES = 8, 32
 _MAX_CHARACTERS = 200
+_NONE = "0" * 64
+"""No secret's digest that anybody could name."""
 
 
 class Key(Struct, frozen=True):
@@ -64,9 +66,13 @@ def parted(text: str) -> tuple[str, str]:
 
 def fits(secret: str, stored: bytes | None) -> Key | None:
     """The key that is stored, where this is its secret; takes as long where there is none, or where it is another."""
+    return matching(digest(secret), stored)
+
+
+def matching(said: str, stored: bytes | None) -> Key | None:
+    """The key that is stored, where this is its digest."""
     key = None if stored is None else msgspec.json.decode(stored, type=Key)
-    wanted = key.digest if key else digest("")
-    same = hmac.compare_digest(digest(secret), wanted)
+    same = hmac.compare_digest(said, key.digest if key else _NONE)
     return key if same and key else None
 
 

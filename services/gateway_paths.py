@@ -20,8 +20,9 @@ class Door(NamedTuple):
     scopes: tuple[Scope, ...]
 
 
+EVENTS = Door("events", "POST", "/v1/events", ("publish",))
 DOORS = (
-    Door("events", "POST", "/v1/events", ("publish",)),
+    EVENTS,
     *(Door("segment", "POST", f"/v1/{name}", ("publish",)) for name in (*segment.CALLS, "batch", "import")),
     # It publishes an event, and what it answers says something of a customer.
     Door("decide", "POST", "/v1/decide", ("publish", "read")),

@@ -12,8 +12,11 @@ from streaming.contracts.codec import UNREADABLE, Ignored, decode, decode_event,
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.events import ADS_EVENTS
 from streaming.contracts.events import SHOP_EVENTS as SHOP_NAMES
+from streaming.contracts.fitting import fitting
 from streaming.contracts.topics import ADS_EVENTS as ADS_TOPIC
 from streaming.contracts.topics import CAMPAIGNS, CATALOG, SHOP_EVENTS, TopicSpec
+
+_ADS_ALONE = frozenset(ADS_EVENTS) - frozenset(SHOP_NAMES)
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -127,9 +130,23 @@ def event_record(line: bytes, now_ms: int) -> Record:
     """
     event = decode_event(line, now_ms)
     if isinstance(event, Ignored):
+        if event.reason == "empty":  # in a topic it is passed over; a publisher did not mean it
+            raise BadEvent("$", "", "an event as JSON in UTF-8")
         return _ignored(line, event.name)
-    only_ads = event.name in ADS_EVENTS and event.name not in SHOP_NAMES
-    return Record(ADS_TOPIC if only_ads else SHOP_EVENTS, event.user_id.encode(), line, event.message_id)
+    topic = ADS_TOPIC if event.name in _ADS_ALONE else SHOP_EVENTS
+    return Record(topic, event.user_id.encode(), line, event.message_id)
+
+
+def fitting_record(line: bytes, until: datetime) -> Record | None:
+    """As `event_record` of an event that plainly fits the contract; None where the contract has to say.
+
+    Args:
+        until: `fitting.latest`.
+    """
+    found = fitting(line, until)
+    if found is None:
+        return None
+    return Record(ADS_TOPIC if found.ads else SHOP_EVENTS, found.user_id.encode(), line, found.message_id)
 
 
 def _ignored(line: bytes, name: str) -> Record:

@@ -137,6 +137,17 @@ def _checked_time(moment: datetime, now_ms: int) -> int:
     return at_ms
 
 
+def check_money(properties: Properties, name: str) -> None:
+    """Check the amounts in the properties of an event of this name.
+
+    Raises:
+        BadEvent: with field, value and what was wanted.
+    """
+    kind = _KINDS[name]
+    if kind.money or kind.lines:
+        _check_money(properties, kind)
+
+
 def _check_money(properties: Properties, kind: _Kind) -> None:
     currency = getattr(properties, "currency", None)
     for name, path in kind.money:

@@ -38,14 +38,14 @@ def test_a_polite_stop_finishes_what_was_accepted(make: Make) -> None:
     """Told to stop amid a body: it takes no new caller, answers this one 202, and ends with 0."""
     bench = make()
     body = json.dumps(event(1)).encode()
-    head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bench.keys['publish']}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bench.keys['publish']}\r\nTransfer-Encoding: chunked\r\n\r\n"
     with bench.process():
         with socket.create_connection(("127.0.0.1", bench.settings.gateway_port), timeout=PATIENCE_S) as connection:
-            connection.sendall(head.encode() + body[:10])
+            connection.sendall(head.encode() + b"%x\r\n" % len(body) + body[:10])
             bench.until(lambda: bench.metric("stratagem_gateway_in_flight_bytes") == 10)
             bench.running.send_signal(signal.SIGTERM)
             bench.until(lambda: not bench.connects())
-            connection.sendall(body[10:])
+            connection.sendall(body[10:] + b"\r\n0\r\n\r\n")
             with connection.makefile("rb") as file:
                 assert file.readline().split()[1] == b"202"
         assert bench.running.wait(PATIENCE_S) == 0, bench.log.read_text()

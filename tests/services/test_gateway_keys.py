@@ -136,6 +136,19 @@ def test_a_rate_is_shared_by_all_gateways_and_fills_again(settings: GatewaySetti
     assert at_the_doors(msgspec.structs.replace(slow, gateway_burst_s=0.05), refilled) is None
 
 
+def test_a_batch_comes_in_whole_or_not_at_all(settings: GatewaySettings, client: "redis.Redis") -> None:
+    """Key and rate in one question: what is more than is left takes nothing; more than a full bucket counts as a full one."""
+    slow = msgspec.structs.replace(settings, gateway_rate_per_s=0.001, gateway_burst_s=20_000.0)
+    headers, _ = stored(client, slow)
+    other, _ = stored(client, slow)
+
+    def came(cost: int, said: dict[str, str] = headers) -> object:
+        return at_the_doors(slow, lambda doors: doors.admit(said, "read", cost=cost))
+
+    assert [came(cost) == 429 for cost in (15, 6, 5, 1)] == [False, True, False, True]
+    assert [came(cost, other) == 429 for cost in (1000, 1)] == [False, True]
+
+
 def test_without_redis_nobody_comes_in(tmp_path: Path) -> None:
     """A key that cannot be looked up is no reason to let anybody in, nor to say that it is wrong."""
     settings = GatewaySettings(redis_url=f"unix://{tmp_path}/none.sock")
