@@ -5,6 +5,7 @@ Both are measured with the critic that is served and with the same random number
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -40,15 +41,6 @@ class Contender:
     def log_probs(self, prompts: PromptBatch, items: Sequence[Replayed]) -> list[list[Floats]]:
         """Teacher-forced along the logged decisions."""
         return lm_log_probs(self._lm, self.slot, prompts, items)
-
-    def sample(self, prompts: PromptBatch, items: Sequence[Replayed], critic: Valuer, draw: int) -> list[Decided]:
-        """One decision per request, by random numbers of the request and the draw alone."""
-        requests = [item.request for item in items]
-        fused = [_fused(request) for request in requests]
-        rngs = [np.random.default_rng(stable_seed("gate", str(draw), item.strategy_id)) for item in items]
-        with self._lm.use_adapter(self.slot):
-            session = self._lm.session(prompts, requests)
-            return decide(fused, [ActionGrid.of(request) for request in requests], critic, session, rngs, self.knobs)
 
 
 class _Once:
@@ -134,14 +126,33 @@ def measure(
         mixed = _marginals(item, once, candidate.knobs, own)
         kl.append(_divergence(mixed, _marginals(item, once, champion.knobs, other)))
         entropy += [float(-np.sum(np.exp(slot) * slot)) for slot in own]
-    samples = [candidate.sample(prompts, items, once, draw) for draw in range(DRAWS)]
+    samples, before = _sampled(lm, prompts, ((candidate, items), (champion, newer)), once)
     sampled = [decided for row in samples for decided in row]
     valid = sum(_valid(item, decided) for row in samples for item, decided in zip(items, row, strict=True))
     count = len(newer)
-    before = [champion.sample(prompts, items, once, draw)[:count] for draw in range(DRAWS)] if count else []
     worth = _worth(newer, once, candidate.knobs, ours[:count], [row[:count] for row in samples])
     champions = _worth(newer, once, champion.knobs, theirs[:count], before)
     return Evidence((), valid, len(sampled), tuple(kl), tuple(entropy), worth, champions)
+
+
+def _sampled(
+    lm: LanguageModel, prompts: PromptBatch, asked: Sequence[tuple[Contender, Sequence[Replayed]]], critic: Valuer
+) -> list[list[list[Decided]]]:
+    """Per contender and draw one decision per request, by random numbers of the request and the draw alone.
+
+    All in one session, since a step costs little more for many rows than for few.
+
+    Args:
+        prompts: of all requests; each contender is asked for the first of them.
+    """
+    rows = [(who, draw, n, item) for who, items in asked for draw in range(DRAWS) for n, item in enumerate(items)]
+    requests = [item.request for *_, item in rows]
+    rngs = [np.random.default_rng(stable_seed("gate", str(draw), item.strategy_id)) for _, draw, _, item in rows]
+    grids, fused = [ActionGrid.of(request) for request in requests], [_fused(request) for request in requests]
+    with lm.use_adapters([who.slot for who, *_ in rows]):
+        session = lm.session(prompts.rows([place for _, _, place, _ in rows]), requests)
+        decided = iter(decide(fused, grids, critic, session, rngs, [who.knobs for who, *_ in rows]))
+    return [[list(islice(decided, len(items))) for _ in range(DRAWS)] for _, items in asked]
 
 
 def joined(parts: Sequence[Evidence], parity: tuple[float, ...]) -> Evidence:

@@ -211,7 +211,8 @@ class Updater:
         judgement = self.training.examine(self.learning, now_s)
         if judgement is not None:
             self._judged(judgement)
-        elif self.training.owed(self.learning):
+        elif self.training.owed(self.learning) and not self.training.measuring:
+            # A step costs as much as a slice of the measurement, and what was trained waits for the measurement to be served.
             metrics.TRAINING_LOSS.set(self.training.step(self.learning, self.critic, now_s))
             metrics.TRAINING_STEPS.inc()
         self._freshness.stands(self.training.candidate)

@@ -1,10 +1,13 @@
 """How the benchmark of freshness counts: a reward is served once something includes it, whichever version comes first."""
 
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from msgspec import structs
 
+from benchmarks import updater_pace
 from benchmarks.freshness import RECENT, TONES, included, turned, waits
 from benchmarks.live import rewarded
 from benchmarks.serving import asks_of
@@ -18,6 +21,7 @@ from services.worker_serving import ServingTable
 from streaming.contracts.adapters import Version
 from streaming.contracts.strategies import Strategy
 from streaming.reward import Formula
+from tests.services.updater_samples import save_base
 
 
 def test_a_reward_waits_for_the_first_serving_that_includes_it() -> None:
@@ -34,6 +38,18 @@ def test_an_adapter_includes_what_its_training_had_learned() -> None:
     for what, wanted in (("adapter", 40), ("critic", 90)):
         version = Version(f"{what}-1", what, base_sha256="", offsets=offsets, metrics=metrics, **facts)  # type: ignore[arg-type]
         assert included(version) == wanted
+
+
+def test_the_updater_is_paced_by_its_own_clock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A tiny base and few seconds: both orders make adapters and tell when rewards had been learned."""
+    asked = ["--base", str(save_base(tmp_path)), "--rate", "200", "--seconds", "3", "--warm-up", "0", "--json"]
+    assert updater_pace.main(asked) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["order"] for line in lines] == ["after", "between"]
+    for line in lines:
+        assert line["adapters"] > 0
+        assert 0.0 < line["critic_p50_s"] <= line["critic_p90_s"] < 3.0
+        assert 0.0 < line["adapter_p50_s"] <= line["adapter_p90_s"] < 3.0
 
 
 @pytest.fixture(scope="module")

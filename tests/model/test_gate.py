@@ -222,6 +222,25 @@ def test_a_request_is_valued_once_in_a_measurement(monkeypatch: pytest.MonkeyPat
     assert len(asked) > 20
 
 
+def test_draws_of_one_session_are_those_of_each_request_alone() -> None:
+    """Both contenders, every draw: the same decisions and propensities as of a session of its own, whatever else is in it."""
+    lm, critic = tiny(), Critic.prior(1, 3, Formula())
+    items = served(lm, critic, 5, "base", None)
+    contenders = [Contender(lm, slot, Knobs("base", str(slot), 0.4, 0.5)) for slot in ("slot_x", None)]
+    asked = list(zip(contenders, (items, items[:3]), strict=True))
+    together = gate_evidence._sampled(lm, lm.encode([item.request for item in items]), asked, critic)
+    assert [[len(draw) for draw in draws] for draws in together] == [
+        [5] * gate_evidence.DRAWS,
+        [3] * gate_evidence.DRAWS,
+    ]
+    for (contender, own), draws in zip(asked, together, strict=True):
+        for place, item in enumerate(own):
+            [alone] = gate_evidence._sampled(lm, lm.encode([item.request]), [(contender, [item])], critic)
+            for draw, [one] in enumerate(alone):
+                assert draws[draw][place].decision == one.decision
+                assert np.log(draws[draw][place].propensity) == pytest.approx(np.log(one.propensity), abs=1e-4)
+
+
 def snapshots() -> tuple[CriticLearner, Critic]:
     """A taught learner and its snapshot."""
     learner = CriticLearner(LearnerKnobs(heads=2), Formula())

@@ -12,6 +12,8 @@ from services.local.stack import Endpoints
 from services.settings import registry_address
 from services.updater_announcing import Announced, kept
 from services.updater_critics import ServedCritics
+from services.updater_learning import Learning
+from services.updater_training import Training
 from streaming.contracts.adapters import BASE_ALONE, GateDecision, Serving, Version
 from streaming.contracts.topics import ADAPTERS
 from streaming.reward import Formula
@@ -63,6 +65,29 @@ def test_without_a_served_decision_a_candidate_is_refused_until_there_are_some(b
     check = next(one for one in judged(bench, "promoted")[0].checks if one.name == "parity")
     assert check.passed
     assert "at most 1e-04" in check.detail
+
+
+def test_no_step_is_taken_while_a_candidate_is_measured(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though steps are always owed: what was trained waits for its measurement. Afterwards they go on, to the next candidate."""
+    measuring: list[bool] = []
+    step = Training.step
+
+    def watched(self: Training, learning: Learning, critic: Critic, now_s: float) -> float:
+        measuring.append(self.measuring)
+        return step(self, learning, critic, now_s)
+
+    monkeypatch.setattr(Training, "step", watched)
+    monkeypatch.setattr(Training, "owed", lambda _self, learning: len(learning.replay) >= bench.settings.batch)
+    rewards = closed_rewards(300)
+    bench.say([*rewards[:200], *served_by(rewards[200:], "lm", bench.settings.base_model)])
+
+    def measured() -> bool:
+        return sum(one.what == "adapter" for one in bench.decisions()) > 1
+
+    with bench.running() as thread:
+        bench.until(measured, "two candidates judged", thread.is_alive)
+    assert len(measuring) >= 2 * bench.settings.candidate_every_steps
+    assert not any(measuring)
 
 
 def test_after_a_restart_critics_that_served_are_read_back(bench: Bench) -> None:
