@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -29,7 +29,7 @@ from services.console.shown_settings import collected
 from services.deciding import PRIOR_HEADS
 from services.following import Critics, Follower
 from services.gateway_app import After, Gateway
-from services.gateway_doors import Doors
+from services.gateway_doors import CONNECTIONS, REDIS_S, Doors
 from services.gateway_following import FOLLOWED, Following
 from services.gateway_hub import Hub
 from services.gateway_intake import SERVICE, Intake
@@ -50,8 +50,6 @@ LOOK_EVERY_S = 2.0
 """Between two looks at what is needed, which readiness tells."""
 STANDS_AFTER_S = 60.0
 """An event loop that does not turn for so long is taken for dead."""
-_REDIS_S = 5.0
-_REDIS_CONNECTIONS = 32
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -101,13 +99,12 @@ def application(
 
 
 def _keys_client(settings: GatewaySettings) -> "Redis":
-    """Where keys and rates are asked for; when all its connections are in use a request waits for one."""
-    pool = BlockingConnectionPool.from_url(
-        settings.redis_url,
-        max_connections=_REDIS_CONNECTIONS,
-        timeout=_REDIS_S,
-        socket_timeout=_REDIS_S,
-        socket_connect_timeout=_REDIS_S,
+    """Where keys and rates are asked for: a connection for each of those that the doors let ask at once, and one to look by.
+
+    A pool that blocks by itself costs a batch of events more than the rest of its question to Redis.
+    """
+    pool = ConnectionPool.from_url(
+        settings.redis_url, max_connections=CONNECTIONS + 1, socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S
     )
     return Redis.from_pool(pool)
 
@@ -120,7 +117,7 @@ async def _watch(
     while True:
         health.beat()
         metrics.LAST_LOOP.labels(SERVICE).set_to_current_time()
-        _found(health, "kafka", await asyncio.to_thread(intake.missing, topics, _REDIS_S))
+        _found(health, "kafka", await asyncio.to_thread(intake.missing, topics, REDIS_S))
         _found(health, "strategies", "" if hub.positions else "their topics are not followed")
         _found(
             health, "adapters", "" if announced.failed is None else f"are not followed after a bug: {announced.failed}"

@@ -1,17 +1,25 @@
 """Who may come in: the key of a request, its scope and its rate, asked of Redis each time, so that a revoked key is out."""
 
+import asyncio
 import base64
 import binascii
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
 
 from services.gateway_keys import Key, Scope, digest, keys_key, matching, parted
 from services.gateway_problems import refusal
 from services.settings_gateway import GatewaySettings
 from streaming.answering import answering
 from streaming.keys import namespace
+
+REDIS_S = 5.0
+"""Redis has so long to answer."""
+CONNECTIONS = 32
+"""To Redis, for keys and rates."""
 
 _BUCKET = """
 local function taken(bucket, rate, most, cost)
@@ -64,6 +72,7 @@ class Doors:
         """Nothing is asked before it is needed."""
         self._settings, self._redis = settings, client
         self._take, self._admit = client.register_script(_TAKE), client.register_script(_ADMIT)
+        self._turns = asyncio.Semaphore(CONNECTIONS)
 
     @staticmethod
     def knocked(headers: Mapping[str, str]) -> tuple[str, str]:
@@ -89,8 +98,7 @@ class Doors:
         names = [keys_key(settings.topic_prefix), self._bucket(key_id)]
         said = digest(secret)
         asked: list[str | float] = [key_id, said, settings.gateway_rate_per_s, settings.gateway_burst_s, cost]
-        async with answering():
-            found = await self._admit(keys=names, args=asked)
+        found = await self._asked(self._admit, names, asked)
         key = matching(said, found[0] if found else None)
         if key is None:
             raise _nobody()
@@ -107,9 +115,21 @@ class Doors:
             Unavailable: Redis does not answer now.
         """
         rate, most = self._pace(key)
-        async with answering():
-            wait_s = await self._take(keys=[self._bucket(key.key_id)], args=[rate, most, min(float(cost), most)])
+        wait_s = await self._asked(self._take, [self._bucket(key.key_id)], [rate, most, min(float(cost), most)])
         self._pass(float(wait_s), rate, most)
+
+    async def _asked(self, script: AsyncScript, keys: list[str], args: list[str | float]) -> Any:
+        """What a script says; when all connections are in use a request waits for one, as long as for Redis itself."""
+        async with answering():
+            if self._turns.locked():
+                async with asyncio.timeout(REDIS_S):
+                    await self._turns.acquire()
+            else:
+                await self._turns.acquire()
+            try:
+                return await script(keys=keys, args=args)
+            finally:
+                self._turns.release()
 
     def _bucket(self, key_id: str) -> str:
         return f"{namespace(self._settings.topic_prefix)}rate:{key_id}"
