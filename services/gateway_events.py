@@ -76,13 +76,15 @@ def judge(documents: Iterable[bytes | Verdict], now_ms: int, bounds: Bounds) -> 
     verdicts: list[Verdict] = []
     records: list[Record] = []
     seen: set[tuple[bytes, str]] = set()
-    until = latest(now_ms)
+    until, longest, deepest = latest(now_ms), bounds.event_bytes, bounds.depth
     for index, document in enumerate(documents):
         if isinstance(document, Verdict):
             verdicts.append(document)
             continue
         try:
-            record = fitting_record(checked(document, bounds), until) or event_record(document, now_ms)
+            if len(document) > longest or document.count(b"{") + document.count(b"[") > deepest:
+                checked(document, bounds)
+            record = fitting_record(document, until) or event_record(document, now_ms)
         except BadEvent as bad:
             verdicts.append(Verdict(index, "refused", field=bad.field, value=bad.value, wanted=bad.wanted))
             continue

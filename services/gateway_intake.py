@@ -25,6 +25,8 @@ from streaming.contracts.tracing import Headers
 LOG = logging.getLogger(__name__)
 SERVICE = "gateway"
 _POLL_S = 0.1
+ANY_PARTITION = -1
+"""librdkafka's word for: by the key."""
 
 
 class Room:
@@ -138,12 +140,12 @@ class Intake:
         """
         if not records:
             return
-        told = list(headers) or None
         round_ = _Round(len(records), asyncio.get_running_loop())
+        produce, prefix, reported = self._producer.produce, self._prefix, round_.reported
+        told = {"headers": list(headers)} if headers else {}
         for number, record in enumerate(records):
-            topic = self._prefix + record.topic.name
             try:
-                self._producer.produce(topic, record.value, record.key, on_delivery=round_.reported, headers=told)
+                produce(prefix + record.topic.name, record.value, record.key, ANY_PARTITION, reported, **told)
             except (BufferError, KafkaException) as error:
                 round_.reported(error, count=len(records) - number)
                 break
