@@ -22,6 +22,8 @@ from streaming.contracts.ids import stable_seed
 from streaming.contracts.strategies import Strategy, StrategyRequest, grammar_of
 
 MAX_MESSAGE_TOKENS = 48
+TOLD_APART = ("prompt", "prompt_kept", "decision", "message")
+"""Tokens by what they are: each is there from the first scrape on, none of them or many."""
 
 
 class Elsewhere(Protocol):
@@ -64,6 +66,8 @@ class Answerer:
             texts: where messages come from; by default an empty pool.
             writer: writes the texts instead.
         """
+        for what in TOLD_APART:
+            TOKENS.labels(what)
         self._lm, self.table = lm, table
         self._texts = texts or TextPool(lm)
         self._writer = writer

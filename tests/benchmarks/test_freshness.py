@@ -41,15 +41,15 @@ def test_an_adapter_includes_what_its_training_had_learned() -> None:
 
 
 def test_the_updater_is_paced_by_its_own_clock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A tiny base and few seconds: both orders make adapters and tell when rewards had been learned."""
-    asked = ["--base", str(save_base(tmp_path)), "--rate", "200", "--seconds", "3", "--warm-up", "0", "--json"]
+    """A tiny base, and so few rewards that a slow machine is not behind: both orders make adapters and tell when rewards had been learned."""
+    asked = ["--base", str(save_base(tmp_path)), "--rate", "20", "--seconds", "16", "--warm-up", "0", "--json"]
     assert updater_pace.main(asked) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["order"] for line in lines] == ["after", "between"]
     for line in lines:
         assert line["adapters"] > 0
-        assert 0.0 < line["critic_p50_s"] <= line["critic_p90_s"] < 3.0
-        assert 0.0 < line["adapter_p50_s"] <= line["adapter_p90_s"] < 3.0
+        assert 0.0 < line["critic_p50_s"] <= line["critic_p90_s"] < 16.0
+        assert 0.0 < line["adapter_p50_s"] <= line["adapter_p90_s"] < 16.0
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import NamedTuple
 
 import httpx
@@ -96,9 +97,14 @@ def test_a_client_that_comes_again_misses_nothing_and_sees_nothing_twice(gateway
         seen += [next(events) for _ in range(BUFFER // 2)]
     shop.publish(100, 10 * BUFFER)
     with listening(gateway, seen[-1].id) as (_, events):
-        seen += [next(events) for _ in range(10 * BUFFER)]
+        seen += islice(events, 10 * BUFFER)
         shop.publish(1000, BUFFER // 2)
-        seen += [next(events) for _ in range(BUFFER // 2)]
+        seen += islice(events, 11 * BUFFER - len(seen))
+    while (
+        len(seen) < 11 * BUFFER
+    ):  # a slow machine is cut off as one that does not read, and comes again like any client
+        with listening(gateway, seen[-1].id) as (_, events):
+            seen += islice(events, 11 * BUFFER - len(seen))
     numbers = [each.number for each in seen]
     assert sorted(numbers) == [*range(BUFFER // 2), *range(100, 100 + 10 * BUFFER), *range(1000, 1000 + BUFFER // 2)]
     for customer in range(7):

@@ -18,6 +18,7 @@ from services.delivery import deliver
 from services.metrics import DEFAULT_PORTS
 from services.settings import SettingError
 from services.up import SERVICES, Supervisor, others, port_of
+from services.worker_answers import TOLD_APART
 from streaming.contracts.topics import REWARDS, STRATEGIES, SUPPRESSIONS
 from streaming.control import read_profile
 from tests.services.test_cli import invoke
@@ -124,7 +125,7 @@ def test_numbers_are_told_apart_as_they_must_be(up: Up) -> None:
     """Tokens by what they are, requests, strategies and rewards by kind and assigned arm, letters by reason."""
     urls = metrics_urls(up.said)
     agents, worker, updater = (scraped(urls[name]) for name in SERVICES)
-    assert {labels["what"] for labels, _ in worker["stratagem_tokens"]} == {"prompt", "decision", "message"}
+    assert {labels["what"] for labels, _ in worker["stratagem_tokens"]} == set(TOLD_APART)
     assert ({"service": "agents", "reason": "undecodable"}, 1.0) in agents["stratagem_dead_letters"]
     assert {"paused"} == {labels["reason"] for labels, _ in agents["stratagem_suppressions"]}
     asked = {(labels["kind"], labels["arm"]) for labels, _ in agents["stratagem_requests"]}
