@@ -18,16 +18,15 @@ import msgspec
 import numpy as np
 from msgspec import structs
 
-from benchmarks.simulated import Simulation, reward_of
+from benchmarks.by_chance import by_chance
 from benchmarks.telling import say
-from model.grid import ActionGrid
 from services.records import Record
 from services.settings import UpdaterSettings
 from services.updater_learning import Learning
 from services.valuing import formula_of
 from streaming.contracts.codec import encode
 from streaming.contracts.ids import reward_id
-from streaming.contracts.rewards import Outcomes, Reward
+from streaming.contracts.rewards import Reward
 from streaming.contracts.strategies import PolicyRecord
 
 DIFFERENT = 200
@@ -49,20 +48,13 @@ class Interval(msgspec.Struct, frozen=True):
 
 def rewards(count: int, seed: int) -> Iterator[bytes]:
     """Encoded rewards with ids of their own."""
-    kinds = []
-    rng = np.random.default_rng(seed)
-    for _, asked in Simulation(seed).requests(DIFFERENT):
-        request = structs.replace(asked, arm="random")
-        grid = ActionGrid.of(request)
-        index = tuple(int(i) for i in rng.choice(np.argwhere(grid.allowed)))
-        clicked = bool(rng.random() < 0.3)  # noqa: PLR2004 -- about as often as customers click
-        said = reward_of(
-            request, grid.decision(index), Outcomes("USD", shown=True, clicked=clicked), 1 / grid.count, 0.05 * clicked
-        )
-        policy = PolicyRecord("base", "none", "none", "random", "random", 0.4, 0.0, 0.0, 0.005, 1, grid.count)
-        kinds.append(structs.replace(said, assigned_arm="random", acting_arm="random", policy=policy))
+    kinds = list(by_chance(DIFFERENT, seed, _uniform))
     for number in range(count):
         yield encode(_again(kinds[number % DIFFERENT], number))
+
+
+def _uniform(actions: int) -> PolicyRecord:
+    return PolicyRecord("base", "none", "none", "random", "random", 0.4, 0.0, 0.0, 0.005, 1, actions)
 
 
 def _again(reward: Reward, number: int) -> Reward:

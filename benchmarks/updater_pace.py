@@ -21,13 +21,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import torch
-from msgspec import structs
 
+from benchmarks.by_chance import by_chance
 from benchmarks.freshness import waits
-from benchmarks.simulated import Simulation, reward_of
-from model.grid import ActionGrid
 from model.lm import LanguageModel
 from services.records import Record
 from services.settings import UpdaterSettings
@@ -39,7 +36,6 @@ from services.updater_training import Training
 from services.valuing import formula_of
 from streaming.contracts.adapters import BASE_ALONE
 from streaming.contracts.codec import encode
-from streaming.contracts.rewards import Outcomes
 from streaming.contracts.strategies import PolicyRecord
 
 ORDERS = ("after", "between")
@@ -62,16 +58,11 @@ class Line(msgspec.Struct, frozen=True):
 
 def rewards(count: int, seed: int, base: str) -> Iterator[bytes]:
     """Closed rewards of decisions that the bare base alone is said to have made."""
-    rng = np.random.default_rng(seed)
-    for _, asked in Simulation(seed).requests(count):
-        request = structs.replace(asked, arm="lm")
-        grid = ActionGrid.of(request)
-        index = tuple(int(place) for place in rng.choice(np.argwhere(grid.allowed)))
-        clicked = bool(rng.random() < 0.3)  # noqa: PLR2004 -- about as often as customers click
-        seen = Outcomes("USD", shown=True, clicked=clicked)
-        said = reward_of(request, grid.decision(index), seen, 1 / grid.count, 0.05 * clicked)
-        policy = PolicyRecord(base, BASE_ALONE, "none", "lm", "lm", 0.4, 1.0, 0.0, 0.005, 1, grid.count)
-        yield encode(structs.replace(said, assigned_arm="lm", acting_arm="lm", policy=policy))
+
+    def alone(actions: int) -> PolicyRecord:
+        return PolicyRecord(base, BASE_ALONE, "none", "lm", "lm", 0.4, 1.0, 0.0, 0.005, 1, actions)
+
+    return map(encode, by_chance(count, seed, alone))
 
 
 class Paced:

@@ -17,7 +17,7 @@ from model.grid import ActionGrid
 from model.lm import LanguageModel
 from model.policy import Knobs, decide
 from services.shop.oracle import expected_rewards
-from services.shop.summary import AdaptersWorth
+from services.shop.summary import AdaptersWorth, interval
 from services.shop.world import World
 from streaming.contracts.strategies import Strategy
 from streaming.reward import Formula
@@ -28,7 +28,6 @@ DRAWS = 4
 """Decisions of the base per request: its expectation, with little noise beside that between requests."""
 LEAST = 30
 BATCH = 16
-NORMAL_95 = 1.96
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,10 +54,8 @@ def adapters_worth(
         [table[ActionGrid.of(one.request).index(one.decision)] for one, table in zip(chosen, tables, strict=True)]
     )
     theirs = np.mean([_of_base(lm, chosen, tables, rng) for _ in range(DRAWS)], axis=0)
-    gains = ours - theirs
-    half = NORMAL_95 * float(gains.std(ddof=1)) / len(gains) ** 0.5
-    gain = float(gains.mean())
-    return AdaptersWorth(float(ours.mean()), float(theirs.mean()), gain, gain - half, gain + half, len(chosen))
+    gain = interval([float(one) for one in ours - theirs])
+    return AdaptersWorth(float(ours.mean()), float(theirs.mean()), gain.mean, gain.low95, gain.high95, gain.strategies)
 
 
 def _of_base(
