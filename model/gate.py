@@ -99,6 +99,7 @@ class Evidence(msgspec.Struct, frozen=True):
         kl_nats: per request KL(candidate || champion) of the served distribution.
         entropy_nats: per slot, the candidate's own distribution.
         candidate, champion: what each is worth by the same newer closed rewards.
+        followed, led: per request what the candidate alone and its critic gain by the critic's word, see `model/following.py`.
     """
 
     parity: tuple[float, ...]
@@ -108,6 +109,14 @@ class Evidence(msgspec.Struct, frozen=True):
     entropy_nats: tuple[float, ...]
     candidate: OffPolicy
     champion: OffPolicy
+    followed: tuple[float, ...] = ()
+    led: tuple[float, ...] = ()
+
+    @property
+    def following(self) -> float:
+        """The candidate's part of its critic's gain; 0 where the critic itself gains nothing."""
+        led = sum(self.led)
+        return sum(self.followed) / led if led > 0.0 else 0.0
 
     @property
     def differences(self) -> tuple[float, ...]:
@@ -161,6 +170,7 @@ def judge_adapter(evidence: Evidence, knobs: GateKnobs) -> Judgement:
         "parity_max": max((abs(gap) for gap in evidence.parity), default=0.0),
         "kl_nats": _mean(evidence.kl_nats),
         "entropy_nats": _mean(evidence.entropy_nats),
+        "following": evidence.following,
         "value_rows": float(len(evidence.differences)),
         "value_difference": _mean(evidence.differences),
         "value_difference_se": _standard_error(evidence.differences),

@@ -14,6 +14,7 @@ from msgspec import structs
 from model.batch import PromptBatch
 from model.critic import Critic
 from model.decode import Mix, SlotDistribution, Walk
+from model.following import gains
 from model.gate import MAX_RATIO, Evidence, OffPolicy, doubly_robust
 from model.grid import ActionGrid
 from model.lm import LanguageModel
@@ -132,7 +133,8 @@ def measure(
     count = len(newer)
     worth = _worth(newer, once, candidate.knobs, ours[:count], [row[:count] for row in samples])
     champions = _worth(newer, once, champion.knobs, theirs[:count], before)
-    return Evidence((), valid, len(sampled), tuple(kl), tuple(entropy), worth, champions)
+    followed, led = _following(items, once, candidate.knobs, ours)
+    return Evidence((), valid, len(sampled), tuple(kl), tuple(entropy), worth, champions, followed, led)
 
 
 def _sampled(
@@ -165,6 +167,8 @@ def joined(parts: Sequence[Evidence], parity: tuple[float, ...]) -> Evidence:
         tuple(gap for part in parts for gap in part.entropy_nats),
         _together([part.candidate for part in parts]),
         _together([part.champion for part in parts]),
+        tuple(gain for part in parts for gain in part.followed),
+        tuple(gain for part in parts for gain in part.led),
     )
 
 
@@ -197,6 +201,18 @@ def _worth(
     robust = doubly_robust(expected, ratio, rewards, predicted)
     columns = (np.minimum(ratio, MAX_RATIO), rewards, robust)
     return OffPolicy(*(tuple(float(number) for number in column) for column in columns))
+
+
+def _following(
+    items: Sequence[Replayed], critic: Valuer, knobs: Knobs, lm: Sequence[Sequence[Floats]]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per decision the gains of the candidate alone and of its critic."""
+    found = []
+    for item, own in zip(items, lm, strict=True):
+        grid = ActionGrid.of(item.request)
+        values = np.asarray(critic.values(item.request, grid), np.float64)
+        found.append(gains(values, grid, item.decision, own, (knobs.temperature, critic.beta)))
+    return tuple(own for own, _ in found), tuple(critics for _, critics in found)
 
 
 def _walk(item: Replayed, critic: Valuer, knobs: Knobs) -> Walk:

@@ -149,8 +149,15 @@ class UpdaterSettings(TrialSettings, frozen=True, kw_only=True):
     heads: Annotated[int, Meta(ge=1, le=64, description="posterior draws of the critic that exploration uses")] = 8
     beta: Annotated[float, Meta(gt=0, description="temperature of the critic's softmax, units of reward")] = 0.005
     head_width: Annotated[float, Meta(ge=0, description="scale of the posterior heads")] = 0.2
-    lm_ramp_steps: Annotated[int, Meta(ge=1, description="LoRA steps until the LM has its full weight")] = 1000
-    lm_weight: Annotated[float, Meta(ge=0, le=1, description="its share in fused decisions once ramped up")] = 0.5
+    lm_weight: Annotated[
+        float,
+        Meta(
+            ge=0, le=1, description="the language model's share in fused decisions once it gains what its critic gains"
+        ),
+    ] = 0.5
+    lm_earns_from: Annotated[
+        float, Meta(lt=1, description="part of its critic's gain up to which the language model has no share")
+    ] = 0.8
     kl_cap_nats: Annotated[float, Meta(gt=0, description="how far a candidate may step from the champion")] = 1.0
     value_margin: Annotated[float, Meta(ge=0, description="delta: how much worse a candidate's value may be")] = 0.02
     outage_after: Annotated[

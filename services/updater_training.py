@@ -4,7 +4,6 @@ A candidate is a copy of the adapter in training. It waits until enough rewards 
 decision can be recomputed, is measured against the champion a few requests at a time, and is judged by the gate.
 """
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from model import adapter
 from model.critic import Critic
 from model.distil import Distiller, drawn
+from model.following import Share
 from model.gate import Evidence, GateKnobs, Judgement, judge_adapter, parity_bound
 from model.gate_evidence import Contender, joined, measure, parity_gaps
 from model.lm import LanguageModel
@@ -27,8 +27,6 @@ from services.updater_learning import Learning
 from streaming.contracts.adapters import BASE_ALONE
 from streaming.contracts.errors import BadEvent
 from streaming.contracts.strategies import PolicyRecord
-
-LOG = logging.getLogger(__name__)
 
 CANDIDATE_SLOT, CHAMPION_SLOT, FORMER_SLOT = "slot_candidate", "slot_champion", "slot_former"
 SLICE = 8
@@ -77,12 +75,13 @@ class Training:
         self.candidate: Candidate | None = None
         self.trained = 0
         self.refusals = 0
+        self._share = Share(settings.lm_weight, settings.lm_earns_from)
         self._rng = np.random.default_rng(settings.seed)
         self._measuring: Iterator[Evidence | None] | None = None
 
     @property
     def base(self) -> str:
-        """The base's name as versions and policy records carry it."""
+        """Its name as versions and policy records carry it."""
         return f"{self.lm.name}@{self.lm.base_sha256[:12]}"
 
     @property
@@ -91,9 +90,8 @@ class Training:
         return self._measuring is not None
 
     def lm_weight(self) -> float:
-        """The language model's share after the steps taken so far; the line does not fall behind a change that it began with."""
-        ramp = min(1.0, self.distiller.steps / self._settings.lm_ramp_steps)
-        return max(self._settings.lm_weight * ramp, self.champion_weight)
+        """The language model's share: what its line has earned, and until that is measured what its champion had."""
+        return self._share.now(self.champion_weight)
 
     def owed(self, learning: Learning) -> bool:
         """Whether a LoRA step is due."""
@@ -136,6 +134,8 @@ class Training:
         if evidence is None:
             return None
         self._measuring = None
+        if not self.candidate.foreign:
+            self._share.saw(evidence.following)
         judgement = judge_adapter(evidence, self.gate_knobs(change=bool(self.candidate.foreign)))
         trained = {"trained_rewards": float(self.candidate.number)}
         return msgspec.structs.replace(judgement, numbers={**judgement.numbers, **trained})

@@ -40,7 +40,8 @@ ACTING: dict[str, ArmName] = {
     "frozen": "lm",
 }
 """Arm of the benchmark → arm as requests name it."""
-TRAINED = ("fused", "lm")
+TRAINED = ("fused", "fused_frozen", "lm")
+"""`fused_frozen` trains too: its base has the share that its adapter would have, and serves without it."""
 KEPT_CRITICS = 200
 """Snapshots at hand to recompute what they served."""
 RATE_PER_S = 20.0
@@ -87,7 +88,7 @@ class Production:
             return [Acted(one.index, one.propensity, one.record) for one in decided]
         version = self._table.champion
         prompts = self._lm.encode(asked)
-        slot = self._table.slots.admit(version)
+        slot = self._table.slots.admit(BASE_ALONE if self._name == "fused_frozen" else version)
         try:
             with self._lm.use_adapter(slot):
                 session = self._lm.session(prompts, asked)
@@ -155,11 +156,7 @@ class Production:
         knobs = self._table.knobs(version, self.settings.temperature)
         if self._name != "fused_frozen":
             return knobs
-        # The share that an adapter of this age would have.
-        steps = self.learning.learner.learned // self.settings.train_every
-        steps -= steps % self.settings.candidate_every_steps
-        share = self.settings.lm_weight * min(1.0, steps / self.settings.lm_ramp_steps)
-        return Knobs(knobs.base, knobs.adapter, knobs.temperature, share)
+        return msgspec.structs.replace(knobs, adapter=BASE_ALONE)
 
     def _serving(self, champion: str) -> Serving:
         self._serial += 1

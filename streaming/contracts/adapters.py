@@ -22,7 +22,7 @@ class Version(Struct, frozen=True, tag="version", tag_field="record"):
         sha256: of the safetensors file.
         base_sha256: of the base's weights: a version that fits another base is refused.
         offsets: `topic:partition` → next offset of the data it has learned from.
-        lm_weight: weight of the language model in the fused distribution, ramped up by the updater.
+        lm_weight: weight of the language model in the fused distribution, as its line has earned it.
     """
 
     name: str
