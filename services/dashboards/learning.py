@@ -103,6 +103,12 @@ BOARD = Board(
                     "entropy_nats",
                 ),
                 gate(
+                    "What the language model carries of its critic",
+                    "percentunit",
+                    "Its own gain over the critic's, by the critic's word: its share of fused decisions is earned by it.",
+                    "following",
+                ),
+                gate(
                     "Parity",
                     "short",
                     "Largest |log p - logged log p| of served decisions: trainer and server mean the same.",
