@@ -1,6 +1,7 @@
 """What each service may do with Kafka and Redis, and no more: one table, from which ACLs and `docs/access.md` are made.
 
-`python -m services.access` prints both kinds of ACLs for the prefixes of the environment; `--page` the page.
+`python -m services.access` prints both kinds of ACLs for the prefixes of the environment; with `--redis-6` Redis' as servers before 7
+read them, which cannot let a user read a key and not write it; `--page` the page.
 """
 
 import os
@@ -25,6 +26,7 @@ class Access(Struct, frozen=True, kw_only=True):
         group: its consumer group, after the prefix; empty: it reads outside any.
         configs: topics whose settings it looks at when it starts.
         keys: patterns of Redis keys, after what every key of the installation begins with; `{...}` is a cluster hash tag.
+        seen: patterns of those that it reads and never writes.
         commands: of Redis, beside `COMMON`.
     """
 
@@ -33,10 +35,11 @@ class Access(Struct, frozen=True, kw_only=True):
     group: str = ""
     configs: tuple[t.TopicSpec, ...] = ()
     keys: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
     commands: str = ""
 
 
-COMMON = "+@connection +info +eval +evalsha +script|load +script|exists +multi +exec +time"
+COMMON = "+@connection +select +info +eval +evalsha +script|load +script|exists +multi +exec +time"
 """Whatever a script does is checked against the rest."""
 BUCKETS, CONTROL, ANSWERS, LEASE = "{b*}:*", "control", "strategy:*", "{updater}:*"
 ACCESS: dict[str, Access] = {
@@ -61,7 +64,8 @@ ACCESS: dict[str, Access] = {
         reads=(t.REQUESTS, t.ADAPTERS),
         writes=(t.STRATEGIES, t.SUPPRESSIONS, t.DEAD_LETTERS),
         group="workers",
-        keys=(ANSWERS, CONTROL),
+        keys=(ANSWERS,),
+        seen=(CONTROL,),
         commands="+get +set +hexists",
     ),
     "updater": Access(
@@ -75,7 +79,8 @@ ACCESS: dict[str, Access] = {
         reads=(t.REQUESTS, t.STRATEGIES, t.SUPPRESSIONS, t.REWARDS, t.ADAPTERS, t.DECISIONS, t.DEAD_LETTERS),
         writes=(t.SHOP_EVENTS, t.ADS_EVENTS, t.CATALOG, t.CAMPAIGNS, t.DEAD_LETTERS, t.ADAPTERS, t.DECISIONS),
         group="gateway",
-        keys=(BUCKETS, CONTROL, ANSWERS, "keys", "rate:*", "console:*", "audit"),
+        keys=(CONTROL, ANSWERS, "keys", "rate:*", "console:*", "audit"),
+        seen=(BUCKETS,),
         commands="+@hash +@string +@list +@stream +del +expire +pexpire +ttl +exists +zrange +zrangebylex",
     ),
     "topics": Access(configs=t.TOPICS),
@@ -116,12 +121,17 @@ def kafka_acls(service: str, settings: Common) -> Iterator[KafkaAcl]:
         yield from each(t.TOPICS, "CREATE", "ALTER_CONFIGS")
 
 
-def redis_rules(service: str, settings: Common) -> str:
-    """The rules of a service's user, after `ACL SETUSER name on >password`; empty: it needs no Redis."""
+def redis_rules(service: str, settings: Common, *, before_7: bool = False) -> str:
+    """The rules of a service's user, after `ACL SETUSER name on >password`; empty: it needs no Redis.
+
+    Args:
+        before_7: for a server that knows no permission to read alone: what is `seen` may be written too.
+    """
     access, space = ACCESS[service], namespace(settings.topic_prefix)
     if not access.keys:
         return ""
     patterns = [f"~{_pattern(key, space)}" for key in access.keys]
+    patterns += [f"{'~' if before_7 else '%R~'}{_pattern(key, space)}" for key in access.seen]
     return " ".join(["resetkeys", "resetchannels", "-@all", *patterns, COMMON, access.commands])
 
 
@@ -131,15 +141,19 @@ def _pattern(key: str, space: str) -> str:
 
 def page() -> str:
     """`docs/access.md`."""
-    lines = [PREFACE, "| service | reads | writes | group | keys of Redis |", "|---|---|---|---|---|"]
+    columns = ("service", "reads", "writes", "group", "keys of Redis", "keys that it only reads")
+    lines = [PREFACE, f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     settings = Common()
     for service, access in ACCESS.items():
         reads, writes = (", ".join(f"`{s.name}`" for s in specs) or "–" for specs in (access.reads, access.writes))
         if service == "topics":
             reads, writes = "settings of all", "makes all"
         group = f"`{settings.group_prefix}{access.group}`" if access.group else "–"
-        keys = " ".join(f"`{_pattern(key, namespace(''))}`" for key in access.keys) or "–"
-        lines.append(f"| `{service}` | {reads} | {writes} | {group} | {keys} |")
+        keys, seen = (
+            " ".join(f"`{_pattern(key, namespace(''))}`" for key in patterns) or "–"
+            for patterns in (access.keys, access.seen)
+        )
+        lines.append(f"| `{service}` | {reads} | {writes} | {group} | {keys} | {seen} |")
     return "\n".join(lines) + "\n"
 
 
@@ -153,13 +167,14 @@ python -m services.access
 ```
 
 A worker that is taken over reads no profile; a gateway writes no reward. The gateway's user may read profiles, which it serves to
-keys of the scope `read`. Where you do not use its console, take `model.adapters`, `model.decisions` and `dead-letters` from what
+keys of the scope `read`, and writes none: Redis 7 and later hold it to that. Before 7 no user can be let to read a key and not to write it; the
+rules for such a server (`--redis-6`) leave that to the gateway's own code. Where you do not use its console, take `model.adapters`, `model.decisions` and `dead-letters` from what
 it writes. Give each service its user and password by a secret of its own ([deploying.md](deploying.md)); in Kafka 4 a user is
 made with `kafka-configs.sh --alter --entity-type users --entity-name USER --add-config 'SCRAM-SHA-512=[password=...]'`.
 """
 
 
-def _printed(settings: Common) -> Iterator[str]:
+def _printed(settings: Common, *, before_7: bool) -> Iterator[str]:
     for service in ACCESS:
         for acl in sorted(set(kafka_acls(service, settings))):
             yield (
@@ -167,10 +182,11 @@ def _printed(settings: Common) -> Iterator[str]:
                 f"--operation {acl.operation.title().replace('_', '')} --{acl.resource.lower()} {acl.name}"
             )
     for service in ACCESS:
-        if rules := redis_rules(service, settings):
+        if rules := redis_rules(service, settings, before_7=before_7):
             yield f"ACL SETUSER {user_of(service)} on >PASSWORD {rules}"
 
 
 if __name__ == "__main__":
-    said = page() if "--page" in sys.argv else "\n".join(_printed(load(Common, os.environ))) + "\n"
+    printed = _printed(load(Common, os.environ), before_7="--redis-6" in sys.argv)
+    said = page() if "--page" in sys.argv else "\n".join(printed) + "\n"
     sys.stdout.write(said)

@@ -81,19 +81,28 @@ WRITER_SECONDS = _histogram("writer_seconds", "One text from elsewhere, asked to
 REWARDS = _counter(
     "rewards", "Closed rewards by the customer's assigned arm; `mixed`: merged from two.", "stage", "kind", "arm"
 )
-REWARD_SUM = _gauge("reward_sum", "Sum of final rewards and corrections by assigned arm, major units.", "kind", "arm")
-REWARD_SQUARES = _gauge("reward_squares", "Sum of squares of what `reward_sum` sums, per strategy.", "kind", "arm")
+FINALS = _counter("finals", "Final rewards by assigned arm and group of customers.", "kind", "arm", "group")
+REWARD_SUM = _gauge(
+    "reward_sum",
+    "Sum of final rewards and corrections by assigned arm and group of customers, major units.",
+    "kind",
+    "arm",
+    "group",
+)
 NET_MARGIN_SUM = _gauge(
     "net_margin_sum",
     "Margin of all the customer's orders within the horizon less the contact's cost, units of reward; holdout too.",
     "kind",
     "arm",
-)
-NET_MARGIN_SQUARES = _gauge(
-    "net_margin_squares", "Sum of squares of what `net_margin_sum` sums, per strategy.", "kind", "arm"
+    "group",
 )
 REWARD_PARTS = _gauge(
-    "reward_parts", "Sum of final rewards by named part, units of reward; `cost` is negative.", "kind", "arm", "part"
+    "reward_parts",
+    "Sum of final rewards by named part, units of reward; `cost` is negative.",
+    "kind",
+    "channel",
+    "arm",
+    "part",
 )
 OUTCOMES = _counter(
     "outcomes", "Contacted strategies closed, and what happened to them.", "kind", "channel", "arm", "outcome"

@@ -11,6 +11,7 @@ from streaming.contracts.rewards import Reward
 from streaming.contracts.tracing import headers_of, said, span_id
 from streaming.facts import ITEMS
 from streaming.reward import Formula
+from streaming.stamps import digest
 
 LOG = logging.getLogger(__name__)
 ITEM_LOG = logging.getLogger(ITEMS)
@@ -22,6 +23,13 @@ HAPPENED = ("shown", "clicked", "ordered", "refunded", "unsubscribed", "complain
 """Outcomes that happen to a strategy or do not."""
 PARTS = ("click", "order", "margin", "discount", "refund", "offer", "unsubscribe", "complaint", "cost")
 """Parts of a reward that the formula names; what else a record may hold is no label."""
+GROUPS = 32
+"""Of customers, by a hash of their id: a customer's strategies stay together, so that groups are independent where strategies are not."""
+
+
+def group_of(user_id: str) -> str:
+    """The label of a customer's group; a thirty-second part of all customers has it."""
+    return str(int.from_bytes(digest(user_id)) % GROUPS)
 
 
 class Counting:
@@ -51,10 +59,7 @@ class Counting:
         metrics.REWARD_DELAY.labels(reward.stage).observe(max(delay_s, 0.0))
         if reward.stage != "response":
             paid = reward.reward if reward.stage == "final" else reward.difference
-            metrics.REWARD_SUM.labels(kind_label(reward.kind), arm).inc(paid)
-            metrics.REWARD_SQUARES.labels(kind_label(reward.kind), arm).inc(
-                reward.reward**2 - (reward.reward - paid) ** 2
-            )
+            metrics.REWARD_SUM.labels(kind_label(reward.kind), arm, group_of(reward.user_id)).inc(paid)
         if reward.stage == "final":
             self._closed(reward, arm)
         for outcome, loss in lesson.losses.items():
@@ -69,14 +74,15 @@ class Counting:
         """What a final says once: outcomes, parts, and what arms and holdout are compared by."""
         kind, cost = kind_label(reward.kind), reward.components.get("cost", 0.0)
         net = self._formula.total_value(reward.outcomes, "horizon_margin_minor") + cost
-        metrics.NET_MARGIN_SUM.labels(kind, arm).inc(net)
-        metrics.NET_MARGIN_SQUARES.labels(kind, arm).inc(net**2)
+        group = group_of(reward.user_id)
+        metrics.FINALS.labels(kind, arm, group).inc()
+        metrics.NET_MARGIN_SUM.labels(kind, arm, group).inc(net)
         if reward.ghost:
             return
-        for part in PARTS:
-            metrics.REWARD_PARTS.labels(kind, arm, part).inc(reward.components.get(part, 0.0))
         said = reward.decision.get("channel", "")
         channel = said if said in CHANNELS else "other" if said else "none"
+        for part in PARTS:
+            metrics.REWARD_PARTS.labels(kind, channel, arm, part).inc(reward.components.get(part, 0.0))
         metrics.OUTCOMES.labels(kind, channel, arm, "closed").inc()
         for outcome in HAPPENED:
             metrics.OUTCOMES.labels(kind, channel, arm, outcome).inc(getattr(reward.outcomes, outcome))

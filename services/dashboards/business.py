@@ -5,9 +5,11 @@ from services.dashboards.panels import Board, Panel, Row, Variable, number, pane
 KIND = 'kind=~"$kind"'
 WINDOW = "1h"
 SINCE = "Since the updater's start."
-Z_95 = 1.96
-"""Standard errors on either side of an estimate: 95 % where strategies were independent."""
-FINALS = f'stratagem_rewards_total{{stage="final",{KIND}}}'
+FINALS = "stratagem_finals_total"
+T_95 = 2.04
+"""Standard errors on either side of an estimate: Student's t, 95 %, of the 32 groups that customers are counted in."""
+LEAST_GROUPS = 10
+"""With fewer an interval would be too narrow by a tenth and more; none is drawn."""
 
 
 def share(of: str, among: str, by: str) -> str:
@@ -19,30 +21,50 @@ def share(of: str, among: str, by: str) -> str:
     return " / ".join(parts)
 
 
-def mean(sums: str) -> str:
-    """Per strategy and arm."""
-    return f"sum by (arm) ({sums}{{{KIND}}}) / sum by (arm) ({FINALS})"
+def total(metric: str, by: str, where: str) -> str:
+    """A metric's sum by some labels, of what a selector chooses."""
+    return f"sum by ({by}) ({metric}{{{where}}})"
 
 
-def variance_of_mean(sums: str, squares: str) -> str:
-    """Of the mean of each arm."""
-    count = f"sum by (arm) ({FINALS})"
-    return f"(sum by (arm) ({squares}{{{KIND}}}) / {count} - ({mean(sums)})^2) / {count}"
+def mean(sums: str, by: str, where: str = KIND) -> str:
+    """Per final."""
+    return f"({total(sums, by, where)} / {total(FINALS, by, where)})"
 
 
-def lift(sums: str, squares: str, against: str) -> tuple[tuple[str, str], ...]:
-    """Every arm's mean less a reference arm's, with the 95 % interval of the difference."""
-    arm = f'{{arm="{against}",{KIND}}}'
-    count = f'sum(stratagem_rewards_total{{stage="final",arm="{against}",{KIND}}})'
-    base = f"scalar(sum({sums}{arm}) / {count})"
-    own = variance_of_mean(sums, squares)
-    other = f"scalar((sum({squares}{arm}) / {count} - (sum({sums}{arm}) / {count})^2) / {count})"
-    width = f"{Z_95} * sqrt(clamp_min({own} + {other}, 0))"
-    estimate = f"({mean(sums)} - {base})"
+def variance_of_mean(sums: str, by: str, where: str = KIND) -> str:
+    """Of each mean, groups of customers as what is independent.
+
+    Source: the linearised variance of a ratio of sums over clusters (Cochran, Sampling Techniques, 3rd ed., eq. 11.12).
+    """
+    in_groups = f"{by}, group" if by else "group"
+    counts = total(FINALS, in_groups, where)
+    beyond = f"{total(sums, in_groups, where)} - {mean(sums, by, where)} * on ({by}) group_right () {counts}"
+    groups = f"(count by ({by}) ({counts} > 0) >= {LEAST_GROUPS})"
+    return f"{groups} / ({groups} - 1) * sum by ({by}) (({beyond})^2) / {total(FINALS, by, where)}^2"
+
+
+def lift(sums: str, against: str, by: str = "arm") -> tuple[tuple[str, str], ...]:
+    """Every arm's mean less a reference arm's, or that of arm `fused` by kind, with the 95 % interval of the difference."""
+    other = f'arm="{against}",{KIND}'
+    own, beside, less = (KIND, "", "on () group_left ()") if by == "arm" else (f'arm="fused",{KIND}', by, f"on ({by})")
+    estimate = f"({mean(sums, by, own)} - {less} {mean(sums, beside, other)})"
+    both = f"({variance_of_mean(sums, by, own)}) + {less} ({variance_of_mean(sums, beside, other)})"
+    width = f"{T_95} * sqrt({both})"
     return (
-        (estimate, "{{arm}}"),
-        (f"{estimate} - {width}", "{{arm}} lower"),
-        (f"{estimate} + {width}", "{{arm}} upper"),
+        (estimate, f"{{{{{by}}}}}"),
+        (f"{estimate} - {width}", f"{{{{{by}}}}} lower"),
+        (f"{estimate} + {width}", f"{{{{{by}}}}} upper"),
+    )
+
+
+def returned(by: str) -> Panel:
+    """What came back on what contacts cost, by one label."""
+    parts, costs = (f"sum by ({by}) (stratagem_reward_parts{{{part}{KIND}}})" for part in ("", 'part="cost",'))
+    return panel(
+        f"Return on what contacts cost by {by}",
+        "percentunit",
+        f"{SINCE} Final rewards before the contact's cost, over that cost, less 1.",
+        (f"({parts} - {costs}) / (0 - {costs} > 0) - 1", f"{{{{{by}}}}}"),
     )
 
 
@@ -57,10 +79,9 @@ def of_shown(title: str, outcome: str, by: str) -> Panel:
 
 
 LABELS = ("kind", "channel", "arm")
-COSTS = f'sum by (arm) (stratagem_reward_parts{{part="cost",{KIND}}})'
 NOTE = (
-    f"{SINCE} The interval is of strategies, 95 %: customers with several make it somewhat too narrow. "
-    "What decides on adapters is the trials' bounds per customer (Learning)."
+    f"{SINCE} 95 % intervals of groups of customers, whose strategies stay together; none below {LEAST_GROUPS} groups. "
+    "What decides on adapters is the trials' bounds per customer, which may be looked at at any time (Learning)."
 )
 BOARD = Board(
     "stratagem-business",
@@ -82,29 +103,27 @@ BOARD = Board(
                     "Reward per strategy, by arm",
                     "short",
                     f"{SINCE} Finals and corrections, units of reward.",
-                    (mean("stratagem_reward_sum"), "{{arm}}"),
+                    (mean("stratagem_reward_sum", "arm"), "{{arm}}"),
                 ),
                 panel(
                     "Reward per strategy, by kind",
                     "short",
                     f"{SINCE} Without the customers who are never contacted.",
-                    (
-                        (
-                            f'sum by (kind) (stratagem_reward_sum{{arm!="holdout",{KIND}}}) / sum by (kind) '
-                            f'(stratagem_rewards_total{{stage="final",arm!="holdout",{KIND}}})'
-                        ),
-                        "{{kind}}",
-                    ),
+                    (mean("stratagem_reward_sum", "kind", f'arm!="holdout",{KIND}'), "{{kind}}"),
                 ),
                 panel(
-                    "Return on what contacts cost",
-                    "percentunit",
-                    f"{SINCE} Final rewards before the contact's cost, over that cost, less 1.",
+                    "Reward per strategy, by channel",
+                    "short",
+                    f"{SINCE} Finals alone. No lift: who is told something by which channel is chosen by the arm.",
                     (
-                        f"(sum by (arm) (stratagem_reward_parts{{{KIND}}}) - {COSTS}) / (0 - {COSTS} > 0) - 1",
-                        "{{arm}}",
+                        (
+                            f"sum by (channel) (stratagem_reward_parts{{{KIND}}}) / sum by (channel) "
+                            f'(stratagem_outcomes_total{{outcome="closed",{KIND}}})'
+                        ),
+                        "{{channel}}",
                     ),
                 ),
+                *(returned(by) for by in LABELS),
                 panel(
                     "Parts of the reward",
                     "short",
@@ -136,15 +155,25 @@ BOARD = Board(
                     "Reward per strategy over the random arm",
                     "short",
                     NOTE,
-                    *lift("stratagem_reward_sum", "stratagem_reward_squares", "random"),
+                    *lift("stratagem_reward_sum", "random"),
                     width=12,
                 ),
                 panel(
-                    "Net margin over no contact",
+                    "Reward per strategy of arm `fused` over the random arm, by kind",
                     "short",
-                    f"All the customer's orders within the horizon, credited or not, less the contact's cost. {NOTE}",
-                    *lift("stratagem_net_margin_sum", "stratagem_net_margin_squares", "holdout"),
+                    NOTE,
+                    *lift("stratagem_reward_sum", "random", "kind"),
                     width=12,
+                ),
+                *(
+                    panel(
+                        f"Net margin {title}",
+                        "short",
+                        f"All the customer's orders within the horizon, credited or not, less the contact's cost. {NOTE}",
+                        *lift("stratagem_net_margin_sum", "holdout", by),
+                        width=12,
+                    )
+                    for title, by in (("over no contact", "arm"), ("of arm `fused` over no contact, by kind", "kind"))
                 ),
             ),
         ),

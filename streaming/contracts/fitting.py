@@ -16,13 +16,9 @@ from streaming.contracts.events import (
     ADS_EVENTS,
     EVENTS,
     SHOP_EVENTS,
-    Amount,
-    Context,
-    Id,
     ProductProperties,
     Properties,
-    Quantity,
-    StrategyId,
+    WireEvent,
 )
 from streaming.contracts.money import minor_of
 
@@ -33,14 +29,25 @@ _Plain = Literal[
 """Currencies that are told by looking them up, where the contract's pattern costs as much as the rest of the properties."""
 
 
-class _Priced(Struct, frozen=True, gc=False):
-    """`ProductProperties`, of a currency that most have."""
+def _as_in(kind: type[Struct], **others: Any) -> list[tuple[str, Any] | tuple[str, Any, Any]]:
+    """The fields of a type of the contract, for `defstruct`: these with another type, required where it is given alone."""
+    found: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for each in msgspec.structs.fields(kind):
+        if each.name in others:
+            found.append((each.name, *others[each.name]))
+        elif each.required:
+            found.append((each.name, each.type))
+        elif each.default is msgspec.NODEFAULT:
+            found.append((each.name, each.type, field(default_factory=each.default_factory)))
+        else:
+            found.append((each.name, each.type, each.default))
+    return found
 
-    product_id: Id
-    quantity: Quantity = 1
-    price: Amount | None = None
-    currency: _Plain | None = None
-    strategy_id: StrategyId | None = None
+
+_Priced: type[Any] = msgspec.defstruct(
+    "_Priced", _as_in(ProductProperties, currency=(_Plain | None, None)), frozen=True, gc=False
+)
+"""`ProductProperties`, of a currency that most have."""
 
 
 class Fitting(Struct, frozen=True, gc=False):
@@ -58,16 +65,11 @@ class Fitting(Struct, frozen=True, gc=False):
 
 def _whole(name: str, properties: type[Properties]) -> type[Struct]:
     """The envelope of a tracked event of this name, its properties typed."""
-    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
-        ("message_id", Id),
-        ("type", Literal["track"]),
-        ("timestamp", datetime),
-        ("properties", _Priced if properties is ProductProperties else properties),
-        ("user_id", Id | None, None),
-        ("anonymous_id", Id | None, None),
-        ("context", Context, field(default_factory=Context)),
-    ]
-    return msgspec.defstruct("_Whole", fields, frozen=True, gc=False, rename="camel", tag_field="event", tag=name)
+    said = _Priced if properties is ProductProperties else properties
+    whole = _as_in(WireEvent, type=(Literal["track"],), properties=(said,))
+    fields = [each for each in whole if each[0] != "event"]
+    options: dict[str, Any] = {"frozen": True, "gc": False, "kw_only": True, "rename": "camel"}
+    return msgspec.defstruct("_Whole", fields, tag_field="event", tag=name, **options)
 
 
 _WHOLES = {_whole(name, properties): name for name, properties in EVENTS.items() if name != "identify"}

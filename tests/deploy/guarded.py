@@ -1,7 +1,9 @@
 """A Kafka with SCRAM over TLS and ACLs, and a Redis with TLS and ACL users; certificates of an authority made here."""
 
 import ipaddress
+import os
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 import redis
 from confluent_kafka.admin import (
     AclBinding,
@@ -29,13 +32,14 @@ from msgspec import Struct
 
 from services.access import ACCESS, kafka_acls, redis_rules, user_of
 from services.local.broker import Broker
-from services.local.database import server_from_jar
+from services.local.database import server_from_jar, server_version
 from services.local.process import ChildProcess
 from services.settings import Common
 from tests.services.gateway_bench import free_port
 
 HOST = "127.0.0.1"
 PATIENCE_S = 120.0
+SEVEN = (7, 0)
 BROKER = """
 listeners=PLAINTEXT://127.0.0.1:{{broker_port}},CONTROLLER://127.0.0.1:{{controller_port}},GUARDED://127.0.0.1:{port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{{broker_port}},GUARDED://127.0.0.1:{port}
@@ -56,6 +60,7 @@ class Guarded(Struct):
     Args:
         plain: the broker's own listener.
         passwords: service → its password, at both.
+        before_7: this Redis knows no permission to read alone.
     """
 
     kafka: str
@@ -63,6 +68,7 @@ class Guarded(Struct):
     redis_port: int
     authority: Path
     passwords: dict[str, str]
+    before_7: bool
 
     def environ(self, service: str, prefix: str) -> dict[str, str]:
         """The settings of a service's own."""
@@ -112,10 +118,27 @@ class Guarded(Struct):
             ssl_ca_certs=str(self.authority),
         ) as client:
             for service in ACCESS:
-                rules = redis_rules(service, settings).split()
+                rules = redis_rules(service, settings, before_7=self.before_7).split()
                 client.execute_command(
                     "ACL", "SETUSER", user_of(service), "on", f">{self.passwords[service]}", *(rules or ["-@all"])
                 )
+
+
+def newest_redis(home: Path) -> Path | None:
+    """A Redis of 7 or later, which can be told that a user reads a key and does not write it; in CI there must be one.
+
+    Debian's `redis-tools` brings the server under another of its names, and none that the other tests would take for theirs.
+    """
+    if (on_path := shutil.which("redis-server")) and (server_version(Path(on_path)) or (0, 0)) >= SEVEN:
+        return Path(on_path)
+    if debians := shutil.which("redis-check-rdb"):
+        linked = home / "redis-server"
+        linked.symlink_to(debians)
+        if (server_version(linked) or (0, 0)) >= SEVEN:
+            return linked
+    if os.environ.get("CI"):
+        pytest.fail("no Redis of 7 or later: .ci/run installs Debian's redis-tools")
+    return None
 
 
 @contextmanager
@@ -132,10 +155,11 @@ def guarded(home: Path, cache: Path) -> Iterator[Guarded]:
         lines += f'tls-cert-file {pem}\ntls-key-file {pem}\nrequirepass "{passwords["redis"]}"\nbind {HOST}\n'
         config = home / "redis.conf"
         config.write_text(f'{lines}save ""\ndir {home}\n')
-        program = server_from_jar(cache, lambda _: None)
+        program = newest_redis(home) or server_from_jar(cache, lambda _: None)
         server = ChildProcess("redis", [str(program), str(config)], log=home / "redis.log")
         try:
-            found = Guarded(f"{HOST}:{port}", broker.bootstrap, redis_port, authority, passwords)
+            before_7 = (server_version(program) or (0, 0)) < SEVEN
+            found = Guarded(f"{HOST}:{port}", broker.bootstrap, redis_port, authority, passwords, before_7)
             make_users(found)
             yield found
         finally:

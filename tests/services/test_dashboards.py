@@ -1,17 +1,19 @@
 """Dashboards: the committed JSON is what the code makes, and asks for nothing that no service exposes."""
 
 import json
-import math
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import promql_parser as promql
 import pytest
+from scipy.special import stdtrit
 
-from services.dashboards.business import lift
+from services.console.arms import Sums
+from services.dashboards.business import FINALS, LEAST_GROUPS, T_95, lift
 from services.dashboards.rendering import BOARDS, FOLDER, rendered
 from tests.services.prometheus_samples import program
 from tests.services.promql import filled_in, missing, sample_names
@@ -65,29 +67,66 @@ def test_every_query_asks_for_what_exists() -> None:
     assert said == []
 
 
-def test_a_lift_has_the_interval_of_two_means(tmp_path: Path, promtool: str) -> None:
-    """By Prometheus' own arithmetic: means 2 and 1 of 4 strategies each, variances of the means 1/4 and 2."""
-    sums = {"fused": (4, 8, 20), "random": (4, 4, 36)}
-    names = ('stratagem_rewards_total{stage="final",', "stratagem_reward_sum{", "stratagem_reward_squares{")
+def in_groups(groups: int, rng: np.random.Generator) -> Sums:
+    """What an arm's customers brought: few strategies or many, in some of the groups."""
+    made = Sums()
+    for group in range(groups):
+        for _ in range(rng.integers(1, 30)):
+            made.add(group, 1, float(rng.normal(1.0, 2.0) + group % 3))
+    return made
+
+
+def variance_of(sums: Sums) -> float:
+    """Of an arm's mean, as the console has it."""
+    found = sums.interval()
+    assert found.high is not None
+    half = (found.high - found.mean) / float(stdtrit(np.count_nonzero(sums.counts) - 1, 0.975))
+    return half**2
+
+
+def lift_tests(arms: dict[str, Sums], kind: str, by: str) -> dict[str, Any]:
+    """Series of these arms, and what a lift over the random one must be: none where an arm has too few groups."""
     series = [
-        {"series": f'{name}kind="ad",arm="{arm}"}}', "values": str(value)}
-        for arm, values in sums.items()
-        for name, value in zip(names, values, strict=True)
+        {"series": f'{metric}{{kind="{kind}",arm="{arm}",group="{group}"}}', "values": str(values[group])}
+        for arm, sums in arms.items()
+        for metric, values in ((FINALS, sums.counts), ("stratagem_reward_sum", sums.totals))
+        for group in np.flatnonzero(sums.counts)
     ]
-    widths = {"fused": 1.96 * math.sqrt(0.25 + 2.0), "random": 1.96 * math.sqrt(2.0 + 2.0)}
-    middles = {"fused": 1.0, "random": 0.0}
+    named = {arm: f'{{arm="{arm}"}}' for arm in arms} if by == "arm" else {"fused": f'{{kind="{kind}"}}'}
+    means = {arm: sums.interval().mean - arms["random"].interval().mean for arm, sums in arms.items()}
+    widths = {arm: T_95 * (variance_of(sums) + variance_of(arms["random"])) ** 0.5 for arm, sums in arms.items()}
     wanted = [
-        [{"labels": f'{{arm="{arm}"}}', "value": middle + side * widths[arm]} for arm, middle in middles.items()]
+        [
+            {"labels": named[arm], "value": means[arm] + side * widths[arm]}
+            for arm in named
+            if not side or np.count_nonzero(arms[arm].counts) >= LEAST_GROUPS
+        ]
         for side in (0, -1, 1)
     ]
-    asked = lift("stratagem_reward_sum", "stratagem_reward_squares", "random")
+    asked = lift("stratagem_reward_sum", "random", by)
     tests = [
-        {"expr": filled_in(expr), "eval_time": "0m", "exp_samples": samples}
+        {
+            "expr": f"round({filled_in(expr)}, 1e-6)",
+            "eval_time": "0m",
+            "exp_samples": [rounded(each) for each in samples],
+        }
         for (expr, _), samples in zip(asked, wanted, strict=True)
     ]
-    case = {"evaluation_interval": "1m", "tests": [{"input_series": series, "promql_expr_test": tests}]}
+    return {"input_series": series, "promql_expr_test": tests}
+
+
+def rounded(sample: dict[str, Any]) -> dict[str, Any]:
+    """As the query rounds: promtool compares exactly."""
+    return {**sample, "value": round(sample["value"] * 1e6) / 1e6}
+
+
+@pytest.mark.parametrize("by", ["arm", "kind"])
+def test_a_lift_has_the_interval_of_two_means_of_customers(tmp_path: Path, promtool: str, by: str) -> None:
+    """By Prometheus' own arithmetic the console's variances, of which no customer is two; of too few groups no interval."""
+    rng = np.random.default_rng(7)
+    arms = {arm: in_groups(groups, rng) for arm, groups in (("fused", 32), ("random", 30), ("lm", LEAST_GROUPS - 1))}
     file = tmp_path / "lift.yml"
-    file.write_text(json.dumps(case))  # JSON is YAML
+    file.write_text(json.dumps({"evaluation_interval": "1m", "tests": [lift_tests(arms, "ad", by)]}))  # JSON is YAML
     done = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,4 +1,4 @@
-"""Short bodies, which are read before the key is known, and long ones, which are not; on the real Kafka and Redis."""
+"""Short bodies, which are read before the key is known, and long ones, which are not; what goes on with an event; on the real Kafka and Redis."""
 
 import json
 import socket
@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from services.local.stack import Endpoints
+from streaming.contracts.tracing import TRACEPARENT
 from tests.services.gateway_bench import PATIENCE_S, Bench
 from tests.services.gateway_samples import event
 
@@ -51,3 +52,25 @@ def test_a_large_batch_is_taken_like_a_small_one(gateway: Bench) -> None:
     assert (answer.status_code, answer.json()["accepted"]) == (202, len(events))
     found = {json.loads(record.value)["messageId"] for record in gateway.published()["shop.events"]}
     assert {each["messageId"] for each in events} <= found
+
+
+def test_a_callers_trace_goes_on_with_what_is_published(gateway: Bench) -> None:
+    """By each door that publishes; a header that is none of the standard's is dropped, and nobody is refused for it."""
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    asked = {"user_id": "user-1", "kind": "ad", "deadline_ms": 1, "message_id": "m-2003"}
+    with gateway.client() as client:
+        for said, number in ((trace, 2000), ("00-hostile\u00ff", 2001)):
+            headers = {TRACEPARENT.encode(): said.encode("latin-1")}
+            assert client.post("/v1/events", json=event(number), headers=headers).status_code == 202
+        client.post("/v1/track", json=event(2002), headers={TRACEPARENT: trace})
+        both = {TRACEPARENT: trace, "Authorization": f"Bearer {gateway.key(('publish', 'read'))}"}
+        assert client.post("/v1/decide", json=asked, headers=both).status_code == 200
+
+    def traces() -> dict[str, list[tuple[str, bytes]]]:
+        records = gateway.published()["shop.events"]
+        return {json.loads(each.value)["messageId"]: each.headers for each in records}
+
+    gateway.until(lambda: "m-2003" in traces())  # a call is answered at its deadline, perhaps before its event is there
+    wanted = [(TRACEPARENT, trace.encode())]
+    found = {name: headers for name, headers in traces().items() if "m-2000" <= name <= "m-2003"}
+    assert found == {"m-2000": wanted, "m-2001": [], "m-2002": wanted, "m-2003": wanted}

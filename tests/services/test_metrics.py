@@ -13,7 +13,7 @@ from model.lessons import Lesson
 from model.suffix import Pack
 from services.metrics import DEFAULT_PORTS, REGISTRY, is_free, serve
 from services.settings import SettingError
-from services.updater_counting import Counting
+from services.updater_counting import Counting, group_of
 from services.updater_learning import Learned
 from services.worker_answers import decision_tokens
 from services.worker_sending import patiently
@@ -72,9 +72,10 @@ def test_rewards_are_counted_by_the_assigned_arm() -> None:
     """A customer of the fused arm whom the critic answered counts for fused, as requests and strategies do."""
     reward = structs.replace(closed_rewards(1)[0], stage="final", assigned_arm="fused", acting_arm="critic")
     labels = {"kind": reward.kind, "arm": "fused"}
-    before = REGISTRY.get_sample_value("stratagem_reward_sum", labels) or 0.0
+    grouped = {**labels, "group": group_of(reward.user_id)}
+    before = REGISTRY.get_sample_value("stratagem_reward_sum", grouped) or 0.0
     Counting(Formula()).count(Learned(reward, Lesson("learned")))
-    assert REGISTRY.get_sample_value("stratagem_reward_sum", labels) == pytest.approx(before + reward.reward)
+    assert REGISTRY.get_sample_value("stratagem_reward_sum", grouped) == pytest.approx(before + reward.reward)
     assert REGISTRY.get_sample_value("stratagem_rewards_total", {**labels, "stage": "final"})
     assert REGISTRY.get_sample_value("stratagem_rewards_total", {**labels, "arm": "critic", "stage": "final"}) is None
 
@@ -84,7 +85,8 @@ def test_customers_of_two_arms_are_counted_apart() -> None:
     reward = structs.replace(closed_rewards(1)[0], stage="final", assigned_arm="lm", mixed_arms=True)
 
     def summed(arm: str) -> float:
-        return REGISTRY.get_sample_value("stratagem_reward_sum", {"kind": reward.kind, "arm": arm}) or 0.0
+        labels = {"kind": reward.kind, "arm": arm, "group": group_of(reward.user_id)}
+        return REGISTRY.get_sample_value("stratagem_reward_sum", labels) or 0.0
 
     before = {arm: summed(arm) for arm in ("lm", "mixed")}
     Counting(Formula()).count(Learned(reward, Lesson("learned")))

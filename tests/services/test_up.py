@@ -52,13 +52,13 @@ COUNTED = {
     "batch_seconds folded rebalances live last_loop_timestamp_seconds",
     "worker": "strategies messages request_to_strategy_seconds answered rebalances batch_size tokens adapter_info live "
     "last_loop_timestamp_seconds",
-    "updater": "rewards reward_sum reward_squares reward_parts outcomes reward_delay_seconds critic_error training_loss training_steps gate_decisions "
+    "updater": "rewards finals reward_sum reward_parts outcomes reward_delay_seconds critic_error training_loss training_steps gate_decisions "
     "served_share adapter_info live last_loop_timestamp_seconds",
 }
 """Per service the families in which a small run must have left a number."""
 OF_TROUBLE = (
     "kafka_errors redis_errors registry_errors bugs swap_seconds swaps drifts gate_number reward_to_adapter_seconds "
-    "trial_customers trial_difference trial_harm adapters_resident queued_records net_margin_sum net_margin_squares"
+    "trial_customers trial_difference trial_harm adapters_resident queued_records net_margin_sum"
 ).split()
 """Families that are there although a small run need not move them."""
 

@@ -1,6 +1,7 @@
 """Metrics of what the updater makes: the age of an adapter's data, trials, and what finals say."""
 
 import math
+from collections import Counter
 
 import pytest
 from msgspec import structs
@@ -11,7 +12,7 @@ from model.sequential import Observation, observe
 from model.trial import TrialDesign, start
 from services.metrics import REGISTRY
 from services.updater_announcing import nothing_served
-from services.updater_counting import PARTS, Counting
+from services.updater_counting import GROUPS, PARTS, Counting, group_of
 from services.updater_figures import Freshness, TrialFigures
 from services.updater_learning import Learned
 from services.updater_trials import Trials
@@ -77,17 +78,20 @@ def test_a_trial_is_shown_while_it_stands() -> None:
     assert value("served_share", role="canary") == 0.0
 
 
-def test_the_squares_follow_corrections() -> None:
-    """After a final of 2 and a correction to 0.5 the sums are those of one strategy that brought 0.5."""
+def test_a_customers_group_keeps_all_that_is_theirs() -> None:
+    """A final of 2 and its correction to 0.5 are one strategy that brought 0.5, in one of few groups; customers spread over all."""
     final = structs.replace(closed_rewards(1)[0], stage="final", assigned_arm="critic", reward=2.0, difference=0.0)
     corrected = structs.replace(final, stage="correction", reward=0.5, difference=-1.5)
-    labels = {"kind": final.kind, "arm": "critic"}
-    before = {name: value(name, **labels) for name in ("reward_sum", "reward_squares")}
+    labels = {"kind": final.kind, "arm": "critic", "group": group_of(final.user_id)}
+    before = {name: value(name, **labels) for name in ("reward_sum", "finals_total")}
     counting = Counting(Formula())
     for reward in (final, corrected):
         counting.count(Learned(reward, Lesson("learned")))
     assert change("reward_sum", before["reward_sum"], **labels) == pytest.approx(0.5)
-    assert change("reward_squares", before["reward_squares"], **labels) == pytest.approx(0.25)
+    assert change("finals_total", before["finals_total"], **labels) == 1
+    groups = Counter(group_of(f"customer-{number}") for number in range(100 * GROUPS))
+    assert groups.keys() == {str(number) for number in range(GROUPS)}
+    assert max(groups.values()) < 150
 
 
 def test_a_final_says_its_outcomes_and_parts_once() -> None:
@@ -101,16 +105,17 @@ def test_a_final_says_its_outcomes_and_parts_once() -> None:
     labels = {"kind": final.kind, "arm": "random"}
     counted = {**labels, "channel": "other", "outcome": "clicked"}
     before = value("outcomes_total", **counted)
-    sums = {part: value("reward_parts", **labels, part=part) for part in PARTS}
-    net = value("net_margin_sum", **labels)
+    sums = {part: value("reward_parts", **labels, channel="other", part=part) for part in PARTS}
+    grouped = {**labels, "group": group_of(final.user_id)}
+    net = value("net_margin_sum", **grouped)
     for stage in ("response", "final"):
         told = structs.replace(final, stage=stage)
         Counting(Formula()).count(Learned(told, Lesson("learned")))
     assert change("outcomes_total", before, **counted) == 1
-    moved = {part: change("reward_parts", sums[part], **labels, part=part) for part in PARTS}
+    moved = {part: change("reward_parts", sums[part], **labels, channel="other", part=part) for part in PARTS}
     assert {part: each for part, each in moved.items() if not math.isclose(each, 0.0, abs_tol=1e-9)} == {
         "click": pytest.approx(0.3),
         "cost": pytest.approx(-0.1),
     }
-    assert value("reward_parts", **labels, part="nobody's") is None
-    assert change("net_margin_sum", net, **labels) == pytest.approx(12.5 - 0.1)
+    assert value("reward_parts", **labels, channel="other", part="nobody's") is None
+    assert change("net_margin_sum", net, **grouped) == pytest.approx(12.5 - 0.1)
