@@ -12,8 +12,10 @@ import msgspec
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.functional import pad
 
 from model.lean_weights import Layer, Parts, Weights, fuse, pairs_of_slot, pairs_of_tensors
+from model.linear import missing
 
 SHAPES = frozenset({"llama", "qwen2", "mistral"})
 """Model types of this shape: RMS norm, rotary positions, grouped queries, gated MLP; biases as the modules have them."""
@@ -120,25 +122,18 @@ class LeanBackbone:
         Returns:
             (sum of lengths - starts, D) final states.
         """
-        parts = self._parts(BARE)
+        parts, count = self._parts(BARE), len(x)
+        x = pad(x, (0, 0, 0, missing(x)))
         bounds = list(zip(starts, lengths, strict=True))
-        positions = torch.cat([torch.arange(start, length, device=x.device) for start, length in bounds])
+        runs = [torch.arange(start, length, device=x.device) for start, length in bounds]
+        positions = torch.cat((*runs, torch.zeros(len(x) - count, dtype=torch.long, device=x.device)))
         turn = self._cosine[positions][None, :, None], self._turned[positions][None, :, None]
         for number, layer in enumerate(self.layers):
             q, k, v = self._qkv(layer.qkv(_normed(layer.before, x), parts, number), (1, len(x)), turn)
-            seen, at = [], 0
-            for row, (start, length) in enumerate(bounds):
-                own, kept = slice(at, at + length - start), memory[row : row + 1, number]
-                kept[0, 0, :, start:length], kept[0, 1, :, start:length] = k[0, :, own], v[0, :, own]
-                seen.append(
-                    _continued(q[:, :, own], kept[:, :, :, :length], layer.scale)
-                    if start
-                    else _causal(q[:, :, own], k[:, :, own], v[:, :, own], layer.scale)
-                )
-                at += length - start
-            x = x + layer.out(torch.cat(seen, 2)[0].transpose(0, 1).reshape(len(x), -1), parts, number)
+            seen = _read_each(q, k, v, memory[:, number], bounds, layer.scale)
+            x = x + layer.out(seen, parts, number)
             x = x + layer.mlp(_normed(layer.between, x), parts, number)
-        return _normed(self._norm, x)
+        return _normed(self._norm, x[:count])
 
     def memory(self, rows: int, width: int) -> Tensor:
         """Zeros for so many prompts of so many tokens at most, as `PromptBatch` has it."""
@@ -185,6 +180,27 @@ def _attended(q: Tensor, k: Tensor, v: Tensor, sees: Tensor, scale: float) -> Te
     masked = scores.view(rows, heads, nodes, keys).masked_fill(~sees[:, None], torch.finfo(q.dtype).min)
     weights = torch.softmax(masked, -1).view(flat, -1, keys)
     return torch.bmm(weights, v.reshape(flat, keys, width)).view(rows, heads, nodes, width)
+
+
+def _read_each(
+    q: Tensor, k: Tensor, v: Tensor, memory: Tensor, bounds: Sequence[tuple[int, int]], scale: float
+) -> Tensor:
+    """One layer's attention of prompts end to end, (1, heads, N, head width) each; (N, queries). Rows beyond the prompts see nothing.
+
+    `memory` (B, 2, kv heads, L, head width) holds what was read before, and is given the rest.
+    """
+    seen, at = [], 0
+    for kept, (start, length) in zip(memory, bounds, strict=True):
+        own = slice(at, at + length - start)
+        kept[0, :, start:length], kept[1, :, start:length] = k[0, :, own], v[0, :, own]
+        seen.append(
+            _continued(q[:, :, own], kept[None, :, :, :length], scale)
+            if start
+            else _causal(q[:, :, own], k[:, :, own], v[:, :, own], scale)
+        )
+        at = own.stop
+    beyond = q.new_zeros(1, q.shape[1], q.shape[2] - at, q.shape[3])
+    return torch.cat((*seen, beyond), 2)[0].transpose(0, 1).reshape(q.shape[2], -1)
 
 
 def _causal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:

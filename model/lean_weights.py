@@ -7,7 +7,8 @@ import msgspec
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
-from torch.nn import functional
+
+from model.linear import linear
 
 Matrix = tuple[Tensor, Tensor | None]
 """(out, in) and its bias."""
@@ -41,13 +42,13 @@ class Projection:
 
     def __call__(self, x: Tensor, parts: "Parts") -> Tensor:
         """(N, in) → (N, out), each part by its own slot."""
-        y = functional.linear(x, self.weight, self.bias)
+        y = linear(x, self.weight, self.bias)
         for slot, rows, _ in parts:
             if slot is None:
                 continue
             down, up, scale = self.slots[slot]
             part, out = (x, y) if rows.start is None else (x[rows], y[rows])
-            out.addmm_(functional.linear(part, down), up.t(), alpha=scale)
+            out.addmm_(linear(part, down), up.t(), alpha=scale)
         return y
 
     def joined(self, pair: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -162,5 +163,5 @@ def _by_parts(x: Tensor, parts: Parts, number: int, which: int) -> Tensor:
     for _, rows, weights in parts:
         assert weights is not None
         weight, bias = weights.layers[number][which]
-        done.append(functional.linear(x if rows.start is None else x[rows], weight, bias))
+        done.append(linear(x if rows.start is None else x[rows], weight, bias))
     return done[0] if len(done) == 1 else torch.cat(done)
