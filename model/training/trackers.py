@@ -83,12 +83,16 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    """A run in a SQLite file below `folder`."""
+    """A run in a SQLite file below `folder`, which `mlflow ui --backend-store-uri sqlite:///…` shows. MLflow's own counting of its users is off."""
 
     def __init__(self, folder: Path, name: str, config: dict[str, Any]) -> None:
         """Begin the run."""
         import mlflow
+        from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
+        from mlflow.telemetry import set_telemetry_client
 
+        MLFLOW_DISABLE_TELEMETRY.set("true")
+        set_telemetry_client()  # reads that again: without it the next call would ask a server of theirs
         folder.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(f"sqlite:///{folder.resolve() / 'mlflow.db'}")
         mlflow.set_experiment("stratagem")
@@ -124,5 +128,4 @@ def tracker(which: str, folder: Path, name: str, config: dict[str, Any]) -> Trac
             case _:
                 raise Refused(f"no tracker {which!r}: one of {', '.join(NAMES)}")
     except ImportError:
-        how = "pip install mlflow" if which == "mlflow" else "pip install 'stratagem[trackers]'"
-        raise Refused(f"the tracker {which} is not installed: {how}") from None
+        raise Refused(f"the tracker {which} is not installed: pip install 'stratagem[trackers]'") from None

@@ -1,8 +1,8 @@
 """Trackers by name write what they are for, with no account and no network; one that is not installed is named."""
 
-import importlib.util
 import json
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_tensorboard_writes_events(tmp_path: Path) -> None:
     assert [(event.step, event.value) for event in read.Scalars("loss")] == [(3, 0.25)]
 
 
-def test_none_writes_nothing_and_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_none_writes_nothing_and_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default nothing is kept; an unknown tracker and one that is not installed are refused in one line."""
     kept = tracker("none", tmp_path / "nothing", "run", {})
     kept.log(1, {"loss": 1.0})
@@ -32,9 +32,27 @@ def test_none_writes_nothing_and_what_is_missing_is_named(tmp_path: Path) -> Non
     assert not (tmp_path / "nothing").exists()
     with pytest.raises(Refused, match="no tracker 'paper'"):
         tracker("paper", tmp_path, "run", {})
-    if importlib.util.find_spec("mlflow") is None:
-        with pytest.raises(Refused, match="pip install mlflow"):
-            tracker("mlflow", tmp_path, "run", {})
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # as where it is not installed
+    with pytest.raises(Refused, match=r"the tracker mlflow is not installed: pip install 'stratagem\[trackers\]'"):
+        tracker("mlflow", tmp_path, "run", {})
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # MLflow's own use of SQLAlchemy
+def test_mlflow_writes_a_file_and_counts_nobody(tmp_path: Path) -> None:
+    """What was logged is read back from the run's own SQLite file by MLflow itself; whom MLflow would tell of its use is not there."""
+    kept = tracker("mlflow", tmp_path / "runs", "run", {"rate": 1.0})
+    kept.log(3, {"loss": 0.25})
+    kept.log(5, {"loss": 0.125, "second/loss": 1.5})
+    kept.end()
+    from mlflow import MlflowClient
+    from mlflow.telemetry import get_telemetry_client
+
+    assert get_telemetry_client() is None
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    (found,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert (found.info.run_name, found.info.status, found.data.params) == ("run", "FINISHED", {"rate": "1.0"})
+    assert [(each.step, each.value) for each in client.get_metric_history(found.info.run_id, "loss")] == [(3, 0.25), (5, 0.125)]  # fmt: skip
+    assert found.data.metrics["second/loss"] == 1.5
 
 
 def test_weights_and_biases_works_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
