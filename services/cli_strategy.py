@@ -19,7 +19,7 @@ NAME = "strategy"
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The run's folder to make.")  # fmt: skip
 @click.option("--base", default="", help="A causal checkpoint, by path or hub name; else the base that ships.")
 @click.option("--rows", type=click.IntRange(1), default=20_000, show_default=True, help="The newest closed strategies, at most so many.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(1), default=400, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Logged strategies per step.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), default=2e-4, show_default=True)
 @click.option("--weight-decay", type=click.FloatRange(0), default=0.01, show_default=True)
@@ -27,6 +27,7 @@ NAME = "strategy"
 @click.option("--beta", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Spreads of the advantage by which a weight grows e-fold.")  # fmt: skip
 @click.option("--most-weight", type=click.FloatRange(1), default=20.0, show_default=True, help="Largest weight of an outcome.")  # fmt: skip
 @click.option("--importance", type=click.FloatRange(0), default=0.0, show_default=True, help="Largest weight of what was improbable; 0: propensities do not count.")  # fmt: skip
+@click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Of the way from the base's weights to the learned ones; a base that never met the teachers goes all of it.")  # fmt: skip
 @click.option("--teacher-weight", type=click.FloatRange(0), default=1.0, show_default=True, help="Of the teachers' loss; at 0 a base forgets how to be taught.")  # fmt: skip
 @click.option("--message-weight", type=click.FloatRange(0), default=0.3, show_default=True)
 @click.option("--judged", type=click.IntRange(20), default=1_000, show_default=True, help="Held-out strategies, at most.")  # fmt: skip
@@ -77,7 +78,7 @@ def _run(paths: tuple[Path, ...], out: Path, wishes: dict[str, Any]) -> dict[str
     from services.strategy_log import read_log, sha256_of
     from services.valuing import formula_of
 
-    how = {name: wishes.pop(name) for name in ("resume", "overwrite", "track")}
+    how: dict[str, Any] = {name: wishes.pop(name) for name in ("resume", "overwrite", "track")}
     most, settings = wishes.pop("rows"), load(WorkerSettings, os.environ)
     begun, topics = out.parent / f".{out.name}.partial", out.parent / f".{out.name}.topics"
     try:
@@ -88,9 +89,8 @@ def _run(paths: tuple[Path, ...], out: Path, wishes: dict[str, Any]) -> dict[str
             log = read_log(paths, most, lambda what, done, total: of(what)(done, total, {}, None))
             origin = log.counts | {"rows": most, "reward": repr(formula_of(settings))}
             made = Settings(**wishes, temperature=settings.temperature)
-            return main(
-                log.rewards, formula_of(settings), out, made, of, origin=origin, data_sha256=sha256_of(paths), **how
-            )
+            how |= {"origin": origin, "data_sha256": sha256_of(paths), "kept": Path(settings.home) / "examined"}
+            return main(log.rewards, formula_of(settings), out, made, of, **how)
     finally:
         if not begun.exists():
             shutil.rmtree(topics, ignore_errors=True)

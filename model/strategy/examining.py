@@ -1,23 +1,31 @@
-"""The examination of a candidate: each part is kept as it is found, so that an interrupted run does not repeat it."""
+"""The examination of a candidate: each part is kept as it is found, so that an interrupted run does not repeat it.
 
+What critics came to in the base that ships is the same for every candidate, and may be kept outside of the run as well.
+"""
+
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import torch
 
-from model.base_gate import Trial
 from model.evaluation.estimates import clopper_pearson
 from model.lm import LanguageModel
 from model.report import own_words_share
 from model.strategy.held import Held, Seen, seen_by, side_by_side
-from model.strategy.saving import CANDIDATE
+from model.strategy.saving import CANDIDATE, base_sha256
 from model.strategy.teachability import Examination, Teachability, compared
+from model.strategy.trying import Tried
 from model.strategy.verdict import Verdict, Words, verdict
 from model.strategy.work import Work
 from model.training.loop import Cost, Told, memory_gb
-from model.training.runs import Run
+from model.training.runs import Run, code_sha256, written
 
 T = TypeVar("T")
 Telling = Callable[[str], Told]
@@ -33,10 +41,14 @@ class Examined(msgspec.Struct, frozen=True):
     verdict: Verdict
 
 
-def examined(work: Work, run: Run, telling: Telling) -> Examined:
-    """Judge the candidate in the run's folder beside the base it came from, and beside the one that ships."""
+def examined(work: Work, run: Run, telling: Telling, kept: Path | None = None) -> Examined:
+    """Judge the candidate in the run's folder beside the base it came from, and beside the one that ships.
+
+    Args:
+        kept: a folder for what critics came to in the base that ships, read and added to; None: found anew.
+    """
     held = _held(work, run, telling)
-    taught = _taught(work, run, telling)
+    taught = _taught(work, run, telling, kept)
     words = {}
     for who, load in _bases(work, run).items():
         share = partial(_own_words, load, work.examination.test)
@@ -75,17 +87,39 @@ def _seen(work: Work, load: Load, told: Told) -> Seen:
     return seen_by(load(), work.parts.judged, work.judged_values, work.formula, work.settings.temperature, tell)
 
 
-def _taught(work: Work, run: Run, telling: Telling) -> Teachability:
+def _taught(work: Work, run: Run, telling: Telling, kept: Path | None) -> Teachability:
     exam, told = work.examination, telling("teachability")
     meter = Meter(2 * exam.critics * exam.steps, told)
-    trials: dict[str, list[Trial]] = {"new": [], "shipped": []}
+    trials: dict[str, list[Tried]] = {"new": [], "shipped": []}
+    before = None if kept is None else kept / _sameness(work)
     for index in range(exam.critics):
         for who, load in _bases(work, run).items():
-            trials[who].append(_kept(run, f"trial-{who}-{index}", Trial, partial(_tried, exam, load, index, meter)))
+            make = partial(_tried, exam, load, index, meter)
+            if who == "shipped" and before is not None:
+                make = partial(_known, before / f"{index}.json", make)
+            trials[who].append(_kept(run, f"trial-{who}-{index}", Tried, make))
     return compared(trials["new"], trials["shipped"])
 
 
-def _tried(exam: Examination, load: Load, index: int, meter: "Meter") -> Trial:
+def _sameness(work: Work) -> str:
+    """Hash of all that shapes what a critic comes to in the base that ships; the number of critics does not."""
+    exam = work.examination
+    told = (base_sha256(""), code_sha256(), exam.steps, exam.train, exam.test, str(work.device), torch.__version__, torch.get_num_threads())  # fmt: skip
+    return sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def _known(path: Path, make: Callable[[], Tried]) -> Tried:
+    """What an earlier run found, or is found now and kept for the next."""
+    with suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode(path.read_bytes(), type=Tried)
+    found = make()
+    own = path.with_name(f"{path.name}.{os.getpid()}")  # two runs may find the same at once
+    written(own, msgspec.json.encode(found))
+    own.replace(path)
+    return found
+
+
+def _tried(exam: Examination, load: Load, index: int, meter: "Meter") -> Tried:
     found = exam.one(load(), index, meter.step)
     meter.begin_next(exam.steps)
     return found

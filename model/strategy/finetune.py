@@ -17,7 +17,7 @@ from streaming.contracts.rewards import Reward
 
 def main(
     rewards: Sequence[Reward], formula: RewardFormula, out: Path, settings: Settings, telling: Telling, *,
-    origin: dict[str, Any], data_sha256: str, resume: bool, overwrite: bool, track: str = "none",
+    origin: dict[str, Any], data_sha256: str, resume: bool, overwrite: bool, track: str = "none", kept: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Make the run `out` from closed strategies; returns its report.
 
@@ -26,6 +26,7 @@ def main(
         formula: how outcomes become reward.
         telling: name of a part → what is told of its progress.
         origin: how the log was read; part of the run's identity and of the report.
+        kept: a folder for what is found of the base that ships, the same for every run; None: nothing is kept.
 
     Raises:
         Refused: log, output, base or a setting cannot be used.
@@ -43,7 +44,7 @@ def main(
         best = work.learn(run, telling(NAME), tracked)
         tracked.end()
         keep(work.lm, run.path / CANDIDATE)
-        found = examined(work, run, telling)
+        found = examined(work, run, telling, kept)
         report = _report(work, found, best) | {"origin": origin}
         if found.verdict.go_on:
             accept(run.path, _manifest(report, run))

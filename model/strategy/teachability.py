@@ -3,15 +3,16 @@
 The unit of evidence is the critic: each is taught to both bases from the same examples, in the same order, and the lifts are paired.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
 from scipy import stats
 
-from model.base_gate import NAMES_PERMUTED, TEXTS_SWAPPED, UNSEEN_PRODUCTS, Trial, trial
+from model.base_gate import NAMES_PERMUTED, TEXTS_SWAPPED, UNSEEN_PRODUCTS
 from model.evaluation.estimates import LEVEL, Floats
 from model.lm import LanguageModel
+from model.strategy.trying import Told, Tried, tried
 from streaming.contracts.kinds import KIND_NAMES
 
 NOT_WORSE_BY = 0.05
@@ -37,10 +38,10 @@ class Examination(Struct, frozen=True):
         """Steps after which is measured."""
         return tuple(sorted({max(self.steps * part // 4, 1) for part in (2, 3, 4)}))
 
-    def one(self, lm: LanguageModel, index: int, told: Callable[[int, float], None]) -> Trial:
+    def one(self, lm: LanguageModel, index: int, told: Told) -> Tried:
         """Teach critic `index` to a base that has not been examined yet."""
         kind = KIND_NAMES[(index + index // len(KIND_NAMES)) % len(KIND_NAMES)]
-        return trial(lm, index, kind=kind, marks=self.marks, train=self.train, test=self.test, progress=told)
+        return tried(lm, index, kind, self.marks, self.train, self.test, told)
 
 
 class Interval(Struct, frozen=True):
@@ -71,7 +72,7 @@ class Teachability(Struct, frozen=True):
     not_below: bool
 
 
-def compared(new: Sequence[Trial], shipped: Sequence[Trial]) -> Teachability:
+def compared(new: Sequence[Tried], shipped: Sequence[Tried]) -> Teachability:
     """Both bases on the same critics, at least two."""
     lifts = np.array([[_lift(mine), _lift(theirs)] for mine, theirs in zip(new, shipped, strict=True)])
     permuted, swapped, unseen = (float(np.mean([getattr(each, of) for each in new])) for of in ("permuted", "swapped", "unseen"))  # fmt: skip
@@ -89,8 +90,8 @@ def compared(new: Sequence[Trial], shipped: Sequence[Trial]) -> Teachability:
     )
 
 
-def _lift(tried: Trial) -> float:
-    return float(np.mean([taught.greedy for taught in tried.after.values()]))
+def _lift(found: Tried) -> float:
+    return float(np.mean(list(found.greedy.values())))
 
 
 def _interval(values: Floats) -> Interval:

@@ -1,4 +1,8 @@
-"""A base in the making, and the log that it learns from with its weights; made from settings and log alone."""
+"""A base in the making, and the log that it learns from with its weights; made from settings and log alone.
+
+References:
+    Wortsman et al. (2022), Robust fine-tuning of zero-shot models, CVPR, arXiv 2109.01903: between the weights before and after.
+"""
 
 import contextlib
 from collections.abc import Sequence
@@ -39,13 +43,14 @@ class Settings(msgspec.Struct, frozen=True):
         base: that goes on learning, by path or hub name; empty: the one that ships.
         batch: logged strategies per step; prompts, suffixes: composed requests per step and teachers asked on each.
         beta, most_weight, importance: how outcomes weigh, see `model/strategy/weights.py`.
+        share: of the way from the base's weights to those that were learned; a base that has not met the teachers goes all of it.
         log_weight, teacher_weight, rebuild_weight, message_weight: of the losses.
         judged: held-out strategies at most, the newest. temperature: at which a base decides.
         critics, lora_steps, customers: of the examination, see `model/strategy/teachability.py`; half as many customers, and messages, are judged.
     """
 
     base: str = ""
-    steps: int = 400
+    steps: int = 200
     batch: int = 16
     rate: float = 2e-4
     weight_decay: float = 0.01
@@ -53,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True):
     beta: float = 1.0
     most_weight: float = 20.0
     importance: float = 0.0
+    share: float = 0.5
     log_weight: float = 1.0
     teacher_weight: float = 1.0
     rebuild_weight: float = 0.0
@@ -93,6 +99,7 @@ class Work:
         self.judged_weights = weighing.weights(self.parts.judged, self.judged_values)
         checked(s.base, s.seed)
         self.lm, known = self.original()
+        self.share = s.share if known else 1.0
         self.learner = Learner(self.lm, s.seed)
         kinds = frozenset(reward.kind for reward in train)
         self.taught = Taught(Population(known=known), kinds, s.prompts, s.suffixes)
@@ -106,13 +113,18 @@ class Work:
         return LanguageModel(lm.causal.to(self.device), lm.spelling.tokenizer, lm.pointer, lm.name), known
 
     def learn(self, run: Run, telling: Told, tracked: Tracker) -> int:
-        """Train to the end; the base then has its best weights by the score. Returns the step they are of."""
+        """Train to the end; the base then stands `share` of the way to its best weights by the score. Returns the step they are of."""
         s, every = self.settings, max(self.settings.steps // EVALUATIONS, 1)
         plan = Plan(
             steps=s.steps, rate=s.rate, weight_decay=s.weight_decay, accumulate=s.accumulate, evaluate_every=every,
             checkpoint_every=every, seed=s.seed, device=s.device, precision=s.precision,
         )  # fmt: skip
-        return Loop(self.learner, self._loss, plan, self._score).run(run, NAME, telling, tracked).best_step
+        begun = {name: weights.detach().clone() for name, weights in self.learner.named_parameters()}
+        best = Loop(self.learner, self._loss, plan, self._score).run(run, NAME, telling, tracked).best_step
+        with torch.no_grad():
+            for name, weights in self.learner.named_parameters():
+                weights.copy_(torch.lerp(begun[name], weights, self.share))
+        return best
 
     def _loss(self, step: int, batch: int) -> torch.Tensor:
         """What was logged, and what keeps the base teachable and writing; every draw is of the seed and the place."""

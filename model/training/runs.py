@@ -45,6 +45,17 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
+def written(path: Path, data: bytes) -> None:
+    """Write a file, with the folders above it, so that it is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.part")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
 def folder_sha256(folder: Path) -> str:
     """Hash of what was brought along from this machine; empty for what was not."""
     if not str(folder) or str(folder) == "." or not folder.is_dir():
@@ -110,14 +121,7 @@ class Run:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file so that it is whole or not there."""
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.part")
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        written(self.path / name, data)
 
     def read(self, name: str) -> bytes | None:
         """A file's bytes; None where it is not there."""

@@ -88,17 +88,15 @@ class MLflow:
     def __init__(self, folder: Path, name: str, config: dict[str, Any]) -> None:
         """Begin the run."""
         import mlflow
-        from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
-        from mlflow.telemetry import set_telemetry_client
 
-        MLFLOW_DISABLE_TELEMETRY.set("true")
-        set_telemetry_client()  # reads that again: without it the next call would ask a server of theirs
-        folder.mkdir(parents=True, exist_ok=True)
-        mlflow.set_tracking_uri(f"sqlite:///{folder.resolve() / 'mlflow.db'}")
-        mlflow.set_experiment("stratagem")
         self._mlflow: Any = mlflow
-        mlflow.start_run(run_name=name)
-        mlflow.log_params({key: str(value) for key, value in config.items()})
+        self._mlflow.environment_variables.MLFLOW_DISABLE_TELEMETRY.set("true")
+        self._mlflow.telemetry.set_telemetry_client()  # reads that again: else the next call would ask a server of theirs
+        folder.mkdir(parents=True, exist_ok=True)
+        self._mlflow.set_tracking_uri(f"sqlite:///{folder.resolve() / 'mlflow.db'}")
+        self._mlflow.set_experiment("stratagem")
+        self._mlflow.start_run(run_name=name)
+        self._mlflow.log_params({key: str(value) for key, value in config.items()})
 
     def log(self, step: int, metrics: Metrics) -> None:
         """Take the figures of a step."""

@@ -111,7 +111,8 @@ def test_topics_are_learned_from_as_their_file(stack: Endpoints, topic_prefix: s
     assert codes[0] in (0, 1)
     reports = [json.loads((tmp_path / name / "report.json").read_bytes()) for name in ("topics", "files")]
     assert reports[0] == reports[1]
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["files", "topics"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["files", "home", "topics"]
+    assert [each.name for each in (tmp_path / "home").iterdir()] == ["examined"]
 
 
 def test_each_task_has_its_own_options() -> None:

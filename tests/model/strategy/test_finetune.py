@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from model import adapter
-from model.base_gate import Taught, Trial
+from model.base_gate import trial
 from model.critic import Critic
 from model.data.errors import Refused
 from model.evaluation.policies import valuable
@@ -18,10 +19,12 @@ from model.lm import LanguageModel
 from model.policy import decide
 from model.strategy.finetune import main
 from model.strategy.lessons import log_likelihoods
-from model.strategy.teachability import compared
+from model.strategy.teachability import Examination, compared
+from model.strategy.trying import Tried
 from model.strategy.work import Settings, Work
 from model.training.runs import Run, identity_of
 from services.worker_serving import ServingTable
+from streaming.contracts.kinds import KIND_NAMES
 from streaming.contracts.rewards import Reward
 from streaming.contracts.strategies import StrategyRequest
 from streaming.reward import Formula
@@ -44,11 +47,10 @@ def told(_: str) -> Any:
     return lambda *_: None
 
 
-def finetuned(out: Path, settings: Settings, rewards: tuple[Reward, ...] | None = None) -> dict[str, Any]:
+def finetuned(out: Path, settings: Settings, kept: Path | None = None) -> dict[str, Any]:
     """The run `out`."""
-    return main(
-        rewards or closed(), Formula(), out, settings, told, origin={}, data_sha256="d", resume=True, overwrite=False
-    )
+    how: dict[str, Any] = {"origin": {}, "data_sha256": "d", "resume": True, "overwrite": False, "kept": kept}
+    return main(closed(), Formula(), out, settings, told, **how)
 
 
 def test_an_accepted_base_is_served(tmp_path: Path) -> None:
@@ -137,9 +139,52 @@ class _Nowhere:
         """Nothing."""
 
 
-def trial_of(lift: float, *, permuted: float = 1.0) -> Trial:
+def trial_of(lift: float, *, permuted: float = 1.0) -> Tried:
     """A distillation that reached a lift."""
-    return Trial({"100": Taught(lift, lift)}, 0.1, permuted=permuted, swapped=-0.1, unseen=1.0)
+    return Tried({"100": lift}, 0.1, permuted=permuted, swapped=-0.1, unseen=1.0)
+
+
+def test_a_critic_comes_to_what_the_gates_trial_says() -> None:
+    """Reading held-out prompts once changes no digit: lifts, KL and the three measures of reading are those of `model/base_gate.py`."""
+    exam = Examination(2, 8, 64, 80)
+    found = exam.one(LanguageModel.load("", "cpu"), 0, told(""))
+    lm = LanguageModel.load("", "cpu")
+    wanted = trial(lm, 0, kind=KIND_NAMES[0], marks=exam.marks, train=exam.train, test=exam.test)
+    assert found.greedy == {step: taught.greedy for step, taught in wanted.after.items()}
+    assert len(found.greedy) == 3
+    assert (found.kl, found.permuted, found.swapped, found.unseen) == (wanted.kl, wanted.permuted, wanted.swapped, wanted.unseen)  # fmt: skip
+
+
+def test_what_the_shipped_base_came_to_is_found_once(tmp_path: Path) -> None:
+    """A second run takes it from the folder of the first and reports the same; what is broken there is found anew."""
+    settings = msgspec.structs.replace(CAREFUL, steps=1, judged=20, critics=2, lora_steps=4, customers=16)
+    first = finetuned(tmp_path / "first", settings, kept=tmp_path / "kept")
+    files = sorted((tmp_path / "kept").rglob("*.json"))
+    assert [path.name for path in files] == ["0.json", "1.json"]
+    better = msgspec.json.decode(files[1].read_bytes(), type=Tried)
+    files[0].write_bytes(b"{")
+    files[1].write_bytes(msgspec.json.encode(msgspec.structs.replace(better, greedy={"4": 9.0})))
+    second = finetuned(tmp_path / "second", settings, kept=tmp_path / "kept")
+    lifts, again = (report["teachability"]["by_critic"] for report in (first, second))
+    assert again[0] == lifts[0]
+    assert tuple(again[1]) == (lifts[1][0], 9.0)
+    assert sorted((tmp_path / "kept").rglob("*")) == sorted([files[0].parent, *files])
+    assert msgspec.json.decode(files[0].read_bytes(), type=Tried).greedy
+
+
+def test_a_base_goes_part_of_the_way(tmp_path: Path) -> None:
+    """A share of the way from where it began to what was learned, weight by weight; one that never met the teachers goes all of it."""
+    settings = msgspec.structs.replace(CAREFUL, steps=2, rate=2e-3, judged=20)
+    ways = []
+    for share in (1.0, 0.25):
+        work = Work(closed()[:150], Formula(), msgspec.structs.replace(settings, share=share))
+        begun = {name: weights.detach().clone() for name, weights in work.learner.named_parameters()}
+        with Run(tmp_path / f"run-{share}", identity_of({}, "d", 0)) as run:
+            work.learn(run, told(""), _Nowhere())
+        ways.append({name: weights.detach() - begun[name] for name, weights in work.learner.named_parameters()})
+    whole, part = ways
+    assert max(float(way.abs().max()) for way in whole.values()) > 1e-3
+    assert all(torch.allclose(part[name], 0.25 * whole[name], atol=1e-6) for name in whole)
 
 
 def test_teachability_is_compared_critic_by_critic() -> None:
@@ -163,6 +208,7 @@ def test_any_causal_checkpoint_can_begin(tmp_path: Path) -> None:
     work = Work(closed(), Formula(), settings)
     assert "<t0>" in work.lm.spelling.tokenizer.get_vocab()
     assert work.lm.pointer.point.any()
+    assert work.share == 1.0
     with Run(tmp_path / "run", identity_of({}, "d", 0)) as run:
         assert work.learn(run, told(""), _Nowhere()) == 1
     (tmp_path / "empty").mkdir()
