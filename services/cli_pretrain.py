@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 
-from services.cli_models import EXIT_FOUND, bound, need, telling
+from services.cli_models import EXIT_FOUND, METHODS, bound, need, telling
 
 BASE = Path(".stratagem/base")
-OF_LANGUAGE = frozenset({"shape", "tokenizer", "vocabulary", "layers", "length", "initial_scale", "dropout"})
+OF_LANGUAGE = frozenset(
+    {"shape", "tokenizer", "vocabulary", "layers", "length", "initial_scale", "dropout", "peft", "rank", "merge"}
+)
 OF_PRODUCTS = frozenset({"window_days", "correction", "buckets"})
 """Options that only language models have, and only contrastive learning has."""
 
@@ -19,6 +21,9 @@ OF_PRODUCTS = frozenset({"window_days", "correction", "buckets"})
 @click.option("--data", type=click.Path(path_type=Path), help="What `stratagem data prepare` made.")
 @click.option("--out", type=click.Path(path_type=Path), help=f"The run's folder to make; the base's is {BASE}.")
 @click.option("--base", default="", help="A checkpoint to go on from, by path or hub name; else a model from scratch. Contrastive: the base that the vectors go with.")  # fmt: skip
+@click.option("--peft", type=click.Choice(METHODS), default="full", show_default=True, help="What of a causal base is trained.")  # fmt: skip
+@click.option("--rank", type=click.IntRange(0), default=0, help="Of the method: rank, tokens or width; its own when left out.")  # fmt: skip
+@click.option("--merge", is_flag=True, help="Write the method into the base's weights: one model as any other.")
 @click.option("--shape", type=click.Choice(["llama", "gpt2", "qwen2", "bert"]), help="From scratch: llama, for mlm and nsp bert.")  # fmt: skip
 @click.option("--tokenizer", default="", help="bpe, wordpiece, or one by path or hub name.")
 @click.option("--vocabulary", type=click.IntRange(300), default=2_000, show_default=True, help="Of a tokenizer made here.")  # fmt: skip
@@ -26,7 +31,9 @@ OF_PRODUCTS = frozenset({"window_days", "correction", "buckets"})
 @click.option("--layers", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--length", type=click.IntRange(8), default=64, show_default=True, help="Tokens of a row, at most.")
 @click.option("--initial-scale", type=click.FloatRange(0, 1), default=0.0, help="Of the first weights; .02, narrow nsp .1.")  # fmt: skip
-@click.option("--dropout", type=click.FloatRange(0, 0.9), default=0.1, show_default=True, help="From scratch.")
+@click.option(
+    "--dropout", type=click.FloatRange(0, 0.9), default=0.1, show_default=True, help="From scratch; of a method."
+)
 @click.option("--steps", type=click.IntRange(1), default=1_000, show_default=True)
 @click.option("--window-days", type=click.FloatRange(0), default=0.0, show_default=True, help="Contrastive: 0: an order is a basket; else all that a customer buys within so many days.")  # fmt: skip
 @click.option("--correction", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Contrastive: share of a negative's popularity that is taken out of its score.")  # fmt: skip

@@ -30,6 +30,7 @@ def told(model: Any, objective: Objective, batch: Batch) -> tuple[Tensor, Tensor
     """The model's losses (N,) and whether its first guess is right (N,), per target, with the row (N,) that each is of."""
     logits, targets = model(**batch.inputs).logits, batch.targets
     if objective == "causal":
+        logits = logits[:, -targets.shape[1] :]  # a learned prompt stands before the text
         logits, targets = logits[:, :-1], targets[:, 1:]
     wanted = targets != IGNORED
     chosen, answers = logits[wanted].float(), targets[wanted]

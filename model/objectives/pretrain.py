@@ -12,6 +12,10 @@ from model.objectives.figures import Judged, figures, peer, told, verdict
 from model.objectives.rows import HELD_TURN, Examples, Reader
 from model.objectives.shapes import SHAPES, Objective, config, fits, fresh, loaded, scale_of, tokenizer_of
 from model.objectives.texts import read
+from model.peft_methods.kinds import METHODS
+from model.peft_methods.learning import Learning
+from model.peft_methods.making import asked, make, merge, trainable_parameters
+from model.peft_methods.making import save as save_method
 from model.response.tables import data_sha256
 from model.training.loop import Loop, Plan, Precision, Told, autocast, device_of, rows_of
 from model.training.runs import Run, folder_sha256, identity_of
@@ -19,6 +23,8 @@ from model.training.trackers import Tracker, tracker
 
 PEERS = {"causal": "unigram", "mlm": "unigram", "nsp": "chance"}
 NAME = "pretrain"
+METHOD = "method"
+"""Folder of a run that holds what a method trained."""
 EVALUATIONS = 10
 """Evaluations of a run, a checkpoint with each."""
 
@@ -32,7 +38,10 @@ class Settings(msgspec.Struct, frozen=True):
         tokenizer: bpe, wordpiece, or one by path or hub name; empty: the base's own, else bpe (causal) or wordpiece.
         length: tokens of a row, at most.
         initial_scale: standard deviation of the first weights; 0: .02, for narrow models of pairs .1.
+        dropout: of a model from scratch, and of a method.
         patience: evaluations (ten per run) without gain before stopping; 0: never.
+        peft: what of a causal base is trained, see `model/peft_methods/kinds.py`; rank: of the method, 0: its own.
+        merge: write the method into the base's weights before saving.
     """
 
     objective: Objective
@@ -51,6 +60,9 @@ class Settings(msgspec.Struct, frozen=True):
     weight_decay: float = 0.01
     accumulate: int = 1
     patience: int = 0
+    peft: str = "full"
+    rank: int = 0
+    merge: bool = False
     seed: int = 0
     device: str = "cpu"
     precision: Precision = "float32"
@@ -66,11 +78,18 @@ class Work:
             Refused: the folder, the base or the tokenizer cannot be used.
         """
         s = self.settings = settings
+        wished = asked(s.peft, s.rank, s.dropout, base=s.base, merge=s.merge)
+        self.sized = msgspec.structs.replace(wished, steps=s.steps)
+        if s.peft != "full" and s.objective != "causal":
+            raise Refused(
+                f"--peft {s.peft} adapts causal models here; those that read both ways by finetune --task response --peft"
+            )
         texts = read(data)
         said = [text.said for text in texts.of("train")]
         wish = s.tokenizer or s.base or ("bpe" if s.objective == "causal" else "wordpiece")
         self.tokenizer = tokenizer_of(wish, said, s.vocabulary, s.objective)
-        self.model = self._model()
+        self.model = self._model() if s.peft == "full" else make(self._model(), self.sized)
+        self.learning = Learning(self.model, self.sized)
         length = min(s.length, getattr(self.model.config, "max_position_embeddings", s.length))
         self.reader = Reader(s.objective, self.tokenizer, length, s.seed)
         self.train, self.valid, self.test = (self.reader.examples(texts, part) for part in ("train", "valid", "test"))
@@ -105,12 +124,28 @@ class Work:
             place = step * s.accumulate + batch
             rows = rows_of(place, count, s.batch, s.seed)
             drawn = self.reader.batch(self.train, rows, place // max(-(-count // s.batch), 1))
-            return told(self.model, s.objective, drawn.to(self.device))[0].mean()
+            return told(self.model, s.objective, drawn.to(self.device))[0].mean() + self.learning.penalty()
 
         def score() -> float:
             return float(self.judge(self.valid).loss.mean())
 
-        return Loop(self.model, loss, plan, score).run(run, NAME, telling, tracked).best_step
+        return Loop(self.model, loss, plan, score, self.learning).run(run, NAME, telling, tracked).best_step
+
+    def save(self, run: Run) -> None:
+        """The model with its tokenizer; of a method that is not merged, what it trained alone."""
+        if self.settings.peft != "full" and not self.settings.merge:
+            save_method(self.model, self.sized, run.path / METHOD)
+            return
+        merge(self.model, self.sized).save_pretrained(run.path / "model")
+        self.tokenizer.save_pretrained(run.path / "model")
+
+    def adapted(self) -> dict[str, Any]:
+        """What the method trained, and what becomes of it."""
+        found = METHODS[self.sized.method]
+        return {
+            "base": self.settings.base, "method": found.name, "rank": self.sized.size, "trained": trainable_parameters(self.model),
+            "merged": self.settings.merge, "mergeable": found.mergeable, "hot_swappable": found.hot_swappable, "why": found.why,
+        }  # fmt: skip
 
     @torch.no_grad()
     def judge(self, examples: Examples) -> Judged:
@@ -151,8 +186,7 @@ def main(data: Path, out: Path, settings: Settings, telling: Told, *, resume: bo
         report = _report(work, best)
         run.write("report.json", msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=2))
         disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' own lack
-        work.model.save_pretrained(run.path / "model")
-        work.tokenizer.save_pretrained(run.path / "model")
+        work.save(run)
         run.drop(NAME)
         run.publish()
     plain: dict[str, Any] = msgspec.to_builtins(report)
@@ -168,4 +202,5 @@ def _report(work: Work, best: int) -> dict[str, Any]:
         "gain": found["gain"], "verdict": verdict(found["gain"], name), "judged": {"targets": found["targets"], "groups": found["groups"]},
         "examples": {"train": len(work.train.groups), "valid": len(work.valid.groups), "test": len(work.test.groups)},
         "best_step": best, "parameters": sum(p.numel() for p in work.model.parameters()), "vocabulary": len(work.tokenizer),
+        "adapted": work.adapted(),
     }  # fmt: skip

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from model.data.errors import Refused
 from model.peft_methods.bottleneck import bend
 from model.peft_methods.families import Family, family, task
-from model.peft_methods.kinds import method
+from model.peft_methods.kinds import method, way_to_serve
 
 OWN = ("adapter", "full")
 """Methods that peft lacks."""
@@ -69,6 +69,20 @@ def sized(name: str, size: int = 0, dropout: float = 0.0) -> Sized:
     if found not in SIZES:
         raise Refused(f"{found} has no rank that could be {size}: of a size are {', '.join(SIZES)}")
     return Sized(found, **{SIZES[found]: size}, dropout=dropout)
+
+
+def asked(name: str, size: int, dropout: float, *, base: str, merge: bool) -> Sized:
+    """A method as a run asks for it: of a checkpoint `base`, to be merged into it afterwards or not.
+
+    Raises:
+        Refused: it cannot be had so.
+    """
+    found = sized(name, size, dropout)
+    if name != "full" and not base:
+        raise Refused(f"--peft {name} adapts a base that has learned something: name it with --base")
+    if merge:
+        way_to_serve(name, "merged")
+    return found
 
 
 class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model.data.errors import Refused
-from model.peft_methods.kinds import METHODS, way_to_serve
+from model.peft_methods.kinds import METHODS
 from model.peft_methods.learning import Learning
-from model.peft_methods.making import Sized, make, merge, sized, trainable_parameters
+from model.peft_methods.making import Sized, asked, make, merge, trainable_parameters
 from model.peft_methods.making import save as save_method
 from model.response.encoder import (
     Inputs,
@@ -75,12 +74,8 @@ def check(settings: Settings) -> Sized:
     Raises:
         Refused: it cannot be had so.
     """
-    found = sized(settings.peft, settings.rank, settings.dropout)
-    if settings.peft != "full" and not settings.base:
-        raise Refused(f"--peft {settings.peft} adapts a base that has learned something: name it with --base")
-    if settings.merge:
-        way_to_serve(settings.peft, "merged")
-    return found
+    s = settings
+    return asked(s.peft, s.rank, s.dropout, base=s.base, merge=s.merge)
 
 
 class Rows(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ from model.data.errors import Refused
 from model.objectives.figures import Judged, figures
 from model.objectives.pretrain import Settings, Work, main
 from model.objectives.texts import read
+from model.peft_methods.making import load
 from model.response.encoder import loaded
 from model.training.runs import Run, identity_of
 from tests.model.training.killing import digests, killed_and_resumed
@@ -61,6 +63,34 @@ def test_a_causal_model_learns_and_goes_on_from_its_checkpoint(shop: Path, tmp_p
     assert float(more.judge(more.test).loss.mean()) == pytest.approx(report["models"]["causal"]["loss"]["value"])
 
 
+@pytest.mark.parametrize(("shape", "peft"), [("llama", "lora"), ("gpt2", "adalora"), ("gpt2", "prompt")])
+def test_a_checkpoint_is_adapted_by_name(shop: Path, tmp_path: Path, shape: str, peft: str) -> None:
+    """What a method trained lies alone in the run and, beside its base, has the report's loss; merged it is a checkpoint with that loss."""
+    made = Settings("causal", shape=shape, width=16, layers=1, steps=20, vocabulary=300, rate=5e-3, dropout=0.0)
+    main(shop, tmp_path / "base", made, lambda *_: None, resume=True, overwrite=False)
+    base = str(tmp_path / "base" / "model")
+    wish = Settings("causal", base=base, peft=peft, steps=20, rate=2e-2, dropout=0.0)
+    report = main(shop, tmp_path / "run", wish, lambda *_: None, resume=True, overwrite=False)
+    assert not (tmp_path / "run" / "model").exists()
+    assert 0 < report["adapted"]["trained"] < report["parameters"] / 2
+    reached = report["models"]["causal"]["loss"]["value"]
+    plain = Work(shop, Settings("causal", base=base))
+    begun = float(plain.judge(plain.test).loss.mean())
+    plain.model, _ = load(plain.model, tmp_path / "run" / "method")
+    assert float(plain.judge(plain.test).loss.mean()) == pytest.approx(reached, abs=1e-5)
+    assert reached != pytest.approx(begun, abs=1e-4)
+    assert reached < begun - 0.01 or peft != "lora"  # twenty steps are few for the others
+    merged = msgspec.structs.replace(wish, merge=True)
+    if peft == "prompt":
+        with pytest.raises(Refused, match="prompt can be neither swapped in nor merged"):
+            main(shop, tmp_path / "merged", merged, lambda *_: None, resume=True, overwrite=False)
+        return
+    main(shop, tmp_path / "merged", merged, lambda *_: None, resume=True, overwrite=False)
+    assert not (tmp_path / "merged" / "method").exists()
+    whole = Work(shop, Settings("causal", base=str(tmp_path / "merged" / "model")))
+    assert float(whole.judge(whole.test).loss.mean()) == pytest.approx(reached, abs=1e-4)
+
+
 def test_a_model_of_pairs_learns_who_comes_back(shop: Path, tmp_path: Path) -> None:
     """Where customers keep to their goods, which session is the next is told better than by a coin, with the interval."""
     wish = Settings("nsp", width=32, steps=300, vocabulary=300, length=32, rate=3e-3, dropout=0.0)
@@ -108,6 +138,10 @@ def test_what_cannot_be_used_is_named(shop: Path, tmp_path: Path) -> None:
         Work(tmp_path, Settings("nsp", vocabulary=300, width=16))
     with pytest.raises(Refused, match="a gpt2 cannot learn mlm"):
         Work(shop, Settings("mlm", shape="gpt2", vocabulary=300))
+    with pytest.raises(Refused, match="--peft lora adapts a base that has learned something"):
+        Work(shop, Settings("causal", peft="lora"))
+    with pytest.raises(Refused, match="--peft lora adapts causal models here"):
+        Work(shop, Settings("mlm", base="anything", peft="lora"))
     with pytest.raises(Refused, match="no tokenizer at"):
         main(shop, tmp_path / "none", Settings("mlm", tokenizer=str(tmp_path / "x")), lambda *_: None, resume=True, overwrite=False)  # fmt: skip
     assert not list(tmp_path.glob(".none*"))
