@@ -162,8 +162,8 @@ PREFACE = """# Who may do what
 Each service shows itself to Kafka and Redis as `stratagem-SERVICE` and may do what this table says: generated from
 `services/access.py`, tested on a real Kafka and Redis. Print the ACLs for your prefixes with
 
-```
-python -m services.access
+```bash
+.venv/bin/python -m services.access
 ```
 
 A worker that is taken over reads no profile; a gateway writes no reward. The gateway's user may read profiles, which it serves to

@@ -1,5 +1,6 @@
 """Deployments fit the code: settings that exist, probes that mean something, an order, nothing that asks for trouble."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from tests.deploy.manifests import (
     KNOWN,
     KUBERNETES,
     ORDER,
+    ROOT,
     VARIABLE,
     WORKLOADS,
     compose,
@@ -147,6 +149,32 @@ def test_pods_are_closed(name: str) -> None:
     assert found["resources"]["requests"].keys() == {"cpu", "memory"}
     assert "memory" in found["resources"]["limits"]
     assert {"secretRef": {"name": f"stratagem-{name}"}} in found["envFrom"]
+
+
+def measured() -> dict[str, list[str]]:
+    """Pod → cores and memory that were measured, what it asks for of each, its limit: the table of docs/measured.md."""
+    text = (ROOT / "docs" / "measured.md").read_text(encoding="utf-8").partition("## What a service takes")[2]
+    rows = re.findall(r"^\| `([a-z-]+)` \|(.*)\|$", text, re.MULTILINE)
+    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
+
+
+def quantity(text: str) -> float:
+    """Of Kubernetes or of the table: cores, or bytes."""
+    number, unit = re.fullmatch(r"([\d.]+) ?(\w*)", text).groups()  # type: ignore[union-attr]  # else it is none
+    return float(number) * {"": 1.0, "m": 1e-3, "MB": 1e6, "Mi": 2.0**20, "Gi": 2.0**30}[unit]
+
+
+def test_pods_ask_for_what_was_measured() -> None:
+    """Each row of the table is what a manifest says, and no less than was measured; every pod has one."""
+    pods = BASE | kinds("overlays/local", *WORKLOADS)
+    pods |= {"worker-gpu": yaml.safe_load((KUBERNETES / "overlays" / "gpu" / "worker.yaml").read_text())}
+    table = measured()
+    assert table.keys() == pods.keys()
+    for name, (cores, memory, cpu, asked, limit) in table.items():
+        found = container(pods[name])["resources"]
+        assert (found["requests"]["cpu"], found["requests"]["memory"], found["limits"]["memory"]) == (cpu, asked, limit)
+        assert cores in ("–", "not measured") or quantity(cores) <= quantity(cpu), name
+        assert memory == "not measured" or quantity(memory) <= quantity(asked) < quantity(limit), name
 
 
 def test_the_rollout_goes_from_readers_to_writers() -> None:
