@@ -46,7 +46,11 @@ class SlotDistribution(Struct, frozen=True):
 
 def log_sum_exp(scores: Floats, axis: int) -> Floats:
     """Log of the sum of exp along `axis`; -inf where all terms are."""
+    if scores.shape[axis] == 1:
+        return scores.squeeze(axis)
     peak = scores.max(axis=axis, keepdims=True)
+    if np.isfinite(peak).all():
+        return np.asarray(np.log(np.exp(scores - peak).sum(axis=axis)) + peak.squeeze(axis))
     safe = np.where(np.isfinite(peak), peak, 0.0)
     with np.errstate(divide="ignore"):
         total = np.log(np.exp(scores - safe).sum(axis=axis))

@@ -105,8 +105,8 @@ class LeanBackbone:
             if cache is not None:
                 k, v = cache.update(k, v, number)
             seen = _attended(q, k, v, sees, layer.scale).transpose(1, 2).reshape(len(x), -1)
-            x = x + layer.out(seen, parts, number)
-            x = x + layer.mlp(_normed(layer.between, x), parts, number)
+            x = layer.out(seen, parts, number).add_(x)
+            x = layer.mlp(_normed(layer.between, x), parts, number).add_(x)
         return _normed(self._norm, x).view(shape)
 
     @torch.no_grad()
@@ -131,8 +131,8 @@ class LeanBackbone:
         for number, layer in enumerate(self.layers):
             q, k, v = self._qkv(layer.qkv(_normed(layer.before, x), parts, number), (1, len(x)), turn)
             seen = _read_each(q, k, v, memory[:, number], bounds, layer.scale)
-            x = x + layer.out(seen, parts, number)
-            x = x + layer.mlp(_normed(layer.between, x), parts, number)
+            x = layer.out(seen, parts, number).add_(x)
+            x = layer.mlp(_normed(layer.between, x), parts, number).add_(x)
         return _normed(self._norm, x[:count])
 
     def memory(self, rows: int, width: int) -> Tensor:
@@ -162,7 +162,7 @@ def _of_nodes(rows: slice, nodes: int) -> slice:
 
 
 def _rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    return torch.addcmul(x * turn[0], x.roll(x.shape[-1] // 2, -1), turn[1])
+    return (x * turn[0]).addcmul_(x.roll(x.shape[-1] // 2, -1), turn[1])
 
 
 def _normed(norm: Any, x: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ def _attended(q: Tensor, k: Tensor, v: Tensor, sees: Tensor, scale: float) -> Te
     groups, keys = k.shape[1], k.shape[2]
     flat = rows * groups
     scores = torch.bmm((q * scale).reshape(flat, -1, width), k.reshape(flat, keys, width).transpose(1, 2))
-    masked = scores.view(rows, heads, nodes, keys).masked_fill(~sees[:, None], torch.finfo(q.dtype).min)
+    masked = scores.view(rows, heads, nodes, keys).masked_fill_(~sees[:, None], torch.finfo(q.dtype).min)
     weights = torch.softmax(masked, -1).view(flat, -1, keys)
     return torch.bmm(weights, v.reshape(flat, keys, width)).view(rows, heads, nodes, width)
 

@@ -105,7 +105,7 @@ class Layer:
         if parts[0][2] is None:
             return self.down(self.act(self.gate(x, parts)) * self.up(x, parts), parts)
         gate, up = _by_parts(x, parts, number, 2).chunk(2, -1)
-        return _by_parts(self.act(gate) * up, parts, number, 3)
+        return _by_parts(self.act(gate).mul_(up), parts, number, 3)
 
 
 Pairs = Callable[[int, str], tuple[Tensor, Tensor] | None]

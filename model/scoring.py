@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from model.pointer import Pointer
 from model.suffix import Pack, Point, SlotRoute
@@ -45,17 +45,18 @@ def _choice_logits(
 ) -> Tensor:
     """(points, width) logits of the choices at each point."""
     device = states.device
-    rows = torch.tensor([point.row for point in points], device=device)
-    at = states[rows, torch.tensor([point.node for point in points], device=device)]
-    index = pad_sequence([torch.tensor(point.choices) for point in points], batch_first=True).to(device)
-    counts = torch.tensor([len(point.choices) for point in points], device=device)
-    pointed = torch.tensor([point.pointed for point in points], device=device)
+    places = np.array([(point.row, point.node, len(point.choices), point.pointed) for point in points])
+    choices = np.zeros((len(points), width), dtype=np.int64)
+    for own, point in zip(choices, points, strict=True):
+        own[: len(point.choices)] = point.choices
+    rows, nodes, counts, _ = torch.from_numpy(places).to(device).unbind(1)
+    index, at = torch.from_numpy(choices).to(device), states[rows, nodes]
     logits = at.new_full((len(points), width), MASKED)
-    if bool(pointed.any()):
-        which = pointed.nonzero()[:, 0]
+    if (some := np.flatnonzero(places[:, 3])).size:
+        which = torch.from_numpy(some).to(device)
         logits = logits.index_put((which,), pointer.logits(at[which], pooled[rows[which][:, None], index[which]]))
-    if not bool(pointed.all()):
-        which = (~pointed).nonzero()[:, 0]
+    if (some := np.flatnonzero(places[:, 3] == 0)).size:
+        which = torch.from_numpy(some).to(device)
         named = torch.einsum("md,mcd->mc", at[which], unembedding[index[which]])
         logits = logits.index_put((which,), named if bias is None else named + bias[index[which]])
     return logits.masked_fill(torch.arange(width, device=device) >= counts[:, None], MASKED)
@@ -66,10 +67,10 @@ def _along_routes(logs: Tensor, slots: Sequence[SlotRoute], width: int) -> Tenso
     most = max(len(slot.routes) for slot in slots)
     depth = max(len(route) for slot in slots for route in slot.routes)
     nothing = logs.shape[0]
-    steps = [
-        [[point * width + place for point, place in route] + [nothing] * (depth - len(route)) for route in slot.routes]
-        + [[nothing + 1] + [nothing] * (depth - 1)] * (most - len(slot.routes))
-        for slot in slots
-    ]
+    steps = list[int]()
+    for slot in slots:
+        for route in slot.routes:
+            steps += [point * width + place for point, place in route] + [nothing] * (depth - len(route))
+        steps += ([nothing + 1] + [nothing] * (depth - 1)) * (most - len(slot.routes))
     padded = torch.cat([logs, logs.new_tensor([0.0, MASKED])])
-    return padded[torch.tensor(steps, device=logs.device)].sum(-1)
+    return padded[torch.tensor(steps, device=logs.device).view(len(slots), most, depth)].sum(-1)
