@@ -244,3 +244,10 @@ def test_images_are_the_same_everywhere() -> None:
     assert COMPOSE["agents"]["image"] == f"{image['name']}:{image['newTag']}"
     gpu = yaml.safe_load((KUBERNETES / "overlays" / "gpu" / "worker.yaml").read_text())
     assert container(gpu)["image"] == f"{image['name']}:{image['newTag']}-cuda"
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.cuda"])
+def test_images_bring_what_a_setting_may_ask_for(name: str) -> None:
+    """A registry in an object store, and spans for a collector: both are extras of the package."""
+    text = (DEPLOY / "docker" / name).read_text(encoding="utf-8")
+    assert set(re.findall(r"--extra (\w+)", text)) == {"s3", "tracing"}
