@@ -34,7 +34,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return functional.linear(x, weight, bias)
     if not rest:
         return _by_one_dnn(x, weight, bias)
-    return torch.cat((_by_one_dnn(x[:whole], weight, bias), functional.linear(x[whole:], weight, bias)))
+    return torch.cat((_by_one_dnn(x[:whole], weight, bias), functional.linear(x[whole:].contiguous(), weight, bias)))
 
 
 def missing(x: Tensor) -> int:
