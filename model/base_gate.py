@@ -15,6 +15,7 @@ from model import adapter
 from model.batch import PromptBatch
 from model.corpus import RELATIONS_FROM, Example, compose
 from model.lm import LanguageModel
+from model.session import DecodeSession
 from model.teachers import Floats, Teacher, conditionals, draw_teacher, utility
 from streaming.contracts.kinds import GRAMMARS, Kind
 from streaming.contracts.strategies import StrategyRequest
@@ -119,12 +120,16 @@ def choose(
 ) -> list[tuple[int, ...]]:
     """Decisions of the active adapter, as places among the slots' values."""
     session = lm.session(lm.encode(requests), requests)
-    chosen: list[list[int]] = [[] for _ in requests]
+    return walked(session, len(requests), lambda logs: logs + rng.gumbel(size=len(logs)) * temperature)
+
+
+def walked(session: DecodeSession, rows: int, scored: Callable[[Floats], Floats]) -> list[tuple[int, ...]]:
+    """Per row the best of each slot by what `scored` makes of its log-probabilities, as places among the slots' values."""
+    chosen: list[list[int]] = [[] for _ in range(rows)]
     while not session.done:
         picks = []
         for row, logs in enumerate(session.log_probs()):
-            noise = rng.gumbel(size=len(logs)) * temperature
-            picks.append(int((logs + noise).argmax()) if len(logs) else 0)
+            picks.append(int(scored(logs).argmax()) if len(logs) else 0)
             if len(logs):
                 chosen[row].append(picks[-1])
         session.choose(picks)

@@ -40,7 +40,7 @@ def gains(
         worth = best.reshape(len(best), -1).max(1)
         possible = np.isfinite(worth)
         worth = worth[possible] - worth[possible].mean()
-        sharp = lm[slot][: len(possible)][possible] / temperature
+        sharp = lm[slot][possible] / temperature
         chances = np.exp(sharp - sharp.max())
         own += float(chances @ worth / chances.sum())
         critics += float(walk.distribution(None).marginal[possible] @ worth)

@@ -12,7 +12,6 @@ import msgspec
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.functional import pad
 
 from model.lean_weights import Layer, Parts, Weights, fuse, pairs_of_slot, pairs_of_tensors
 from model.linear import missing
@@ -123,7 +122,7 @@ class LeanBackbone:
             (sum of lengths - starts, D) final states.
         """
         parts, count = self._parts(BARE), len(x)
-        x = pad(x, (0, 0, 0, missing(x)))
+        x = functional.pad(x, (0, 0, 0, missing(x)))
         bounds = list(zip(starts, lengths, strict=True))
         runs = [torch.arange(start, length, device=x.device) for start, length in bounds]
         positions = torch.cat((*runs, torch.zeros(len(x) - count, dtype=torch.long, device=x.device)))

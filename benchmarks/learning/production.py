@@ -88,11 +88,12 @@ class Production:
             return [Acted(one.index, one.propensity, one.record) for one in decided]
         version = self._table.champion
         prompts = self._lm.encode(asked)
-        slot = self._table.slots.admit(BASE_ALONE if self._name == "fused_frozen" else version)
+        knobs = self._knobs(version)
+        slot = self._table.slots.admit(knobs.adapter)
         try:
             with self._lm.use_adapter(slot):
                 session = self._lm.session(prompts, asked)
-                decided = decide(asked, grids, self._table.critic, session, rngs, self._knobs(version))
+                decided = decide(asked, grids, self._table.critic, session, rngs, knobs)
         finally:
             self._table.slots.release(slot)
         return [Acted(one.index, one.propensity, one.record) for one in decided]

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from model import adapter
-from model.base_gate import BATCH, SHELF, STRANGERS, Student, choose, lift, permute, shelf, swap_texts, visit
+from model.base_gate import BATCH, SHELF, STRANGERS, Student, choose, lift, permute, shelf, swap_texts, visit, walked
 from model.batch import PromptBatch
 from model.corpus import Example
 from model.lm import LanguageModel
@@ -55,13 +55,7 @@ class Asked:
 
     def _likeliest(self, part: Sequence[Example], prompts: PromptBatch) -> list[tuple[int, ...]]:
         session = self._lm.session(prompts, [example.request for example in part])
-        chosen: list[list[int]] = [[] for _ in part]
-        while not session.done:
-            picks = [int(logs.argmax()) if len(logs) else 0 for logs in session.log_probs()]
-            for row, logs in enumerate(session.log_probs()):
-                chosen[row] += picks[row : row + 1] if len(logs) else []
-            session.choose(picks)
-        return [tuple(each) for each in chosen]
+        return walked(session, len(part), lambda logs: logs)
 
 
 def tried(lm: LanguageModel, index: int, kind: Kind, marks: Sequence[int], train: int, test: int, told: Told) -> Tried:
