@@ -149,7 +149,14 @@ class Critic:
         if grid is not None and grid.shape != shape:
             message = f"grid of shape {grid.shape}, wanted {shape}"
             raise ValueError(message)
-        chances = self.probabilities(request)
+        return self.worth(request, self.probabilities(request))
+
+    def worth(self, request: StrategyRequest, chances: Mapping[str, Floats]) -> Floats:
+        """Expected reward of every cell, as `values` returns it, with these chances of the outcomes.
+
+        Args:
+            chances: outcome → p(outcome | the one it is given), as `probabilities` has it, or 0 or 1 where it is known.
+        """
         units = self.facts.units.get(request.kind, 1.0)
         margin = self.formula.margin_grid(request) * units
         clicked = chances["shown"] * chances["clicked"]
@@ -166,7 +173,8 @@ class Critic:
             offer=self.formula.offer_grid(request),
             discount=ordered * (self.formula.discount_grid(request) * units),
         )
-        return np.asarray(sum(parts.values(), np.zeros((1 + self.heads, *shape))))
+        shape = (1 + self.heads, *(len(slot.values) for slot in request.slots))
+        return np.asarray(sum(parts.values(), np.zeros(shape)))
 
     def probabilities(self, request: StrategyRequest, decision: Mapping[str, str] | None = None) -> dict[str, Floats]:
         """p(outcome | the one it is given) for every action, or for one decision.

@@ -65,7 +65,7 @@ class OffPolicy(msgspec.Struct, frozen=True):
 
     Args:
         ratios: its probability of the logged decision over the logged propensity (the marginal of law 2), cut at `MAX_RATIO`.
-        rewards: of the logged decision.
+        rewards: of the logged decision, completed by what its critic expects after the stage that is known.
         robust: doubly robust, see `doubly_robust`.
     """
 
@@ -99,6 +99,8 @@ class Evidence(msgspec.Struct, frozen=True):
         kl_nats: per request KL(candidate || champion) of the served distribution.
         entropy_nats: per slot, the candidate's own distribution.
         candidate, champion: what each is worth by the same newer closed rewards.
+        finals: of the newer closed rewards, those whose outcomes are all known: nothing had to be completed.
+        left_out: served decisions as new as those of `parity` that no version at hand could recompute.
         followed, led: per request what the candidate alone and its critic gain by the critic's word, see `model/following.py`.
     """
 
@@ -109,6 +111,8 @@ class Evidence(msgspec.Struct, frozen=True):
     entropy_nats: tuple[float, ...]
     candidate: OffPolicy
     champion: OffPolicy
+    finals: int = 0
+    left_out: int = 0
     followed: tuple[float, ...] = ()
     led: tuple[float, ...] = ()
 
@@ -167,11 +171,13 @@ def judge_adapter(evidence: Evidence, knobs: GateKnobs) -> Judgement:
     ]
     numbers = {
         "parity_rows": float(len(evidence.parity)),
+        "parity_left_out": float(evidence.left_out),
         "parity_max": max((abs(gap) for gap in evidence.parity), default=0.0),
         "kl_nats": _mean(evidence.kl_nats),
         "entropy_nats": _mean(evidence.entropy_nats),
         "following": evidence.following,
         "value_rows": float(len(evidence.differences)),
+        "final_decisions": float(evidence.finals),
         "value_difference": _mean(evidence.differences),
         "value_difference_se": _standard_error(evidence.differences),
     }
@@ -227,7 +233,8 @@ def doubly_robust(expected: Floats, ratio: Floats, reward: Floats, predicted: Fl
 
     Args:
         expected: (n,) critic's value of what the policy would do; `ratio`: (n,) its probability of the logged
-            decision over the logged propensity; `reward`, `predicted`: (n,) of the logged decision.
+            decision over the logged propensity; `reward`, `predicted`: (n,) of the logged decision, both of everything
+            that follows (`model/completed.py`), or the residual would be that of what is not known yet.
     """
     result: Floats = expected + np.minimum(ratio, MAX_RATIO) * (reward - predicted)
     return result
@@ -269,7 +276,8 @@ def _value(evidence: Evidence, knobs: GateKnobs) -> Check:
     mean, error = _mean(differences), _standard_error(differences)
     # Refused when worse by more than delta beyond doubt: the noise of few rows must not stop the line.
     worst = mean + 2.0 * error
-    detail = f"{mean:+.4f} ± {error:.4f} against the champion on {len(differences)} newer rewards, delta {knobs.delta}"
+    judged = f"{len(differences)} newer rewards, {evidence.finals} of them final"
+    detail = f"{mean:+.4f} ± {error:.4f} against the champion on {judged}, delta {knobs.delta}"
     return Check("value", passed=worst >= -knobs.delta, detail=f"{detail}; effective sample size {effective:.1f}")
 
 

@@ -4,7 +4,7 @@ Both are measured with the critic that is served and with the same random number
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -12,16 +12,17 @@ import numpy.typing as npt
 from msgspec import structs
 
 from model.batch import PromptBatch
+from model.completed import completed
 from model.critic import Critic
-from model.decode import Mix, SlotDistribution, Walk
 from model.following import gains
 from model.gate import MAX_RATIO, Evidence, OffPolicy, doubly_robust
+from model.gate_case import TINY, Case, cases_of, divergence
 from model.grid import ActionGrid
 from model.lm import LanguageModel
 from model.memory import Replayed
 from model.policy import Decided, Knobs, Valuer, decide, propensity
 from streaming.contracts.ids import stable_seed
-from streaming.contracts.strategies import StrategyRequest
+from streaming.contracts.strategies import PolicyRecord, StrategyRequest
 
 Floats = npt.NDArray[np.float64]
 SlotOf = Callable[[str], str | None]
@@ -29,7 +30,6 @@ SlotOf = Callable[[str], str | None]
 
 DRAWS = 2
 """Decisions sampled per request for the expectation under a policy."""
-TINY = 1e-300
 
 
 class Contender:
@@ -68,6 +68,29 @@ def lm_log_probs(
     with torch.no_grad(), lm.use_adapter(slot):
         found = lm.slot_log_probs(prompts, [item.request for item in items], [item.decision for item in items])
     return [[slot_.double().cpu().numpy() for slot_ in row] for row in found]
+
+
+def newest_known(
+    items: Iterable[Replayed], at_hand: Callable[[PolicyRecord], bool], most: int
+) -> tuple[list[Replayed], int]:
+    """The first served decisions whose versions are at hand, and how many were passed by for want of theirs.
+
+    Args:
+        items: newest first; those of the random arm prove nothing and are neither.
+        most: with so many the search ends.
+    """
+    found: list[Replayed] = []
+    missed = 0
+    for item in items:
+        if item.policy.acting_arm == "random":
+            continue
+        if at_hand(item.policy):
+            found.append(item)
+        else:
+            missed += 1
+        if len(found) == most:
+            break
+    return found, missed
 
 
 def parity_gaps(
@@ -116,29 +139,39 @@ def measure(
 
     Args:
         critic: as it stood when the candidate's training ended: the rewards of `newer` are unknown to it.
-        newer: closed decisions newer than the candidate's data.
+        newer: closed decisions newer than the candidate's data; their rewards are completed by the same critic's mean.
         others: older ones, for what needs no reward, when the newer are few.
     """
     items, once = [*newer, *others], _Once(critic)
+    cases = cases_of(items, once)
     prompts = lm.encode([item.request for item in items])
     ours, theirs = candidate.log_probs(prompts, items), champion.log_probs(prompts, items)
     kl, entropy = [], []
-    for item, own, other in zip(items, ours, theirs, strict=True):
-        mixed = _marginals(item, once, candidate.knobs, own)
-        kl.append(_divergence(mixed, _marginals(item, once, champion.knobs, other)))
+    for case, own, other in zip(cases, ours, theirs, strict=True):
+        kl.append(divergence(case.marginals(candidate.knobs, own), case.marginals(champion.knobs, other)))
         entropy += [float(-np.sum(np.exp(slot) * slot)) for slot in own]
-    samples, before = _sampled(lm, prompts, ((candidate, items), (champion, newer)), once)
-    sampled = [decided for row in samples for decided in row]
-    valid = sum(_valid(item, decided) for row in samples for item, decided in zip(items, row, strict=True))
     count = len(newer)
-    worth = _worth(newer, once, candidate.knobs, ours[:count], [row[:count] for row in samples])
-    champions = _worth(newer, once, champion.knobs, theirs[:count], before)
-    followed, led = _following(items, once, candidate.knobs, ours)
-    return Evidence((), valid, len(sampled), tuple(kl), tuple(entropy), worth, champions, followed, led)
+    fresh = cases[:count]
+    samples, before = _sampled(lm, prompts, ((candidate, cases), (champion, fresh)), once)
+    sampled = [decided for row in samples for decided in row]
+    rewards = np.array([completed(item, critic) for item in newer])
+    followed, led = _following(cases, candidate.knobs, ours)
+    return Evidence(
+        parity=(),
+        valid=sum(case.allows(decided) for row in samples for case, decided in zip(cases, row, strict=True)),
+        sampled=len(sampled),
+        kl_nats=tuple(kl),
+        entropy_nats=tuple(entropy),
+        candidate=_worth(fresh, rewards, candidate.knobs, ours[:count], [row[:count] for row in samples]),
+        champion=_worth(fresh, rewards, champion.knobs, theirs[:count], before),
+        finals=sum(item.final for item in newer),
+        followed=followed,
+        led=led,
+    )
 
 
 def _sampled(
-    lm: LanguageModel, prompts: PromptBatch, asked: Sequence[tuple[Contender, Sequence[Replayed]]], critic: Valuer
+    lm: LanguageModel, prompts: PromptBatch, asked: Sequence[tuple[Contender, Sequence[Case]]], critic: Valuer
 ) -> list[list[list[Decided]]]:
     """Per contender and draw one decision per request, by random numbers of the request and the draw alone.
 
@@ -147,28 +180,30 @@ def _sampled(
     Args:
         prompts: of all requests; each contender is asked for the first of them.
     """
-    rows = [(who, draw, n, item) for who, items in asked for draw in range(DRAWS) for n, item in enumerate(items)]
-    requests = [item.request for *_, item in rows]
-    rngs = [np.random.default_rng(stable_seed("gate", str(draw), item.strategy_id)) for _, draw, _, item in rows]
-    grids, fused = [ActionGrid.of(request) for request in requests], [_fused(request) for request in requests]
+    rows = [(who, draw, n, case) for who, cases in asked for draw in range(DRAWS) for n, case in enumerate(cases)]
+    requests, grids = [case.item.request for *_, case in rows], [case.grid for *_, case in rows]
+    rngs = [np.random.default_rng(stable_seed("gate", str(draw), case.item.strategy_id)) for _, draw, _, case in rows]
+    fused = [_fused(request) for request in requests]
     with lm.use_adapters([who.slot for who, *_ in rows]):
         session = lm.session(prompts.rows([place for _, _, place, _ in rows]), requests)
         decided = iter(decide(fused, grids, critic, session, rngs, [who.knobs for who, *_ in rows]))
-    return [[list(islice(decided, len(items))) for _ in range(DRAWS)] for _, items in asked]
+    return [[list(islice(decided, len(cases))) for _ in range(DRAWS)] for _, cases in asked]
 
 
-def joined(parts: Sequence[Evidence], parity: tuple[float, ...]) -> Evidence:
+def joined(parts: Sequence[Evidence], parity: tuple[float, ...], left_out: int = 0) -> Evidence:
     """Evidence taken in slices, so that measuring never holds up anything else for long."""
     return Evidence(
-        parity,
-        sum(part.valid for part in parts),
-        sum(part.sampled for part in parts),
-        tuple(gap for part in parts for gap in part.kl_nats),
-        tuple(gap for part in parts for gap in part.entropy_nats),
-        _together([part.candidate for part in parts]),
-        _together([part.champion for part in parts]),
-        tuple(gain for part in parts for gain in part.followed),
-        tuple(gain for part in parts for gain in part.led),
+        parity=parity,
+        valid=sum(part.valid for part in parts),
+        sampled=sum(part.sampled for part in parts),
+        kl_nats=tuple(gap for part in parts for gap in part.kl_nats),
+        entropy_nats=tuple(gap for part in parts for gap in part.entropy_nats),
+        candidate=_together([part.candidate for part in parts]),
+        champion=_together([part.champion for part in parts]),
+        finals=sum(part.finals for part in parts),
+        left_out=left_out,
+        followed=tuple(gain for part in parts for gain in part.followed),
+        led=tuple(gain for part in parts for gain in part.led),
     )
 
 
@@ -181,77 +216,34 @@ def _together(parts: Sequence[OffPolicy]) -> OffPolicy:
 
 
 def _worth(
-    items: Sequence[Replayed],
-    critic: Valuer,
+    cases: Sequence[Case],
+    rewards: Floats,
     knobs: Knobs,
     lm: Sequence[Sequence[Floats]],
     samples: Sequence[Sequence[Decided]],
 ) -> OffPolicy:
-    """What a policy is worth by rewards that its critic has not learned."""
-    if not items:
+    """What a policy is worth by completed rewards that its critic has not learned."""
+    if not cases:
         return OffPolicy()
-    values = [critic.values(item.request, ActionGrid.of(item.request))[0] for item in items]
-    expected = np.array([np.mean([value[row[place].index] for row in samples]) for place, value in enumerate(values)])
-    chosen = [_chance(item, critic, knobs, own) for item, own in zip(items, lm, strict=True)]
-    ratio = np.array(chosen) / np.array([item.propensity for item in items])
-    predicted = np.array(
-        [value[ActionGrid.of(item.request).index(item.decision)] for item, value in zip(items, values, strict=True)]
-    )
-    rewards = np.array([item.reward for item in items])
+    means = [case.values[0] for case in cases]
+    expected = np.array([np.mean([mean[row[place].index] for row in samples]) for place, mean in enumerate(means)])
+    chosen = np.array([case.chance(knobs, own) for case, own in zip(cases, lm, strict=True)])
+    ratio = chosen / np.array([case.item.propensity for case in cases])
+    predicted = np.array([case.predicted for case in cases])
     robust = doubly_robust(expected, ratio, rewards, predicted)
     columns = (np.minimum(ratio, MAX_RATIO), rewards, robust)
     return OffPolicy(*(tuple(float(number) for number in column) for column in columns))
 
 
 def _following(
-    items: Sequence[Replayed], critic: Valuer, knobs: Knobs, lm: Sequence[Sequence[Floats]]
+    cases: Sequence[Case], knobs: Knobs, lm: Sequence[Sequence[Floats]]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Per decision the gains of the candidate alone and of its critic."""
-    found = []
-    for item, own in zip(items, lm, strict=True):
-        grid = ActionGrid.of(item.request)
-        values = np.asarray(critic.values(item.request, grid), np.float64)
-        found.append(gains(values, grid, item.decision, own, (knobs.temperature, critic.beta)))
+    found = [
+        gains(case.values, case.grid, case.item.decision, own, (knobs.temperature, case.beta))
+        for case, own in zip(cases, lm, strict=True)
+    ]
     return tuple(own for own, _ in found), tuple(critics for _, critics in found)
-
-
-def _walk(item: Replayed, critic: Valuer, knobs: Knobs) -> Walk:
-    grid = ActionGrid.of(item.request)
-    mix = Mix(knobs.lm_weight, knobs.temperature, 1.0 - knobs.lm_weight, critic.beta)
-    return Walk(grid, np.asarray(critic.values(item.request, grid)[1:], np.float64), mix)
-
-
-def _marginals(item: Replayed, critic: Valuer, knobs: Knobs, lm: Sequence[Floats]) -> list[SlotDistribution]:
-    """The served distribution of each slot along the logged decision."""
-    walk = _walk(item, critic, knobs)
-    index = ActionGrid.of(item.request).index(item.decision)
-    found = []
-    for slot, chosen in enumerate(index):
-        found.append(walk.distribution(lm[slot]))
-        walk.choose(chosen)
-    return found
-
-
-def _chance(item: Replayed, critic: Valuer, knobs: Knobs, lm: Sequence[Floats]) -> float:
-    walk = _walk(item, critic, knobs)
-    for slot, chosen in enumerate(ActionGrid.of(item.request).index(item.decision)):
-        walk.distribution(lm[slot])
-        walk.choose(chosen)
-    return float(np.exp(walk.log_propensity))
-
-
-def _divergence(ours: Sequence[SlotDistribution], theirs: Sequence[SlotDistribution]) -> float:
-    """Sum over slots of KL(ours || theirs) given the same prefix, nats."""
-    total = 0.0
-    for own, other in zip(ours, theirs, strict=True):
-        p, q = own.marginal, other.marginal
-        here = p > 0.0
-        total += float(np.sum(p[here] * (np.log(p[here]) - np.log(np.maximum(q[here], TINY)))))
-    return total
-
-
-def _valid(item: Replayed, decided: Decided) -> bool:
-    return bool(ActionGrid.of(item.request).allowed[decided.index])
 
 
 def _fused(request: StrategyRequest) -> StrategyRequest:

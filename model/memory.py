@@ -163,8 +163,11 @@ class Replayed(NamedTuple):
 
     Args:
         number: position among all closed rewards learned: newer than a candidate's data means a higher number.
-        reward: of its last stage, major units.
         propensity: None for a ghost, which never gets here; kept as logged.
+        reward: of its last stage, major units.
+        rank: of that stage.
+        shown: what that stage knows of the response; None in snapshots that are older than this field.
+        clicked: likewise.
     """
 
     strategy_id: str
@@ -175,10 +178,17 @@ class Replayed(NamedTuple):
     propensity: float
     reward: float
     rank: int
+    shown: bool | None = None
+    clicked: bool = False
+
+    @property
+    def final(self) -> bool:
+        """Whether its outcomes are all known; a response knows exposure and click."""
+        return self.rank >= STAGE_RANK["final"]
 
 
 class Replay:
-    """The newest closed decisions; corrections replace their reward in place."""
+    """The newest closed decisions; later stages replace their reward in place."""
 
     def __init__(self, size: int, items: Iterable[Replayed] = ()) -> None:
         """Keep at most `size` decisions."""
@@ -195,11 +205,13 @@ class Replay:
 
     def learn(self, reward: Reward, number: int) -> None:
         """Add a closed decision, or replace its reward by that of a higher stage."""
-        rank = STAGE_RANK[reward.stage]
+        rank, what = STAGE_RANK[reward.stage], reward.outcomes
         known = self._items.get(reward.strategy_id)
         if known is not None:
             if rank >= known.rank:
-                self._items[reward.strategy_id] = known._replace(reward=reward.reward, rank=rank)
+                self._items[reward.strategy_id] = known._replace(
+                    reward=reward.reward, rank=rank, shown=what.shown, clicked=what.clicked
+                )
             return
         if reward.policy is None or reward.propensity is None or reward.stage == "correction":
             return
@@ -212,6 +224,8 @@ class Replay:
             reward.propensity,
             reward.reward,
             rank,
+            what.shown,
+            what.clicked,
         )
         self._items[reward.strategy_id] = item
         while len(self._items) > self._size:

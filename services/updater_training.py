@@ -17,7 +17,7 @@ from model.critic import Critic
 from model.distil import Distiller, drawn
 from model.following import Share
 from model.gate import Evidence, GateKnobs, Judgement, judge_adapter, parity_bound
-from model.gate_evidence import Contender, joined, measure, parity_gaps
+from model.gate_evidence import Contender, joined, measure, newest_known, parity_gaps
 from model.lm import LanguageModel
 from model.memory import Replayed
 from model.policy import Knobs
@@ -241,7 +241,7 @@ class Training:
         theirs = Contender(self.lm, slot, self._knobs(self.held.get("champion", BASE_ALONE), other))
         known = {item.strategy_id for item in newer}
         older = [item for item in learning.replay if item.strategy_id not in known][-JUDGED_OLDER:]
-        served = self.served(learning)
+        served, missed = self._served(learning)
         critics = {name: critic for name in {row.policy.critic for row in served} if (critic := self._critic_of(name))}
         parity = parity_gaps(self.lm, served, self._slot_of, critics)
         yield None
@@ -252,25 +252,20 @@ class Training:
             if chunk or more:
                 parts.append(measure(self.lm, ours, theirs, candidate.critic, chunk, more))
             yield None
-        yield joined(parts, parity)
+        yield joined(parts, parity, missed + len(served) - len(parity))
 
     def served(self, learning: Learning) -> list[Replayed]:
         """Newest served decisions that can be recomputed, newest first."""
-        found: list[Replayed] = []
-        for item in reversed(list(learning.replay)):
-            if self._at_hand(item.policy):
-                found.append(item)
-            if len(found) == PARITY_ROWS:
-                break
-        return found
+        return self._served(learning)[0]
+
+    def _served(self, learning: Learning) -> tuple[list[Replayed], int]:
+        return newest_known(reversed(list(learning.replay)), self._at_hand, PARITY_ROWS)
 
     def _at_hand(self, record: PolicyRecord) -> bool:
         """Whether base, adapter and critic of a decision are known. The critic last: it may have to be read."""
         known = {BASE_ALONE, *self.held.values()}
-        return (
-            record.acting_arm != "random"
-            and (not record.lm_weight or (_same_base(record.base, self.base) and record.adapter in known))
-            and (not record.critic_weight or self._critic_of(record.critic) is not None)
+        return (not record.lm_weight or (_same_base(record.base, self.base) and record.adapter in known)) and (
+            not record.critic_weight or self._critic_of(record.critic) is not None
         )
 
     def _keep_former(self) -> None:

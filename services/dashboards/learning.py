@@ -82,7 +82,8 @@ BOARD = Board(
                 panel(
                     "Value against the champion",
                     "short",
-                    "Doubly robust, on rewards newer than the candidate; with two standard errors on either side.",
+                    "Doubly robust, on rewards newer than the candidate, completed by what the critic expects after a response; with two "
+                    "standard errors on either side.",
                     (VALUE, "difference"),
                     (f"{VALUE} - {ERROR}", "lower"),
                     (f"{VALUE} + {ERROR}", "upper"),
@@ -90,10 +91,12 @@ BOARD = Board(
                 gate(
                     "Effective sample size",
                     "short",
-                    "Of the importance weights: with fewer than 5 the value cannot be judged.",
+                    "Of the importance weights: with fewer than 5 the value cannot be judged. Beside it the decisions judged, and those of "
+                    "them whose outcomes are final.",
                     "candidate_effective",
                     "champion_effective",
                     "value_rows",
+                    "final_decisions",
                 ),
                 gate(
                     "KL and entropy",

@@ -10,6 +10,7 @@ from model import adapter, gate_evidence
 from model.critic import Critic, HasShape, named
 from model.fresh import random_lm
 from model.gate import Evidence, GateKnobs, OffPolicy, doubly_robust, judge_adapter, parity_bound
+from model.gate_case import cases_of
 from model.gate_critic import bounded, examine_critic
 from model.gate_evidence import Contender, joined, measure, parity_gaps
 from model.grid import ActionGrid
@@ -227,15 +228,16 @@ def test_draws_of_one_session_are_those_of_each_request_alone() -> None:
     lm, critic = tiny(), Critic.prior(1, 3, Formula())
     items = served(lm, critic, 5, "base", None)
     contenders = [Contender(lm, slot, Knobs("base", str(slot), 0.4, 0.5)) for slot in ("slot_x", None)]
-    asked = list(zip(contenders, (items, items[:3]), strict=True))
+    cases = cases_of(items, critic)
+    asked = list(zip(contenders, (cases, cases[:3]), strict=True))
     together = gate_evidence._sampled(lm, lm.encode([item.request for item in items]), asked, critic)
     assert [[len(draw) for draw in draws] for draws in together] == [
         [5] * gate_evidence.DRAWS,
         [3] * gate_evidence.DRAWS,
     ]
     for (contender, own), draws in zip(asked, together, strict=True):
-        for place, item in enumerate(own):
-            [alone] = gate_evidence._sampled(lm, lm.encode([item.request]), [(contender, [item])], critic)
+        for place, case in enumerate(own):
+            [alone] = gate_evidence._sampled(lm, lm.encode([case.item.request]), [(contender, [case])], critic)
             for draw, [one] in enumerate(alone):
                 assert draws[draw][place].decision == one.decision
                 assert np.log(draws[draw][place].propensity) == pytest.approx(np.log(one.propensity), abs=1e-4)
