@@ -124,12 +124,15 @@ def load_learning(path: Path, settings: UpdaterSettings, formula: RewardFormula)
     """What `save_learning` wrote.
 
     Raises:
-        BadEvent: written with other features, heads or seed, or of another topic.
+        BadEvent: written with other features, heads or seed, of another topic, or by a program that kept more.
     """
     facts = msgspec.json.decode((path / FACTS).read_bytes(), type=UpdaterFacts)
     learner = load_learner(path, knobs_of(settings), formula)
     packed = zlib.decompress((path / REPLAY).read_bytes())
-    items = msgspec.msgpack.decode(packed, type=list[Replayed])
+    try:
+        items = msgspec.msgpack.decode(packed, type=list[Replayed])
+    except msgspec.MsgspecError as error:
+        raise BadEvent(REPLAY, path.name, f"decisions as this program keeps them ({error})") from None
     return Learning(learner, Replay(settings.buffer, items), facts.next_offset), facts
 
 

@@ -1,9 +1,11 @@
 """The updater learns kinds that nobody told it of, refuses what contradicts them, and keeps them in its snapshots."""
 
+import zlib
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 
 from model.critic import Critic
 from model.grid import ActionGrid
@@ -12,8 +14,9 @@ from model.policy import Knobs, decide
 from services.records import Record
 from services.settings import UpdaterSettings
 from services.updater_learning import Learning
-from services.updater_state import UpdaterFacts, load_learning, save_learning
+from services.updater_state import REPLAY, UpdaterFacts, load_learning, save_learning
 from streaming.contracts.codec import encode
+from streaming.contracts.errors import BadEvent
 from streaming.contracts.rewards import Outcomes, Reward
 from streaming.reward import Formula
 from tests.model.declared import DECLARED, declared_request
@@ -48,6 +51,20 @@ def test_rewards_of_declared_kinds_are_learned_and_kept(tmp_path: Path) -> None:
     assert list(again.replay) == list(learning.replay)
     assert {item.request.kind: item.request.grammar for item in again.replay} == DECLARED
     assert set(again.learner.kinds) == set(DECLARED)
+
+
+def test_a_buffer_of_earlier_code_is_read_and_one_of_later_code_is_said(tmp_path: Path) -> None:
+    """Without what a response knows: taken up. With more than is known here: refused by its name, so that learning starts anew."""
+    settings = UpdaterSettings(home=tmp_path, heads=2)
+    learning = Learning.fresh(settings, FORMULA)
+    learning.take(record(0, encode(reward_of("headline", 1))))
+    save_learning(learning, UpdaterFacts("strategy.rewards", 1, 1), tmp_path)
+    (item,) = learning.replay
+    (tmp_path / REPLAY).write_bytes(zlib.compress(msgspec.msgpack.encode([item[:8]])))
+    assert list(load_learning(tmp_path, settings, FORMULA)[0].replay) == [item._replace(shown=None, clicked=False)]
+    (tmp_path / REPLAY).write_bytes(zlib.compress(msgspec.msgpack.encode([(*item, "more")])))
+    with pytest.raises(BadEvent, match=REPLAY):
+        load_learning(tmp_path, settings, FORMULA)
 
 
 def test_a_reward_that_its_grammar_does_not_allow_is_a_letter(tmp_path: Path) -> None:
