@@ -16,7 +16,8 @@ from model.batch import PromptBatch
 from model.corpus import RELATIONS_FROM, Example, compose
 from model.lm import LanguageModel
 from model.session import DecodeSession
-from model.teachers import Floats, Teacher, conditionals, draw_teacher, utility
+from model.teachers import Floats, Teacher, draw_teacher
+from model.utility import conditionals, utility
 from streaming.contracts.kinds import GRAMMARS, Kind
 from streaming.contracts.strategies import StrategyRequest
 

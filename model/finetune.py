@@ -2,10 +2,10 @@
 
 Each prompt is read once and followed by several packed suffixes, each begun by the token that names a teacher (or by the
 usual start: the prior). Beside the teachers, every candidate's text must give back its attributes, so that pointing can
-tell candidates apart, and messages are learned from the phrases.
+tell candidates apart, the prompt's end must give back the customer's, and messages are learned from the phrases.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from model.corpus import FAMILIES, Example, compose
+from model.batch import PromptBatch
+from model.corpus import CUSTOMER, FAMILIES, Example, compose
 from model.lm import LanguageModel
 from model.spelling import Spelling
 from model.suffix import Pack
-from model.teachers import Teacher, conditionals, prior_utility, sharpen, utility
+from model.teachers import Teacher
 from model.tokenizer import teacher_token
 from model.trie import Path
+from model.utility import conditionals, prior_utility, sharpen, utility
 from model.wording import compose as compose_message
 from model.writing import context
 
@@ -35,21 +37,47 @@ class Lesson(msgspec.Struct, frozen=True):
 
 
 class Reconstruction(nn.Module):
-    """Reads every attribute off a candidate's pooled state and off its tag's; thrown away afterwards."""
+    """Reads a candidate's attributes off its pooled state and its tag's, the customer's off the last values; thrown away afterwards.
 
-    def __init__(self, width: int) -> None:
-        """One linear layer per place of reading."""
+    These are the values that a prompt's last token offers to what follows it. An adapter sees no more of a prompt than that: what no
+    linear layer finds in these places, an adapter hardly finds.
+    """
+
+    def __init__(self, width: int, values: int) -> None:
+        """One linear layer per place of reading.
+
+        Args:
+            width: of a state. values: of one layer's values, all heads together.
+        """
         super().__init__()
         self.pooled = nn.Linear(width, sum(FAMILIES.values()))
         self.tagged = nn.Linear(width, sum(FAMILIES.values()))
+        self.customer = nn.ModuleList(nn.Linear(values, sum(CUSTOMER.values())) for _ in range(LAYERS_READ))
 
     def loss(self, pooled: Tensor, tagged: Tensor, attributes: Tensor) -> Tensor:
         """(M, D) states of candidates and (M, families) attributes → mean cross-entropy."""
-        parts = []
-        for logits in (self.pooled(pooled), self.tagged(tagged)):
-            families = logits.split(list(FAMILIES.values()), dim=-1)
-            parts += [cross_entropy(family, attributes[:, index]) for index, family in enumerate(families)]
+        parts = [_told(logits, FAMILIES, attributes) for logits in (self.pooled(pooled), self.tagged(tagged))]
         return torch.stack(parts).mean()
+
+    def customer_loss(self, values: Tensor, attributes: Tensor) -> Tensor:
+        """(B, layers, values) of the last token in the last layers and (B, attributes) → mean cross-entropy."""
+        read = zip(self.customer, values.unbind(1), strict=True)
+        return torch.stack([_told(layer(part), CUSTOMER, attributes) for layer, part in read]).mean()
+
+
+LAYERS_READ = 2
+"""The last layers, whose values have seen the whole prompt."""
+
+
+def _told(logits: Tensor, sizes: Mapping[str, int], attributes: Tensor) -> Tensor:
+    parts = torch.split(logits, list(sizes.values()), dim=-1)
+    return torch.stack([cross_entropy(part, attributes[:, place]) for place, part in enumerate(parts)]).mean()
+
+
+def reconstruction_of(lm: LanguageModel) -> Reconstruction:
+    """Layers that fit a base's states and values."""
+    shape = lm.read([compose(np.random.default_rng(0)).request])[0].memory.shape
+    return Reconstruction(lm.pointer.point.shape[0], shape[3] * shape[5])
 
 
 def lessons(
@@ -102,12 +130,12 @@ def teacher_loss(
     return (
         divergence.mean(),
         divergence[pointed].mean().detach(),
-        _reconstruction(lm, examples, prompts.pooled, states, heads),
+        _reconstruction(lm, examples, prompts, states, heads) + _customer(examples, prompts, heads),
     )
 
 
 def _reconstruction(
-    lm: LanguageModel, examples: Sequence[Example], pooled: Tensor, states: Tensor, heads: Reconstruction
+    lm: LanguageModel, examples: Sequence[Example], prompts: PromptBatch, states: Tensor, heads: Reconstruction
 ) -> Tensor:
     rows, places, tags, attributes = [], [], [], []
     for row, example in enumerate(examples):
@@ -117,7 +145,13 @@ def _reconstruction(
             places.append(place)
             tags.append(end + len(lm.spelling.tag(place)) - 1)
             attributes.append(example.attributes[place])
-    return heads.loss(pooled[rows, places], states[rows, tags], torch.tensor(attributes))
+    return heads.loss(prompts.pooled[rows, places], states[rows, tags], torch.tensor(attributes))
+
+
+def _customer(examples: Sequence[Example], prompts: PromptBatch, heads: Reconstruction) -> Tensor:
+    ends = torch.tensor(prompts.lengths) - 1
+    values = prompts.memory[torch.arange(len(ends)), -LAYERS_READ:, 1, :, ends].flatten(2)
+    return heads.customer_loss(values, torch.tensor([example.customer for example in examples]))
 
 
 def causal_loss(lm: LanguageModel, examples: Sequence[Example]) -> Tensor:

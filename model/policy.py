@@ -66,12 +66,14 @@ class Knobs(Struct, frozen=True):
         adapter: version name of the adapter in the slot, `base` for none.
         temperature: of the language model's slot distributions.
         lm_weight: of the language model in the fused distribution, in [0, 1].
+        alone: temperature where the language model decides without a critic; None: the same.
     """
 
     base: str
     adapter: str
     temperature: float
     lm_weight: float
+    alone: float | None = None
 
 
 class Decided(Struct, frozen=True):
@@ -104,7 +106,7 @@ def record_of(request: StrategyRequest, grid: ActionGrid, critic: Valuer, knobs:
         critic=critic.version if asked else NO_MODEL,
         assigned_arm=request.arm,
         acting_arm=acting,
-        temperature=knobs.temperature,
+        temperature=knobs.alone if acting == "lm" and knobs.alone is not None else knobs.temperature,
         lm_weight=lm_weight,
         critic_weight=critic_weight,
         beta=critic.beta,

@@ -15,7 +15,15 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from model.corpus import compose
-from model.finetune import Reconstruction, causal_loss, compose_batch, lessons, message_loss, message_of, teacher_loss
+from model.finetune import (
+    causal_loss,
+    compose_batch,
+    lessons,
+    message_loss,
+    message_of,
+    reconstruction_of,
+    teacher_loss,
+)
 from model.fresh import adopt, new_base
 from model.lm import LanguageModel
 from model.manifest import Recipe, write_manifest
@@ -37,7 +45,7 @@ class Run:
         self.lm = adopt(recipe.source, recipe.seed) if recipe.source else _new(recipe)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed + 1)
-            self.heads = Reconstruction(self.lm.pointer.point.shape[0])
+            self.heads = reconstruction_of(self.lm)
         self.lm.causal.requires_grad_(requires_grad=True)
         self.lm.pointer.requires_grad_(requires_grad=True)
         self.dense: list[Teacher] = [draw_teacher(recipe.seed, index, None) for index in range(recipe.teachers)]

@@ -18,7 +18,7 @@ from streaming.contracts.features import CATEGORIES, NUMBERS, RELATIONS, bin_of
 from streaming.contracts.kinds import CHANNELS, GRAMMARS, KIND_NAMES, MAX_CANDIDATES
 from streaming.contracts.strategies import Candidate, Features, StrategyRequest, Trigger, grammar_of
 
-RECIPE = "prompt-1"
+RECIPE = "prompt-2"
 """Part of the base's hash: another way to write the prompt needs another base."""
 
 NAME_CHARS = 60
@@ -29,12 +29,12 @@ MAX_WORDS = 8
 TEXT_WORDS = 4
 """Words of a campaign's own text, or of a search query."""
 
-LEVEL_EDGES = (0.04, 0.2, 0.4, 0.7)
-"""Shares in [0, 1] → levels 0..4; level 0 is not written."""
-PRICE_EDGES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-"""Major units → price levels 0..8."""
-MARGIN_EDGES = (0.2, 0.3, 0.4)
-"""Margin over price → levels 0..3."""
+LEVEL_EDGES = (0.04, 0.12, 0.2, 0.3, 0.4, 0.55, 0.7, 0.85)
+"""Shares in [0, 1] → levels 0..8; level 0 is not written."""
+PRICE_EDGES = (1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0, 64.0, 90.0, 128.0)
+"""Major units → price levels 0..15, two to a doubling."""
+MARGIN_EDGES = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
+"""Margin over price → levels 0..7."""
 AGE_EDGES_DAYS = (14.0, 90.0)
 DEAL_EDGES_PCT = (5, 15, 30)
 """Largest allowed discount → levels 0..3; written where the kind decides on a discount."""

@@ -1,20 +1,21 @@
 """A population of random teachers: who is to be taught by any critic has learned to tell all features apart first.
 
-Pure NumPy. Each teacher is sparse: a few attributes of candidates, each liked or not by one group of customers, and a
-few groups of customers per closed value. Half judge additively; half by outcome (probability of a click times what a
-success is worth), so that no slot can be judged alone. They know nothing of any shop.
+Pure NumPy. Each teacher is sparse: a few attributes of candidates, each liked or not by one group of customers, a few
+groups of customers per closed value, closed values that suit some candidates, and pairs of closed values that go together.
+Half judge additively; half by outcome (probability of a click times a power of the money that a success brings), so that
+no slot can be judged alone. They know nothing of any shop.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from model.corpus import CUSTOMER, FAMILIES, Example
-from streaming.contracts.features import RELATIONS
+from model.corpus import CUSTOMER, FAMILIES
 from streaming.contracts.kinds import GRAMMARS, KIND_NAMES
-from streaming.contracts.strategies import Slot, StrategyRequest
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,19 +28,22 @@ CLOSED_VALUES = tuple(
         (kind, slot, value) for kind in KIND_NAMES for slot, values in GRAMMARS[kind].closed.items() for value in values
     )
 )
-SPREAD = 2.5
-"""Standard deviations of the utility that one unit of the softmax spans: targets are decided, not certain."""
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Customers whose attribute `family` has one of the values marked."""
+    """Customers, by one attribute alone (inside or outside) or by several together (more or less inside).
 
-    family: int
-    values: tuple[bool, ...]
+    Args:
+        families: places of the attributes. tables: a logit for every value of each; membership is the logistic of their sum.
+    """
 
-    def holds(self, customer: Sequence[int]) -> bool:
-        """Whether a customer belongs to it."""
-        return self.values[customer[self.family]]
+    families: tuple[int, ...]
+    tables: tuple[tuple[float, ...], ...]
+
+    def share(self, customer: Sequence[int]) -> float:
+        """How far a customer belongs to it, in [0, 1]."""
+        total = sum(table[customer[family]] for family, table in zip(self.families, self.tables, strict=True))
+        return 1.0 / (1.0 + math.exp(-total))
 
 
 class Taste(msgspec.Struct, frozen=True):
@@ -60,33 +64,70 @@ class Leaning(msgspec.Struct, frozen=True):
 
 
 class Cross(msgspec.Struct, frozen=True):
-    """A closed value that suits candidates with some values of an attribute: nothing additive can say it."""
+    """A closed value that suits candidates by an attribute, a group of customers most: nothing additive can say it."""
 
     family: int
-    values: tuple[bool, ...]
-    weight: float
+    worth: tuple[float, ...]
+    group: Group
+
+
+class Pair(msgspec.Struct, frozen=True, eq=False):
+    """What the values of two closed slots are worth together, always and to a group, (values of one, values of other)."""
+
+    always: Floats
+    inside: Floats
+    group: Group
 
 
 class Teacher(msgspec.Struct, frozen=True):
-    """One random taste. `by_outcome`: click times worth instead of a sum."""
+    """One random taste.
+
+    Args:
+        tastes: of candidates. leanings, crosses: by (kind, slot, value). pairs: by (kind, slot, later slot).
+        by_outcome: click times worth instead of a sum. money: power of the money in that worth.
+    """
 
     tastes: tuple[Taste, ...]
     leanings: Mapping[tuple[str, str, str], Leaning]
     crosses: Mapping[tuple[str, str, str], Cross]
+    pairs: Mapping[tuple[str, str, str], Pair]
     by_outcome: bool
-
-
-def _group(rng: np.random.Generator) -> Group:
-    family = int(rng.integers(len(CUSTOMER_SIZES)))
-    size = CUSTOMER_SIZES[family]
-    cut = int(rng.integers(1, size)) if size > 1 else 1
-    marked = np.arange(size) >= cut
-    return Group(family, tuple(bool(mark) for mark in (marked if rng.random() < HALF else ~marked)))
+    money: float
 
 
 HALF = 0.5
 FEW_GROUPS = 4
+SURE = 20.0
+"""A logit that leaves no doubt."""
+TOGETHER = (3, 7)
+"""Attributes that make a group together: least, and one more than most."""
+STEEP = 2.5
+"""Standard deviations of their sum, as a logit."""
 Draw = Callable[[np.random.Generator], Group]
+
+
+def _group(rng: np.random.Generator) -> Group:
+    return _sharp(rng) if rng.random() < HALF else _blurred(rng)
+
+
+def _sharp(rng: np.random.Generator) -> Group:
+    family = int(rng.integers(len(CUSTOMER_SIZES)))
+    size = CUSTOMER_SIZES[family]
+    cut = int(rng.integers(1, size)) if size > 1 else 1
+    marked = (np.arange(size) >= cut) == (rng.random() < HALF)
+    return Group((family,), (tuple(SURE if mark else -SURE for mark in marked),))
+
+
+def _blurred(rng: np.random.Generator) -> Group:
+    families = rng.choice(len(CUSTOMER_SIZES), size=int(rng.integers(*TOGETHER)), replace=False)
+    tables = [_rising(CUSTOMER_SIZES[family], rng) for family in families]
+    scale = STEEP / math.sqrt(len(tables))
+    return Group(tuple(int(f) for f in families), tuple(tuple(float(scale * v) for v in table) for table in tables))
+
+
+def _rising(size: int, rng: np.random.Generator) -> Floats:
+    """Values in order, up or down, not quite evenly; standard deviation about 1."""
+    return float(rng.choice((-1.0, 1.0))) * np.linspace(-1.5, 1.5, size) + 0.4 * rng.normal(size=size)
 
 
 def _few(rng: np.random.Generator, count: int) -> Draw:
@@ -97,18 +138,27 @@ def _few(rng: np.random.Generator, count: int) -> Draw:
 
 def _taste(rng: np.random.Generator, group: Draw) -> Taste:
     family = int(rng.integers(len(FAMILIES)))
+    return Taste(family, _liking(family, rng), group(rng), float(rng.choice((-1.0, 0.0, 0.5))))
+
+
+def _liking(family: int, rng: np.random.Generator) -> tuple[float, ...]:
+    """Of an attribute's values: words of their own, levels in order."""
     size = FAMILIES[FAMILY_NAMES[family]]
     if family < TEXTUAL:
         worth = rng.normal(size=size) * (rng.random(size) < SPARSE_WORDS)
     else:
         worth = rng.normal() * np.linspace(-1.2, 1.2, size) + 0.3 * rng.normal(size=size)
-    return Taste(family, tuple(float(w) for w in worth), group(rng), float(rng.choice((-1.0, 0.0, 0.5))))
+    return tuple(float(w) for w in worth)
 
 
 TEXTUAL = 3
 """The first families are words: their values have no order."""
 SPARSE_WORDS = 0.4
-CROSSED = 0.3
+CROSSED = 0.4
+"""Part of the closed values that suit some candidates."""
+PAIRED = 0.5
+"""Part of the pairs of closed slots whose values matter together."""
+CATEGORY = 0
 
 
 def draw_teacher(seed: int, index: int, groups: int | None = FEW_GROUPS) -> Teacher:
@@ -127,127 +177,18 @@ def draw_teacher(seed: int, index: int, groups: int | None = FEW_GROUPS) -> Teac
     for key in CLOSED_VALUES:
         leanings[key] = Leaning(float(rng.normal()) * 0.6, group(rng), float(rng.normal()) * 1.2)
         if rng.random() < CROSSED:
-            family = int(rng.integers(TEXTUAL, len(FAMILIES)))
-            marked = np.arange(FAMILIES[FAMILY_NAMES[family]]) >= int(rng.integers(1, FAMILIES[FAMILY_NAMES[family]]))
-            crosses[key] = Cross(family, tuple(bool(mark) for mark in marked), float(rng.normal()))
-    return Teacher(
-        tuple(_taste(rng, group) for _ in range(groups or TASTES)), leanings, crosses, by_outcome=index % 2 == 1
-    )
+            family = CATEGORY if rng.random() < HALF else int(rng.integers(len(FAMILIES)))
+            crosses[key] = Cross(family, _liking(family, rng), group(rng))
+    tastes = tuple(_taste(rng, group) for _ in range(groups or TASTES))
+    return Teacher(tastes, leanings, crosses, _pairs(rng, group), index % 2 == 1, float(rng.choice((0.0, 0.5, 1.0))))
 
 
-def candidate_worth(teacher: Teacher, example: Example) -> Floats:
-    """(N,) what each candidate is worth to this customer."""
-    attributes = np.asarray(example.attributes)
-    worth = np.zeros(len(attributes))
-    for taste in teacher.tastes:
-        strength = 1.0 if taste.group.holds(example.customer) else taste.outside
-        worth += strength * np.asarray(taste.worth)[attributes[:, taste.family]]
-    return worth
-
-
-def utility(teacher: Teacher, example: Example) -> Floats:
-    """The worth of every action, one axis per slot: what the teacher would have chosen is the largest."""
-    request, worth = example.request, candidate_worth(teacher, example)
-    total = np.zeros([len(slot.values) for slot in request.slots])
-    for axis, slot in enumerate(request.slots):
-        total += _slot_worth(teacher, example, slot, worth, axis, len(request.slots))
-    if not teacher.by_outcome:
-        return total
-    click = 1.0 / (1.0 + np.exp(1.0 - total / max(float(total.std()), 0.3)))
-    return click * _value(example)
-
-
-def _slot_worth(teacher: Teacher, example: Example, slot: Slot, worth: Floats, axis: int, axes: int) -> Floats:
-    request = example.request
-    shape = [1] * axes
-    shape[axis] = len(slot.values)
-    if slot.name in GRAMMARS[request.kind].candidate_slots:
-        return worth[_places(request, slot)].reshape(shape)
-    keys = [(request.kind, slot.name, value) for value in slot.values]
-    leanings = [teacher.leanings[key] for key in keys]
-    own = np.array([lean.always + lean.inside * lean.group.holds(example.customer) for lean in leanings])
-    crossed = np.zeros((len(request.slots[0].values), len(slot.values)))
-    attributes = np.asarray(example.attributes)[_places(request, request.slots[0])]
-    for column, key in enumerate(keys):
-        cross = teacher.crosses.get(key)
-        if cross is not None:
-            crossed[:, column] = cross.weight * np.asarray(cross.values)[attributes[:, cross.family]]
-    shape[0] = len(request.slots[0].values)
-    return (own[None] + crossed).reshape(shape)
-
-
-def _value(example: Example) -> Floats:
-    """What a success is worth: the margin, less the discount."""
-    request = example.request
-    place = _places(request, request.slots[-1 if request.kind == "ranking" else 0])
-    margin = np.array([request.candidates[p].margin_minor / max(request.candidates[p].price_minor, 1) for p in place])
-    axes = len(request.slots)
-    shape = [1] * axes
-    shape[-1 if request.kind == "ranking" else 0] = len(place)
-    value = (0.3 + margin).reshape(shape)
-    for axis, slot in enumerate(request.slots):
-        if slot.name == "discount":
-            off = [1] * axes
-            off[axis] = len(slot.values)
-            value = np.maximum(value - np.array([int(v) / 100 for v in slot.values]).reshape(off), 0.02)
-    return value
-
-
-def _places(request: StrategyRequest, slot: Slot) -> list[int]:
-    place = {candidate.id: index for index, candidate in enumerate(request.candidates)}
-    return [place[value] for value in slot.values]
-
-
-def prior_utility(example: Example) -> Floats:
-    """The taste of nobody in particular, which the base has before it is taught.
-
-    What relates to the customer comes first, channels where they answer, and no discount without need.
-    """
-    request = example.request
-    weights = {name: PRIOR.get(name, 0.0) for name in RELATIONS}
-    fit = np.array([sum(w * c.relation.get(name, 0.0) for name, w in weights.items()) for c in request.candidates])
-    total = np.zeros([len(slot.values) for slot in request.slots])
-    for axis, slot in enumerate(request.slots):
-        shape = [1] * total.ndim
-        shape[axis] = len(slot.values)
-        if slot.name in GRAMMARS[request.kind].candidate_slots:
-            own = fit[_places(request, slot)]
-        elif slot.name == "channel":
-            own = np.array([3.0 * request.features.channel_response.get(value, 0.0) for value in slot.values])
-        elif slot.name == "discount":
-            own = np.array([-0.02 * int(value) for value in slot.values])
-        else:
-            own = np.zeros(len(slot.values))
-        total += own.reshape(shape)
-    return total
-
-
-PRIOR = {
-    "category_affinity": 1.5,
-    "brand_affinity": 0.7,
-    "bought": 0.7,
-    "viewed": 0.7,
-    "wished": 1.2,
-    "in_cart": 1.0,
-    "searched": 1.2,
-    "price_fit": 0.8,
-    "popularity": 0.7,
-}
-"""Mild weights: the base begins near this, and is taught away from it in a hundred steps."""
-
-
-def sharpen(worth: Floats) -> Floats:
-    """Utilities as logits of a decided but not certain choice."""
-    return np.asarray(SPREAD * (worth - worth.max()) / max(float(worth.std()), 1e-3), dtype=np.float64)
-
-
-def conditionals(logits: Floats, chosen: Sequence[int]) -> list[Floats]:
-    """Per slot p(value | chosen prefix) under softmax(logits) over all actions: sums over completions, exact."""
-    weights = np.exp(logits - logits.max())
-    out = []
-    for index in chosen:
-        marginal = weights.reshape(weights.shape[0], -1).sum(1)
-        out.append(marginal / marginal.sum())
-        weights = weights[index]
-        weights = weights / max(float(weights.max()), 1e-300) if weights.ndim else weights
-    return out
+def _pairs(rng: np.random.Generator, group: Draw) -> dict[tuple[str, str, str], Pair]:
+    found: dict[tuple[str, str, str], Pair] = {}
+    for kind in KIND_NAMES:
+        closed = GRAMMARS[kind].closed
+        for one, other in combinations(closed, 2):
+            if rng.random() < PAIRED:
+                shape = (len(closed[one]), len(closed[other]))
+                found[kind, one, other] = Pair(0.4 * rng.normal(size=shape), 0.8 * rng.normal(size=shape), group(rng))
+    return found

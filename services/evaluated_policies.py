@@ -132,7 +132,13 @@ class Policies:
             slot = adapter.SLOTS[0]
             adapter.place(lm, slot, adapter.read(self._registry.fetch(version), expected, lm.device))
         weight = version.lm_weight if version is not None and fused else 1.0
-        knobs = Knobs(lm.name, version.name if version else BASE_ALONE, self._settings.temperature, weight)
+        knobs = Knobs(
+            lm.name,
+            version.name if version else BASE_ALONE,
+            self._settings.temperature,
+            weight,
+            self._settings.lm_temperature,
+        )
         return ByModel(name, lm, slot, critic, knobs, fused=fused)
 
     def _loaded(self) -> "LanguageModel":

@@ -115,7 +115,8 @@ class WorkerSettings(Common, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=1, description="of torch and of NumPy's libraries")] = 1
     batch_size: Annotated[int, Meta(ge=1, le=1024, description="requests decoded together, at most")] = 32
     batch_wait_ms: Annotated[int, Meta(ge=0, description="how long a batch waits to fill")] = 5
-    temperature: Annotated[float, Meta(gt=0, description="of the language model's slot distributions")] = 0.4
+    temperature: Annotated[float, Meta(gt=0, description="of the language model in fused decisions")] = 0.4
+    lm_temperature: Annotated[float, Meta(gt=0, description="of the language model where it decides alone")] = 0.2
     strategy_ttl_s: Annotated[int, Meta(ge=60, description="stored strategies outlive every redelivery")] = (
         14 * 24 * 3600
     )
@@ -138,7 +139,10 @@ class UpdaterSettings(TrialSettings, frozen=True, kw_only=True):
     refit_every: Annotated[int, Meta(ge=1, description="closed rewards between two refits")] = 100
     publish_every_s: Annotated[float, Meta(gt=0, description="shortest time between two critic snapshots")] = 0.5
     snapshot_every_s: Annotated[float, Meta(gt=0, description="between two snapshots of all that was learned")] = 20.0
-    temperature: Annotated[float, Meta(gt=0, description="of the language model, as the worker serves it")] = 0.4
+    temperature: Annotated[float, Meta(gt=0, description="of the language model in fused decisions, as the worker")] = (
+        0.4
+    )
+    lm_temperature: Annotated[float, Meta(gt=0, description="of the language model alone, as the worker")] = 0.2
     batch: Annotated[int, Meta(ge=1, le=1024, description="decisions per LoRA step")] = 32
     candidate_wait_s: Annotated[
         float, Meta(ge=0, description="a candidate waits at most this long for rewards newer than its data")

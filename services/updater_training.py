@@ -282,7 +282,7 @@ class Training:
         raise KeyError(version)
 
     def _knobs(self, version: str, lm_weight: float) -> Knobs:
-        return Knobs(self.base, version, self._settings.temperature, lm_weight)
+        return Knobs(self.base, version, self._settings.temperature, lm_weight, self._settings.lm_temperature)
 
 
 def _same_base(one: str, other: str) -> bool:

@@ -74,7 +74,14 @@ class Worker:
         self._follower = Follower(settings, loader, stop)
         self._sender = Sender(settings)
         self._store = AnswerStore(settings)
-        answerer = Answerer(lm, table, temperature=settings.temperature, seed=settings.seed, writer=writer)
+        answerer = Answerer(
+            lm,
+            table,
+            temperature=settings.temperature,
+            alone=settings.lm_temperature,
+            seed=settings.seed,
+            writer=writer,
+        )
         self._batch = Batch(settings, answerer, self._store, self._sender, stop)
 
     def run(self) -> int:

@@ -53,6 +53,7 @@ class Answerer:
         *,
         temperature: float,
         seed: int,
+        alone: float | None = None,
         texts: TextPool | None = None,
         writer: Elsewhere | None = None,
     ) -> None:
@@ -62,6 +63,7 @@ class Answerer:
             lm: with its slots attached.
             table: what is served; it is changed between calls only.
             temperature: of the language model's slot distributions.
+            alone: the same where it decides without a critic; None: no other.
             seed: with the request's id it seeds a request's decision, so that a repeat decides alike.
             texts: where messages come from; by default an empty pool.
             writer: writes the texts instead.
@@ -71,7 +73,7 @@ class Answerer:
         self._lm, self.table = lm, table
         self._texts = texts or TextPool(lm)
         self._writer = writer
-        self._temperature, self._seed = temperature, seed
+        self._temperatures, self._seed = (temperature, alone), seed
 
     @property
     def waited_s(self) -> float:
@@ -102,7 +104,7 @@ class Answerer:
 
     def answer_late(self, asks: Sequence[Ask]) -> list[Strategy]:
         """Strategies for requests past their deadline: the critic alone, and template texts."""
-        return answer_late(asks, self.table, self.table.knobs(BASE_ALONE, self._temperature), self._seed)
+        return answer_late(asks, self.table, self.table.knobs(BASE_ALONE, *self._temperatures), self._seed)
 
     def _decode(
         self, asks: Sequence[Ask], versions: Sequence[str], slots: Sequence[str | None], due_s: float
@@ -151,7 +153,7 @@ class Answerer:
             self.table.critic,
             session,
             [rng_of(ask, self._seed) for ask in asks],
-            [self.table.knobs(version, self._temperature) for version in versions],
+            [self.table.knobs(version, *self._temperatures) for version in versions],
         )
 
     def _strategy(self, ask: Ask, decided: Decided, raw: str) -> Strategy:

@@ -102,10 +102,10 @@ class ServingTable:
                 return version
         return self.champion
 
-    def knobs(self, version: str, temperature: float) -> Knobs:
-        """What the policy must know of a version."""
+    def knobs(self, version: str, temperature: float, alone: float | None = None) -> Knobs:
+        """What the policy must know of a version. `alone`: temperature where the language model decides without a critic."""
         base = f"{self._lm.name}@{self._lm.base_sha256[:12]}"
-        return Knobs(base, version, temperature, self._weights[version])
+        return Knobs(base, version, temperature, self._weights[version], alone)
 
     def asks_lm(self, request: StrategyRequest, version: str) -> bool:
         """Whether the language model has a share in a request's decision."""

@@ -154,7 +154,7 @@ class Production:
 
     def _knobs(self, version: str) -> Knobs:
         assert self._table is not None
-        knobs = self._table.knobs(version, self.settings.temperature)
+        knobs = self._table.knobs(version, self.settings.temperature, self.settings.lm_temperature)
         if self._name != "fused_frozen":
             return knobs
         return msgspec.structs.replace(knobs, adapter=BASE_ALONE)

@@ -86,7 +86,7 @@ def conditions(seed: int, first: int, count: int) -> dict[str, list[Asked]]:
 
 def lines(seed: int, learned: Learned, lm: LanguageModel, first: int, count: int) -> Iterator[Line]:
     """Every condition of a seed."""
-    temperature = load(UpdaterSettings, {}).temperature
+    temperature = load(UpdaterSettings, {}).lm_temperature
     usual = 0.0
     for name, asks in conditions(seed, first, count).items():
         own = lift(asks, of_model(lm, SLOT, asks, temperature))

@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 from model.corpus import Example
 from model.evaluation.estimates import Floats
-from model.finetune import Lesson, Reconstruction, compose_batch, lessons, message_loss, teacher_loss
+from model.finetune import (
+    Lesson,
+    Reconstruction,
+    compose_batch,
+    lessons,
+    message_loss,
+    reconstruction_of,
+    teacher_loss,
+)
 from model.lm import LanguageModel
 from model.manifest import Recipe
 from model.teachers import Teacher, draw_teacher
@@ -27,7 +35,7 @@ class Learner(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1)
-            self.heads = Reconstruction(lm.pointer.point.shape[0]).to(lm.device)
+            self.heads = reconstruction_of(lm).to(lm.device)
         self.causal, self.pointer = lm.causal, lm.pointer
         self.requires_grad_(requires_grad=True)
 

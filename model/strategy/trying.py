@@ -13,7 +13,8 @@ from model.base_gate import BATCH, SHELF, STRANGERS, Student, choose, lift, perm
 from model.batch import PromptBatch
 from model.corpus import Example
 from model.lm import LanguageModel
-from model.teachers import Teacher, draw_teacher, utility
+from model.teachers import Teacher, draw_teacher
+from model.utility import utility
 from streaming.contracts.kinds import Kind
 
 Told = Callable[[int, float], None]

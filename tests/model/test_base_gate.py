@@ -8,7 +8,8 @@ from model import adapter
 from model.base_gate import Student, lift, permute, shelf, swap_texts, trial, visit
 from model.fresh import random_lm
 from model.prompt import render
-from model.teachers import draw_teacher, utility
+from model.teachers import draw_teacher
+from model.utility import utility
 from tests.model.composed import requests
 
 

@@ -1,10 +1,12 @@
 """Teachers: their exact conditionals and their variety."""
 
+import msgspec
 import numpy as np
 import pytest
 
-from model.corpus import CUSTOMER, FAMILIES, compose
-from model.teachers import conditionals, draw_teacher, sharpen, utility
+from model.corpus import CUSTOMER, FAMILIES, Example, compose
+from model.teachers import draw_teacher
+from model.utility import conditionals, sharpen, utility
 from streaming.contracts.kinds import KIND_NAMES, Kind
 
 
@@ -50,3 +52,47 @@ def test_attributes_are_within_their_families() -> None:
         example = compose(rng)
         assert all(v < size for row in example.attributes for v, size in zip(row, FAMILIES.values(), strict=True))
         assert all(v < size for v, size in zip(example.customer, CUSTOMER.values(), strict=True))
+
+
+def test_closed_values_go_together() -> None:
+    """What a channel is worth depends on the tone that it comes with, for most teachers: nothing additive says it."""
+    rng = np.random.default_rng(3)
+    example = next(made for made in iter(lambda: compose(rng, "recommendation"), None) if _is_rich(made))
+    bent = 0
+    for index in range(0, 20, 2):
+        worth = utility(draw_teacher(0, index), example)
+        bent += abs(float(worth[0, 0, 0, 0] - worth[0, 1, 0, 0] - worth[0, 0, 0, 1] + worth[0, 1, 0, 1])) > 1e-9
+    assert 2 <= bent <= 8
+
+
+def _is_rich(example: Example) -> bool:
+    return all(len(slot.values) > 1 for slot in example.request.slots)
+
+
+def test_a_group_has_members_and_others() -> None:
+    """Shares lie in [0, 1] and differ between customers, sharply for some groups and by degrees for others."""
+    rng = np.random.default_rng(4)
+    customers = [compose(rng).customer for _ in range(40)]
+    blurred = 0
+    for index in range(20):
+        shares = [draw_teacher(0, index).tastes[0].group.share(customer) for customer in customers]
+        assert all(0.0 <= share <= 1.0 for share in shares)
+        assert max(shares) - min(shares) > 0.05
+        blurred += any(0.05 < share < 0.95 for share in shares)
+    assert 4 <= blurred <= 16
+
+
+def test_money_counts_for_who_judges_by_outcome() -> None:
+    """A dearer margin makes the same candidate worth more to a teacher who looks at money, and changes nothing for who does not."""
+    rng = np.random.default_rng(5)
+    example = compose(rng, "recommendation", candidates=(4, 4))
+    first = example.request.candidates[0]
+    dear = msgspec.structs.replace(first, margin_minor=100 * max(c.margin_minor for c in example.request.candidates))
+    request = msgspec.structs.replace(example.request, candidates=(dear, *example.request.candidates[1:]))
+    for index in range(1, 20, 2):
+        teacher = draw_teacher(0, index)
+        plain, rich = (
+            utility(teacher, Example(r, example.attributes, example.customer)) for r in (example.request, request)
+        )
+        gain = (rich[0].mean() / rich[1:].mean()) / (plain[0].mean() / plain[1:].mean())
+        assert gain > 1.5 if teacher.money else gain == pytest.approx(1.0)
