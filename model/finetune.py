@@ -36,6 +36,10 @@ class Lesson(msgspec.Struct, frozen=True):
     targets: list[npt.NDArray[np.float64]]
 
 
+LAYERS_READ = 2
+"""The last layers, whose values have seen the whole prompt; a base may have fewer."""
+
+
 class Reconstruction(nn.Module):
     """Reads a candidate's attributes off its pooled state and its tag's, the customer's off the last values; thrown away afterwards.
 
@@ -43,16 +47,16 @@ class Reconstruction(nn.Module):
     linear layer finds in these places, an adapter hardly finds.
     """
 
-    def __init__(self, width: int, values: int) -> None:
+    def __init__(self, width: int, values: int, layers: int = LAYERS_READ) -> None:
         """One linear layer per place of reading.
 
         Args:
-            width: of a state. values: of one layer's values, all heads together.
+            width: of a state. values: of one layer's values, all heads together. layers: of the base that are read, the last ones.
         """
         super().__init__()
         self.pooled = nn.Linear(width, sum(FAMILIES.values()))
         self.tagged = nn.Linear(width, sum(FAMILIES.values()))
-        self.customer = nn.ModuleList(nn.Linear(values, sum(CUSTOMER.values())) for _ in range(LAYERS_READ))
+        self.customer = nn.ModuleList(nn.Linear(values, sum(CUSTOMER.values())) for _ in range(layers))
 
     def loss(self, pooled: Tensor, tagged: Tensor, attributes: Tensor) -> Tensor:
         """(M, D) states of candidates and (M, families) attributes → mean cross-entropy."""
@@ -65,10 +69,6 @@ class Reconstruction(nn.Module):
         return torch.stack([_told(layer(part), CUSTOMER, attributes) for layer, part in read]).mean()
 
 
-LAYERS_READ = 2
-"""The last layers, whose values have seen the whole prompt."""
-
-
 def _told(logits: Tensor, sizes: Mapping[str, int], attributes: Tensor) -> Tensor:
     parts = torch.split(logits, list(sizes.values()), dim=-1)
     return torch.stack([cross_entropy(part, attributes[:, place]) for place, part in enumerate(parts)]).mean()
@@ -77,7 +77,7 @@ def _told(logits: Tensor, sizes: Mapping[str, int], attributes: Tensor) -> Tenso
 def reconstruction_of(lm: LanguageModel) -> Reconstruction:
     """Layers that fit a base's states and values."""
     shape = lm.read([compose(np.random.default_rng(0)).request])[0].memory.shape
-    return Reconstruction(lm.pointer.point.shape[0], shape[3] * shape[5])
+    return Reconstruction(lm.pointer.point.shape[0], shape[3] * shape[5], min(LAYERS_READ, shape[1]))
 
 
 def lessons(
@@ -150,7 +150,7 @@ def _reconstruction(
 
 def _customer(examples: Sequence[Example], prompts: PromptBatch, heads: Reconstruction) -> Tensor:
     ends = torch.tensor(prompts.lengths) - 1
-    values = prompts.memory[torch.arange(len(ends)), -LAYERS_READ:, 1, :, ends].flatten(2)
+    values = prompts.memory[torch.arange(len(ends)), -len(heads.customer) :, 1, :, ends].flatten(2)
     return heads.customer_loss(values, torch.tensor([example.customer for example in examples]))
 
 

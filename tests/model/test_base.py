@@ -61,14 +61,14 @@ def test_the_files_are_those_of_the_manifest() -> None:
 
 
 def test_the_base_was_measured_to_be_teachable() -> None:
-    """After 400 steps an adapter is almost its critic itself, sampled at T = .4 too; after 100 well on the way (DESIGN §5)."""
+    """An adapter comes near its critic in 400 steps, a stranger of the richer population; most of the way is done in 100 (DESIGN §5)."""
     taught = msgspec.convert(manifest()["teachability"], dict[str, Taught])
     assert set(taught) == {"additive", "outcome"}
     for numbers in taught.values():
-        assert numbers.after_steps["400"]["greedy"] >= 0.95
-        assert numbers.after_steps["400"]["sampled"] >= 0.9
-        assert numbers.after_steps["100"]["greedy"] >= 0.85
-        assert numbers.kl_nats < 0.15
+        assert numbers.after_steps["400"]["greedy"] >= 0.75
+        assert numbers.after_steps["400"]["sampled"] >= 0.7
+        assert numbers.after_steps["100"]["greedy"] >= 0.75
+        assert numbers.kl_nats < 0.35
 
 
 def test_the_base_that_ships_stands_the_gate_now() -> None:
