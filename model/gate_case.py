@@ -9,7 +9,7 @@ import numpy.typing as npt
 from model.decode import Mix, SlotDistribution, Walk
 from model.grid import ActionGrid
 from model.memory import Replayed
-from model.policy import Decided, Knobs, Valuer
+from model.policy import Decided, Knobs, Valuer, head_scale, spread
 
 Floats = npt.NDArray[np.float64]
 TINY = 1e-300
@@ -56,7 +56,8 @@ class Case(NamedTuple):
 
     def _walk(self, knobs: Knobs) -> Walk:
         mix = Mix(knobs.lm_weight, knobs.temperature, 1.0 - knobs.lm_weight, self.beta)
-        return Walk(self.grid, self.values[1:], mix)
+        scale = head_scale(knobs.lm_weight) if knobs.lm_weight < 1.0 else 1.0
+        return Walk(self.grid, spread(self.values, scale), mix)
 
 
 def cases_of(items: Sequence[Replayed], critic: Valuer) -> list[Case]:

@@ -4,7 +4,7 @@
 
 | arm | language model | critic |
 |---|---|---|
-| fused | `knobs.lm_weight` | the rest to 1 |
+| fused | `knobs.lm_weight` | the rest to 1, its heads spread the more |
 | lm | 1 | 0 |
 | critic, or late | 0 | 1 |
 | random | uniform over allowed actions: one head whose values are all equal | |
@@ -113,7 +113,26 @@ def record_of(request: StrategyRequest, grid: ActionGrid, critic: Valuer, knobs:
         heads=critic.heads if asked else 1,
         actions=grid.count,
         late=late,
+        head_scale=head_scale(lm_weight) if asked else 1.0,
     )
+
+
+def head_scale(lm_weight: float) -> float:
+    """How much further the heads lie from their mean beside a language model with this share, which is below 1.
+
+    The language model says what the mean says. Its share takes the mean's place, and must not take the heads' distance from it, which
+    is the exploration: (1 - share) * scale = 1.
+    """
+    return 1.0 / (1.0 - lm_weight)
+
+
+def spread(values: npt.NDArray[np.floating], scale: float) -> Floats:
+    """(heads, *shape) values of the heads at `scale` times their distance from the mean, of (1 + heads, *shape), the mean first."""
+    heads = np.asarray(values[1:], np.float64)
+    if scale == 1.0:
+        return heads
+    mean = np.asarray(values[0], np.float64)
+    return mean + scale * (heads - mean)
 
 
 def walk_of(request: StrategyRequest, grid: ActionGrid, record: PolicyRecord, critic: Valuer | None) -> Walk:
@@ -131,7 +150,7 @@ def walk_of(request: StrategyRequest, grid: ActionGrid, record: PolicyRecord, cr
         found = None if critic is None else f"{critic.version} with {critic.heads} heads"
         message = f"recorded critic {record.critic} with {record.heads} heads, got {found}"
         raise ValueError(message)
-    return Walk(grid, np.asarray(critic.values(request, grid)[1:], np.float64), mix)
+    return Walk(grid, spread(critic.values(request, grid), record.head_scale), mix)
 
 
 def decide(
@@ -224,4 +243,16 @@ def _decided(
     )
 
 
-__all__ = ["Decided", "Decoder", "Floats", "Knobs", "Valuer", "decide", "propensity", "record_of", "walk_of"]
+__all__ = [
+    "Decided",
+    "Decoder",
+    "Floats",
+    "Knobs",
+    "Valuer",
+    "decide",
+    "head_scale",
+    "propensity",
+    "record_of",
+    "spread",
+    "walk_of",
+]

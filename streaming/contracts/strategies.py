@@ -171,7 +171,8 @@ class PolicyRecord(Struct, frozen=True):
     """The distribution that was sampled, exactly enough to recompute the propensity.
 
     p(action) = mean over heads k of product over slots of
-    softmax(lm_weight * log p_LM / temperature + critic_weight * log pi_k), see `model/policy.py`.
+    softmax(lm_weight * log p_LM / temperature + critic_weight * log pi_k), pi_k of Q_mean + head_scale * (Q_k - Q_mean),
+    see `model/policy.py`.
     """
 
     base: str
@@ -190,6 +191,8 @@ class PolicyRecord(Struct, frozen=True):
     """Number of allowed actions."""
     late: bool = False
     """True when the deadline had passed and the critic answered alone."""
+    head_scale: float = 1.0
+    """Of the heads' distance from the critic's mean."""
 
 
 class Effect(Struct, frozen=True):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from model.grid import ActionGrid
-from model.policy import Decided, Knobs, decide, propensity
+from model.policy import Decided, Knobs, decide, propensity, record_of
 from streaming.contracts.kinds import KIND_NAMES, Arm, Kind
 from streaming.contracts.strategies import Exclusion, StrategyRequest
 from tests.model.sample import request_of
@@ -83,7 +83,9 @@ def everything(request: StrategyRequest, decided: Decided, critic: TableCritic) 
 def by_definition(request: StrategyRequest, decided: Decided, critic: TableCritic) -> np.ndarray:
     """The same table written out as DESIGN says it, with nothing shared: sums of exponentials, no log space."""
     grid, record = ActionGrid.of(request), decided.record
-    weights = np.where(grid.allowed, np.exp(critic.values(request, grid)[1:] / critic.beta), 0.0)
+    mean, *heads = critic.values(request, grid)
+    values = np.stack([mean + (head - mean) / (record.critic_weight or 1.0) for head in heads])
+    weights = np.where(grid.allowed, np.exp(values / critic.beta), 0.0)
     table = np.zeros(grid.shape)
     for head, index in product(range(critic.heads), np.ndindex(grid.shape)):
         chance = 1.0
@@ -123,6 +125,34 @@ def test_the_table_is_the_one_of_the_definition(arm: Arm) -> None:
     request, critic = request_of(candidates=2, arm=arm), TableCritic(8)
     decided = decide_one(request, critic)
     np.testing.assert_allclose(everything(request, decided, critic), by_definition(request, decided, critic), rtol=1e-9)
+
+
+def test_a_language_model_that_says_what_the_mean_says_changes_nothing() -> None:
+    """However large its share: the heads explore as they do where the critic decides alone. Slot after slot, one slot allowed at a time."""
+    request = request_of(candidates=3, arm="fused")
+    critic = TableCritic(4)
+    for open_slot in range(len(request.slots)):
+        slots = tuple(
+            slot if place == open_slot else msgspec.structs.replace(slot, values=slot.values[:1])
+            for place, slot in enumerate(request.slots)
+        )
+        asked = msgspec.structs.replace(request, slots=slots)
+        grid = ActionGrid.of(asked)
+        mean = critic.values(asked, grid)[0].ravel()
+        alone = _marginal(msgspec.structs.replace(asked, arm="critic"), critic, 0.0, mean)
+        for share in (0.2, 0.5, 0.9):
+            np.testing.assert_allclose(_marginal(asked, critic, share, mean), alone, rtol=1e-9)
+
+
+def _marginal(request: StrategyRequest, critic: TableCritic, share: float, mean: np.ndarray) -> list[float]:
+    """Of the one open slot's values, beside a language model whose log-probabilities are those of the mean at its temperature."""
+    grid, knobs = ActionGrid.of(request), msgspec.structs.replace(KNOBS, lm_weight=share)
+    logs = mean * knobs.temperature / critic.beta
+    said = [
+        logs - np.log(np.exp(logs - logs.max()).sum()) - logs.max() if size > 1 else np.zeros(1) for size in grid.shape
+    ]
+    record = record_of(request, grid, critic, knobs, late=False)
+    return [propensity(request, grid.decision(index), record, critic, said) for index in np.ndindex(grid.shape)]
 
 
 def test_random_is_uniform_over_allowed_actions() -> None:
