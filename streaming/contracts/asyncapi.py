@@ -12,7 +12,7 @@ from streaming.contracts.events import EVENTS
 from streaming.contracts.schemas import CONTRACTS, EVENT_TOPICS, Schema, components, event_name, letter_headers, schemas
 from streaming.contracts.topics import ADAPTERS, CAMPAIGNS, CATALOG, DEAD_LETTERS, PROGRESS, TOPICS, TopicSpec
 
-VERSION = "1.3.0"
+VERSION = "1.4.0"
 """Of the contracts: the major number changes when a reader of the old ones would break."""
 BINDING = "0.5.0"
 """Version of AsyncAPI's Kafka bindings."""
