@@ -107,6 +107,15 @@ def write_manifest(out: Path, recipe: Recipe, texts: Iterable[str], cpu_s: float
     (out / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
 
 
+def prompt_of(directory: Path) -> str:
+    """How the prompts of a base were written, by its manifest; empty where that does not say, or there is none."""
+    try:
+        content = msgspec.json.decode((directory / FILE).read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError):
+        return ""
+    return str({**content.get("recipe", {}), **content}.get("prompt", ""))
+
+
 def add_measurements(directory: Path, measured: dict[str, Any]) -> None:
     """Join measured numbers to a base's manifest."""
     content = msgspec.json.decode((directory / FILE).read_bytes()) | measured

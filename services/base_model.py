@@ -1,7 +1,10 @@
-"""Whether a base can be served: it must hold a whole prompt, and the vectors of products that a setting names must be its own."""
+"""Whether a base can be served: it must know prompts as they are written and hold a whole one, and vectors of products must be its own."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.manifest import prompt_of
+from model.prompt import RECIPE
 from services import representations
 from services.settings import SettingError
 from services.settings_common import Common
@@ -17,10 +20,19 @@ def check_base(settings: Common, lm: "LanguageModel") -> None:
     """See that the base that was loaded can answer.
 
     Raises:
-        SettingError: its context is too short, or vectors of products go with another base or cannot be read.
+        SettingError: it was made for prompts of another spelling, its context is too short, or vectors of products go with another base or cannot be read.
     """
+    _check_prompt(lm.name)
     _check_positions(lm)
     representations.check_base(settings, lm.base_sha256)
+
+
+def _check_prompt(base: str) -> None:
+    written = prompt_of(Path(base))
+    if written not in ("", RECIPE):
+        raise SettingError(
+            f"STRATAGEM_BASE_MODEL={base!r}: made for prompts written as {written!r}, {RECIPE!r} wanted: make it anew with this release"
+        )
 
 
 def _check_positions(lm: "LanguageModel") -> None:

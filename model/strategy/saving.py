@@ -11,6 +11,7 @@ from model.identity import default_base
 from model.lm import LanguageModel
 from model.manifest import FILE, file_hashes
 from model.objectives.shapes import fits, loaded, tokenizer_of
+from model.prompt import RECIPE
 from model.training.runs import folder_sha256
 
 CANDIDATE, SERVED = "candidate", "base"
@@ -45,7 +46,7 @@ def keep(lm: LanguageModel, folder: Path) -> None:
 def accept(run: Path, told: dict[str, Any]) -> None:
     """Make the candidate a base, with a manifest of its files and what was measured."""
     folder = run / CANDIDATE
-    content = told | {"files_sha256": file_hashes(folder)}
+    content = told | {"prompt": RECIPE, "files_sha256": file_hashes(folder)}
     (folder / FILE).write_bytes(
         msgspec.json.format(msgspec.json.encode(content, order="deterministic"), indent=2) + b"\n"
     )
