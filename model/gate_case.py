@@ -56,8 +56,7 @@ class Case(NamedTuple):
 
     def _walk(self, knobs: Knobs) -> Walk:
         mix = Mix(knobs.lm_weight, knobs.temperature, 1.0 - knobs.lm_weight, self.beta)
-        scale = head_scale(knobs.lm_weight) if knobs.lm_weight < 1.0 else 1.0
-        return Walk(self.grid, spread(self.values, scale), mix)
+        return Walk(self.grid, spread(self.values, head_scale(knobs.lm_weight)), mix)
 
 
 def cases_of(items: Sequence[Replayed], critic: Valuer) -> list[Case]:

@@ -113,17 +113,17 @@ def record_of(request: StrategyRequest, grid: ActionGrid, critic: Valuer, knobs:
         heads=critic.heads if asked else 1,
         actions=grid.count,
         late=late,
-        head_scale=head_scale(lm_weight) if asked else 1.0,
+        head_scale=head_scale(lm_weight),
     )
 
 
 def head_scale(lm_weight: float) -> float:
-    """How much further the heads lie from their mean beside a language model with this share, which is below 1.
+    """How much further the heads lie from their mean beside a language model with this share; 1 where no share is left to the critic.
 
     The language model says what the mean says. Its share takes the mean's place, and must not take the heads' distance from it, which
     is the exploration: (1 - share) * scale = 1.
     """
-    return 1.0 / (1.0 - lm_weight)
+    return 1.0 / (1.0 - lm_weight) if lm_weight < 1.0 else 1.0
 
 
 def spread(values: npt.NDArray[np.floating], scale: float) -> Floats:

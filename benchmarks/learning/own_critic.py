@@ -18,13 +18,13 @@ import numpy as np
 from benchmarks.learning.play import BLOCK, Gap, play
 from benchmarks.learning.production import Production
 from benchmarks.learning.report import paired
-from benchmarks.learning.results import RESULTS, Line, code_of, covers, line_of, path_of, read
+from benchmarks.learning.results import RESULTS, Line, code_of, covers, line_of, path_of, read, read_as
 from benchmarks.worlds.deliveries import Acted
 from benchmarks.worlds.knobs import WorldKnobs
 from benchmarks.worlds.world import World
 from model.critic import Critic
 from model.grid import ActionGrid
-from model.policy import Knobs, decide
+from model.policy import Decided, Knobs, decide
 from streaming.contracts.ids import stable_seed
 from streaming.contracts.rewards import Reward
 from streaming.contracts.strategies import StrategyRequest
@@ -61,12 +61,13 @@ class Watched:
         self._arm.turn(number)
 
 
-def wishes(critic: Critic, requests: Sequence[StrategyRequest], grids: Sequence[ActionGrid], seed: int) -> list[Acted]:
+def wishes(
+    critic: Critic, requests: Sequence[StrategyRequest], grids: Sequence[ActionGrid], seed: int
+) -> list[Decided]:
     """What the critic alone would serve."""
     asked = [msgspec.structs.replace(request, arm="critic") for request in requests]
     rngs = [np.random.default_rng(stable_seed("own critic", one.request_id, str(seed))) for one in asked]
-    decided = decide(asked, grids, critic, None, rngs, Knobs("none", "none", 1.0, 0.0))
-    return [Acted(one.index, one.propensity, one.record) for one in decided]
+    return decide(asked, grids, critic, None, rngs, Knobs("none", "none", 1.0, 0.0))
 
 
 def played(seed: int, count: int, results: Path) -> Iterator[Beside]:
@@ -74,7 +75,7 @@ def played(seed: int, count: int, results: Path) -> Iterator[Beside]:
     knobs = WorldKnobs()
     code = code_of(ARM, knobs)
     path = path_of(results / FOLDER, seed, ARM, code)
-    kept = [msgspec.json.decode(line, type=Beside) for line in path.read_bytes().splitlines()] if path.is_file() else []
+    kept = read_as(path, Beside)
     if covers(kept, count):
         yield from kept[: -(-count // BLOCK)]
         return

@@ -7,7 +7,7 @@ import ast
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -76,6 +76,9 @@ class Line(Block, frozen=True, kw_only=True):
     knobs: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+L = TypeVar("L", bound=Line)
+
+
 def line_of(seed: int, arm: str, count: int, code: str, knobs: Knobs | None, block: Block) -> Line:
     """A block with where it comes from."""
     size = min(BLOCK, count - block.block * BLOCK)
@@ -126,10 +129,15 @@ def path_of(results: Path, seed: int, arm: str, code: str) -> Path:
 
 def read(path: Path) -> list[Line]:
     """The whole lines of a curve; one that a crash cut off is left out."""
+    return read_as(path, Line)
+
+
+def read_as(path: Path, kind: type[L]) -> list[L]:
+    """The same of lines that say more."""
     if not path.is_file():
         return []
     kept = path.read_bytes().split(b"\n")[:-1]
-    return [msgspec.json.decode(line, type=Line) for line in kept]
+    return [msgspec.json.decode(line, type=kind) for line in kept]
 
 
 def covers(lines: Sequence[Line], count: int) -> bool:
