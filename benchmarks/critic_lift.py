@@ -106,7 +106,8 @@ def run(
                 critic = learner.snapshot()
         elif arm == "lints":
             paid = 0.05 * outcomes.clicked + (outcomes.margin_minor - outcomes.refunded_margin_minor) / 100
-            peer.learn(request, grid.decision(index), paid - float(world.formula.cost_grid(request)[index]))
+            cost = float(world.formula.expected_cost_grid(request, np.float64(outcomes.shown))[index])
+            peer.learn(request, grid.decision(index), paid - cost)
         spent_s += time.process_time() - start
     return np.array(chosen), np.array(uniform), np.array(best), spent_s
 

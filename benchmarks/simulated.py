@@ -203,7 +203,7 @@ class Simulation:
             refunded_margin=margin * chance["refunded"],
             unsubscribed=left,
             complained=0.15 * left,
-            cost=self.formula.cost_grid(request),
+            cost=self.formula.expected_cost_grid(request, chance["seen"]),
             offer=self.formula.offer_grid(request),
         )
         return np.asarray(summed(parts)) + np.zeros(clicked.shape)

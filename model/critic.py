@@ -169,7 +169,7 @@ class Critic:
             refunded_margin=ordered * chances["refunded"] * np.maximum(margin, 0.0),
             unsubscribed=left,
             complained=COMPLAINT_SHARE * left,
-            cost=self.formula.cost_grid(request),
+            cost=self.formula.expected_cost_grid(request, chances["shown"]),
             offer=self.formula.offer_grid(request),
             discount=ordered * (self.formula.discount_grid(request) * units),
         )

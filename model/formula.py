@@ -18,8 +18,8 @@ class RewardFormula(Protocol):
     def margin_grid(self, request: StrategyRequest) -> Floats:
         """Margin of one unit after discount for every action, major units."""
 
-    def cost_grid(self, request: StrategyRequest) -> Floats:
-        """What saying it costs, for every action, major units."""
+    def expected_cost_grid(self, request: StrategyRequest, shown: Floats) -> Floats:
+        """What saying it costs on the mean, for every action, major units; `shown`: chance of being seen."""
 
     def discount_grid(self, request: StrategyRequest) -> Floats:
         """What one unit is sold below full price, for every action, major units."""

@@ -94,7 +94,7 @@ class Formula(Struct, frozen=True):
     def of_outcomes(self, decision: dict[str, str], kind: str, stage: Stage, what: Outcomes) -> dict[str, float]:
         """`components` of what happened. A recorded cost replaces the price list; an ad that nobody saw cost nothing."""
         cost = 0.0 if stage == "response" else self.total_value(what, "cost_minor")
-        if not cost and (what.shown or kind != "ad"):
+        if not cost and (what.shown or not _is_paid_when_seen(kind)):
             cost = self.cost_major(kind, decision)
         parts = self.components(
             clicked=float(what.clicked),
@@ -229,6 +229,17 @@ class Formula(Struct, frozen=True):
         grid: NDArray[np.float64] = self._axes(request, tier) * (1.0 + self._axes(request, place))
         return grid
 
+    def expected_cost_grid(
+        self, request: StrategyRequest, shown: "NDArray[np.float64] | np.float64"
+    ) -> "NDArray[np.float64]":
+        """What every action costs on the mean: a message when it is sent, an ad's exposure when it is seen.
+
+        Args:
+            shown: chance of being seen, of a shape that broadcasts with that of `margin_grid`.
+        """
+        cost = self.cost_grid(request)
+        return cost * shown if _is_paid_when_seen(request.kind) else cost
+
     def offer_grid(self, request: StrategyRequest) -> "NDArray[np.float64]":
         """`offer_major` of every action, shape as `margin_grid`."""
         slots = [slot for slot in request.slots if slot.name == "offer_type"]
@@ -268,3 +279,8 @@ def summed(components: Mapping[str, Value]) -> Value:
 def discount_pct(decision: dict[str, str]) -> int:
     """The decision's discount in percent; 0 where the kind offers none."""
     return int(decision.get("discount", "0") or "0")
+
+
+def _is_paid_when_seen(kind: str) -> bool:
+    """Whether exposures are paid for rather than what is sent."""
+    return kind == "ad"

@@ -71,7 +71,7 @@ class Epsilon:
             refunded_margin=self._refunds * np.maximum(margin, 0.0),
             unsubscribed=0.0,
             complained=0.0,
-            cost=self._formula.cost_grid(request),
+            cost=self._formula.expected_cost_grid(request, seen),
             offer=self._formula.offer_grid(request),
         )
         return np.asarray(summed(parts))

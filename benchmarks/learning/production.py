@@ -17,7 +17,7 @@ from model import adapter
 from model.critic import Critic
 from model.grid import ActionGrid
 from model.lm import LanguageModel
-from model.policy import Knobs, decide
+from model.policy import Decided, Knobs, decide
 from services.deciding import Ready
 from services.records import Record
 from services.settings import UpdaterSettings, load
@@ -81,22 +81,46 @@ class Production:
     def decide(self, requests: Sequence[StrategyRequest], grids: Sequence[ActionGrid]) -> list[Acted]:
         """As the worker's answerer does, texts and explanations apart."""
         asked = [msgspec.structs.replace(request, arm=ACTING[self._name]) for request in requests]
-        rngs = [np.random.default_rng(stable_seed(one.request_id, str(self.settings.seed))) for one in asked]
-        if self._lm is None or self._table is None:
-            knobs = Knobs("none", "none", self.settings.temperature, 0.0)
-            decided = decide(asked, grids, self.critic, None, rngs, knobs)
-            return [Acted(one.index, one.propensity, one.record) for one in decided]
-        version = self._table.champion
+        decided = self._critics_alone(asked, grids) if self._table is None else self._served(asked, grids)
+        return [Acted(one.index, one.propensity, one.record) for one in decided]
+
+    def wishes(
+        self, name: str, requests: Sequence[StrategyRequest], grids: Sequence[ActionGrid]
+    ) -> list[tuple[int, ...]]:
+        """What another policy would choose now from the same models, with the same draws; it is served to nobody.
+
+        Args:
+            name: `critic`, the critic alone, or `without_adapter`, the base in the adapter's place at the adapter's share.
+        """
+        arm: ArmName = "critic" if name == "critic" else ACTING[self._name]
+        asked = [msgspec.structs.replace(request, arm=arm) for request in requests]
+        if name == "critic":
+            return [one.index for one in self._critics_alone(asked, grids)]
+        return [one.index for one in self._served(asked, grids, with_adapter=False)]
+
+    def _critics_alone(self, asked: Sequence[StrategyRequest], grids: Sequence[ActionGrid]) -> list[Decided]:
+        knobs = Knobs("none", "none", self.settings.temperature, 0.0)
+        return decide(asked, grids, self.critic, None, self._rngs(asked), knobs)
+
+    def _served(
+        self, asked: Sequence[StrategyRequest], grids: Sequence[ActionGrid], *, with_adapter: bool = True
+    ) -> list[Decided]:
+        assert self._lm is not None
+        assert self._table is not None
         prompts = self._lm.encode(asked)
-        knobs = self._knobs(version)
+        knobs = self._knobs(self._table.champion)
+        if not with_adapter:
+            knobs = msgspec.structs.replace(knobs, adapter=BASE_ALONE)
         slot = self._table.slots.admit(knobs.adapter)
         try:
             with self._lm.use_adapter(slot):
                 session = self._lm.session(prompts, asked)
-                decided = decide(asked, grids, self._table.critic, session, rngs, knobs)
+                return decide(asked, grids, self._table.critic, session, self._rngs(asked), knobs)
         finally:
             self._table.slots.release(slot)
-        return [Acted(one.index, one.propensity, one.record) for one in decided]
+
+    def _rngs(self, asked: Sequence[StrategyRequest]) -> list[np.random.Generator]:
+        return [np.random.default_rng(stable_seed(one.request_id, str(self.settings.seed))) for one in asked]
 
     def learn(self, reward: Reward) -> None:
         """Through the updater's door, as bytes."""

@@ -140,7 +140,7 @@ class World:
             refunded_margin=np.maximum(margin, 0.0) * chance.refunded,
             unsubscribed=left,
             complained=0.0,
-            cost=self.formula.cost_grid(setting.request),
+            cost=self.formula.expected_cost_grid(setting.request, chance.seen),
             offer=self.formula.offer_grid(setting.request),
         )
         return np.asarray(summed(parts)) + np.zeros(clicked.shape)

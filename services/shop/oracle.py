@@ -71,8 +71,7 @@ def expit(x: Grid) -> Grid:
 def expected_rewards(world: World, request: StrategyRequest, formula: Formula) -> Grid:
     """Expected reward of every action of a request, major units; axes are its slots in order.
 
-    Orders are counted with the mean number of units; an outbound contact costs whether it is seen or not, an ad's
-    exposure only where it is seen.
+    Orders are counted with the mean number of units.
 
     Raises:
         KeyError: the customer is none of this world's.
@@ -88,7 +87,7 @@ def expected_rewards(world: World, request: StrategyRequest, formula: Formula) -
     pointed = "pinned_product" if request.kind == "ranking" else "product"
     refunded = margin * (MEAN_REFUND if request.kind == "ad" else along(request, pointed, back))
     left = seen * along(request, "channel", CHANNEL_LEAVES)
-    cost = formula.cost_grid(request) * (seen if request.kind == "ad" else 1.0)
+    cost = formula.expected_cost_grid(request, seen)
     total = formula.total(
         clicked, ordered, margin, refunded, left, left * COMPLAINT_SHARE, cost, formula.offer_grid(request), discount
     )

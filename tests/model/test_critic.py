@@ -46,7 +46,7 @@ def test_values_are_the_formula_of_the_probabilities(kind: Kind) -> None:
             refunded_margin=np.maximum(margin, 0.0) * chances["refunded"],
             unsubscribed=left,
             complained=0.15 * left,
-            cost=float(Formula().cost_grid(alone).ravel()[0]),
+            cost=Formula().cost_grid(alone).ravel()[0] * (chances["shown"] if kind == "ad" else 1.0),
             offer=float(Formula().offer_grid(alone).ravel()[0]),
         )
         assert values[(slice(None), *index)] == pytest.approx(summed(parts), abs=1e-12)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.contracts.kinds import KIND_NAMES, Kind
+from streaming.contracts.rewards import Outcomes
 from streaming.contracts.strategies import Slot, StrategyRequest
 from streaming.reward import Formula, Value, Weights
 from tests.streaming.attribution_samples import DECISIONS, request
@@ -103,6 +104,24 @@ def test_grids_agree_with_single_decisions(kind: Kind) -> None:
         assert margins[index] == pytest.approx(mean)
         assert costs[index] == pytest.approx(FORMULA.cost_major(kind, decision))
         assert offers[index] == pytest.approx(FORMULA.offer_major(decision))
+
+
+@pytest.mark.parametrize("kind", KIND_NAMES)
+def test_what_a_contact_is_expected_to_cost_is_what_attribution_charges(kind: Kind) -> None:
+    """Seen and unseen by hand: an ad that nobody saw is free, a message is not; between them it is linear."""
+    asked = with_values(kind, channel=("email", "sms"), bid_tier=("low", "high"), placement=("home", "search"))
+    charged = {}
+    for shown in (False, True):
+        expected = FORMULA.expected_cost_grid(asked, np.float64(shown))
+        for index in np.ndindex(expected.shape):
+            decision = {slot.name: slot.values[i] for slot, i in zip(asked.slots, index, strict=True)}
+            parts = FORMULA.of_outcomes(decision, kind, "final", Outcomes("USD", shown=shown))
+            assert expected[index] == pytest.approx(-parts["cost"])
+            charged[shown, index] = expected[index]
+    half = FORMULA.expected_cost_grid(asked, np.full(expected.shape, 0.5))
+    for index in np.ndindex(half.shape):
+        assert half[index] == pytest.approx((charged[False, index] + charged[True, index]) / 2)
+    assert (charged[False, (0,) * half.ndim] == 0.0) == (kind == "ad" or not charged[True, (0,) * half.ndim])
 
 
 def test_weights_are_a_settings_matter() -> None:

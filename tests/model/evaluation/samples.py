@@ -55,7 +55,7 @@ def logged(count: int, seed: int = 1) -> Log:
             int(i) for i in np.unravel_index(rng.choice(spread.size, p=spread.ravel() / spread.sum()), grid.shape)
         )
         said = world.answer(customer, request, index, Random(stable_seed("said", str(seed), str(number))))
-        cost = float(world.formula.cost_grid(request)[index])
+        cost = float(world.formula.expected_cost_grid(request, np.float64(said.shown))[index])
         rewards.append(
             _reward(structs.replace(request, arm=arm), grid.decision(index), said, float(spread[index]), cost)
         )

@@ -63,7 +63,7 @@ def test_q_is_the_runs_chances_in_the_one_formula(shop: tuple[Path, Served, Tabl
         parts = formula.components(
             clicked=seen * clicked, ordered=seen * clicked * ordered, margin=brought,
             refunded_margin=max(brought, 0.0) * critics["refunded"][cell], unsubscribed=left, complained=0.15 * left,
-            cost=np.broadcast_to(formula.cost_grid(request), q.shape)[cell],
+            cost=np.broadcast_to(formula.expected_cost_grid(request, critics["shown"]), q.shape)[cell],
         )  # fmt: skip
         assert q[cell] == pytest.approx(sum(parts.values()), abs=1e-6)
     sms = channels.index("sms")

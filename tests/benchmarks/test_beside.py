@@ -1,0 +1,81 @@
+"""What others would have chosen beside a policy: it changes nothing of the curve, is kept, and is worth what its choices are worth."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.learning.beside import FOLDER, OTHERS, Beside, Watched, main, summary
+from benchmarks.learning.play import Block, play
+from benchmarks.learning.production import Production
+from benchmarks.learning.results import RESULTS, code_of, path_of, read
+from benchmarks.worlds.knobs import WorldKnobs
+from benchmarks.worlds.world import World
+
+COUNT, SEED = 96, 999
+
+
+@pytest.mark.parametrize("arm", sorted(OTHERS))
+def test_it_is_kept_beside_the_curve(arm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One run gives both files; a second run reads them; the curve is that of a policy watched by nobody."""
+    asked = ["--arm", arm, "--seeds", str(SEED), "--interactions", str(COUNT), "--results", str(tmp_path)]
+    assert main([*asked, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    code, world = code_of(arm, WorldKnobs()), World(SEED)
+    curve = read(path_of(tmp_path, SEED, arm, code))
+    (alone,) = play(world, Production(arm, world), COUNT)
+    assert [line.lift for line in curve] == [said["lift"]] == [alone.lift]
+    path = path_of(tmp_path / FOLDER, SEED, arm, code)
+    path.write_bytes(path.read_bytes().replace(str(said["others"]["critic"]["lift"]).encode(), b"0.25"))
+    assert main(asked) == 0, "a table too, and nothing is played again"
+    assert "critic  0.250" in capsys.readouterr().out
+    assert path_of(RESULTS, SEED, arm, code) not in set(RESULTS.rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize("arm", sorted(OTHERS))
+def test_everybody_chooses_for_every_request(arm: str) -> None:
+    """One allowed wish per request; others than the language model by itself chose; without an adapter nothing differs."""
+    world = World(SEED)
+    watched = Watched(Production(arm, world), OTHERS[arm])
+    moments = [world.moment(number) for number in range(16)]
+    acted = watched.decide([moment.request for moment in moments], [moment.grid for moment in moments])
+    assert watched.served == [one.index for one in acted]
+    for wished in watched.wished.values():
+        assert all(moment.grid.allowed[index] for moment, index in zip(moments, wished, strict=True))
+    if arm == "lm":
+        assert watched.wished["critic"] != watched.served
+    else:
+        assert watched.wished["without_adapter"] == watched.served, "no adapter is there yet, and draws are the same"
+
+
+def test_shares_and_differences_are_of_sums_over_blocks() -> None:
+    """By hand: two seeds, two blocks of the first span; the first thousand does not count, nor does a span that was not played."""
+    found = {
+        seed: [_block(seed, 0, 0.0, 0.9), _block(seed, 1, 0.2, 0.4), _block(seed, 2, second, 0.4)]
+        for seed, second in ((6, 0.2), (7, 0.4))
+    }
+    over, minus, new = summary("lm", found)
+    assert over.startswith("blocks 1 to 5: lm over critic: +0.500, +0.750; mean +0.625 (95 % ")
+    assert minus.startswith("blocks 1 to 5: lm minus critic: -0.200, -0.100; mean -0.150 (95 % ")
+    assert new.startswith("blocks 1 to 5: lm minus critic, new products: -0.200, -0.067; mean -0.133 (95 % ")
+
+
+def _of(block: int, lift: float) -> dict[str, Any]:
+    count = 10 * block
+    return {
+        **dict.fromkeys(("regret", "random"), 0.0),
+        "block": block,
+        "lift": lift,
+        "reward": lift,
+        "oracle": 1.0,
+        "new_product_lift": lift if count else None,
+        "new_products": count,
+        "unseen_product_lift": None,
+        "unseen_products": 0,
+    }
+
+
+def _block(seed: int, block: int, lift: float, own: float) -> Beside:
+    others = {"critic": Block(**_of(block, own))}
+    return Beside(**_of(block, lift), seed=seed, arm="lm", interactions=1000, code="", others=others)
