@@ -109,6 +109,7 @@ OUTCOMES = _counter(
 )
 REWARD_DELAY = _histogram("reward_delay_seconds", "Event time from issue to closing.", _DELAY_S, "stage")
 CRITIC_ERROR = _gauge("critic_error", "Prequential log loss of the critic, recent mean.", "outcome")
+LESSONS = _counter("lessons", "Rewards by what the critic did with them; `outage`: a channel showed nothing.", "fate")
 DRIFTS = _counter("drifts", "Drifts detected on the critic's errors.", "kind")
 TRAINING_LOSS = _gauge("training_loss", "Cross-entropy of the last LoRA step, nats per slot.")
 TRAINING_STEPS = _counter("training_steps", "LoRA steps taken.")

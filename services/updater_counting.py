@@ -47,7 +47,10 @@ class Counting:
         """
         self._letter(learned)
         reward, lesson = learned.reward, learned.lesson
-        if reward is None or lesson is None or lesson.fate == "duplicate":
+        if reward is None or lesson is None:
+            return
+        metrics.LESSONS.labels(lesson.fate).inc()
+        if lesson.fate == "duplicate":
             return
         if ITEM_LOG.isEnabledFor(logging.INFO):
             ids = {name: getattr(reward, name) for name in ("reward_id", "strategy_id", "request_id")}

@@ -73,11 +73,13 @@ def test_rewards_are_counted_by_the_assigned_arm() -> None:
     reward = structs.replace(closed_rewards(1)[0], stage="final", assigned_arm="fused", acting_arm="critic")
     labels = {"kind": reward.kind, "arm": "fused"}
     grouped = {**labels, "group": group_of(reward.user_id)}
+    critics = {**labels, "arm": "critic", "stage": "final"}
     before = REGISTRY.get_sample_value("stratagem_reward_sum", grouped) or 0.0
+    others = REGISTRY.get_sample_value("stratagem_rewards_total", critics)
     Counting(Formula()).count(Learned(reward, Lesson("learned")))
     assert REGISTRY.get_sample_value("stratagem_reward_sum", grouped) == pytest.approx(before + reward.reward)
     assert REGISTRY.get_sample_value("stratagem_rewards_total", {**labels, "stage": "final"})
-    assert REGISTRY.get_sample_value("stratagem_rewards_total", {**labels, "arm": "critic", "stage": "final"}) is None
+    assert REGISTRY.get_sample_value("stratagem_rewards_total", critics) == others
 
 
 def test_customers_of_two_arms_are_counted_apart() -> None:

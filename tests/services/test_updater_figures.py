@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from msgspec import structs
 
-from model.lessons import Lesson
+from model.lessons import Fate, Lesson
 from model.rollout import TrialKnobs
 from model.sequential import Observation, observe
 from model.trial import TrialDesign, start
@@ -92,6 +92,19 @@ def test_a_customers_group_keeps_all_that_is_theirs() -> None:
     groups = Counter(group_of(f"customer-{number}") for number in range(100 * GROUPS))
     assert groups.keys() == {str(number) for number in range(GROUPS)}
     assert max(groups.values()) < 150
+
+
+def test_what_taught_nothing_is_counted_too() -> None:
+    """Rewards by what the critic did with them: a duplicate moves nothing else, an outage's reward is counted as any."""
+    reward = structs.replace(closed_rewards(1)[0], stage="response", assigned_arm="lm")
+    fates: tuple[Fate, ...] = ("duplicate", "outage", "late")
+    told = {"kind": reward.kind, "arm": "lm", "stage": "response"}
+    before = {fate: value("lessons_total", fate=fate) for fate in fates}
+    rewards = value("rewards_total", **told)
+    for fate in fates:
+        Counting(Formula()).count(Learned(reward, Lesson(fate)))
+    assert [change("lessons_total", before[fate], fate=fate) for fate in fates] == [1, 1, 1]
+    assert change("rewards_total", rewards, **told) == 2
 
 
 def test_a_final_says_its_outcomes_and_parts_once() -> None:
