@@ -6,7 +6,7 @@ from typing import Self
 from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
-from services.clients import command_producer
+from services.clients import admin, command_producer
 from services.settings import Common
 from streaming.effects import Publish
 
@@ -27,7 +27,7 @@ class Delivery:
 
     def __init__(self, settings: Common) -> None:
         """Connect."""
-        self._prefix = settings.topic_prefix
+        self._settings, self._prefix = settings, settings.topic_prefix
         self._producer: KafkaProducer = command_producer(settings)
         self._known: set[str] = set()
 
@@ -65,6 +65,19 @@ class Delivery:
             return
         try:
             self._producer.partitions_for(topic)
-        except KafkaTimeoutError:
-            raise LookupError(f"topic {topic!r} is not on the broker; create it with `stratagem topics`") from None
+        except KafkaTimeoutError:  # so it says of a missing topic, of a slow broker and of none
+            if topic not in self._topics():
+                raise LookupError(f"topic {topic!r} is not on the broker; create it with `stratagem topics`") from None
         self._known.add(topic)
+
+    def _topics(self) -> set[str]:
+        """Names of all topics, by the broker itself.
+
+        Raises:
+            KafkaError: it does not answer.
+        """
+        client = admin(self._settings)
+        try:
+            return set(client.list_topics())
+        finally:
+            client.close()

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LONGEST_WAIT_S = 30
+LONGEST_WAIT_S = 120
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
