@@ -104,15 +104,20 @@ def test_an_events_trace_goes_on_to_its_reward(up: Up) -> None:
 def test_a_collector_sees_one_trace_over_all_services(up: Up, collector: Collector) -> None:
     """From the event's own span to what the updater learned: each span has its parent, and nobody is named."""
 
-    def learned() -> list[Any]:
-        return [span for service, span in collector.of(TRACE_ID).values() if service == "stratagem-updater"]
+    def whole() -> list[tuple[str, Any]]:
+        """Services and spans from the updater's up to the event's own; none while one of them is still to come: each service exports when it likes."""
+        spans = collector.of(TRACE_ID)
+        way = [each for each in spans.values() if each[0] == "stratagem-updater"][:1]
+        while way and way[-1][1].parent_span_id.hex() != PARENT_ID:
+            parent = spans.get(way[-1][1].parent_span_id.hex())
+            if parent is None:
+                return []
+            way.append(parent)
+        return way
 
-    span = eventually(learned, "the updater's span")[0]
-    spans, way = collector.of(TRACE_ID), list[str]()
-    while span.parent_span_id.hex() != PARENT_ID:
-        service, span = spans[span.parent_span_id.hex()]
-        way.append(service)
-        assert span.start_time_unix_nano <= span.end_time_unix_nano
+    found = eventually(whole, "every span up to the updater's")
+    assert all(span.start_time_unix_nano <= span.end_time_unix_nano for _, span in found)
+    spans, way = collector.of(TRACE_ID), [service for service, _ in found[1:]]
     assert way == ["stratagem-agents", "stratagem-worker", "stratagem-agents"]
     ours = [one for _, each in spans.values() for one in each.attributes if one.key != "stratagem.event_id"]
     assert ours
