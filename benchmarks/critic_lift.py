@@ -106,8 +106,7 @@ def run(
                 critic = learner.snapshot()
         elif arm == "lints":
             paid = 0.05 * outcomes.clicked + (outcomes.margin_minor - outcomes.refunded_margin_minor) / 100
-            cost = float(world.formula.expected_cost_grid(request, np.float64(outcomes.shown))[index])
-            peer.learn(request, grid.decision(index), paid - cost)
+            peer.learn(request, grid.decision(index), paid - world.cost(request, index, outcomes))
         spent_s += time.process_time() - start
     return np.array(chosen), np.array(uniform), np.array(best), spent_s
 

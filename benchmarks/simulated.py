@@ -208,6 +208,10 @@ class Simulation:
         )
         return np.asarray(summed(parts)) + np.zeros(clicked.shape)
 
+    def cost(self, request: StrategyRequest, index: tuple[int, ...], outcomes: Outcomes) -> float:
+        """What the contact cost, major units, once it is known whether the customer saw it."""
+        return float(self.formula.expected_cost_grid(request, np.float64(outcomes.shown))[index])
+
     def answer(self, customer: Customer, request: StrategyRequest, index: tuple[int, ...], rng: Random) -> Outcomes:
         """Draw what the customer does with one action."""
         chance = {name: float(grid[index]) for name, grid in self.chances(customer, request).items()}

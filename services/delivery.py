@@ -27,13 +27,13 @@ class Delivery:
 
     def __init__(self, settings: Common) -> None:
         """Connect."""
-        self._settings, self._prefix = settings, settings.topic_prefix
+        self._settings = settings
         self._producer: KafkaProducer = command_producer(settings)
         self._known: set[str] = set()
 
     def effects(self, effects: Iterable[Publish]) -> int:
         """Publish effects, whose topics are without prefix; as `send`."""
-        return self.send([(self._prefix + effect.topic, effect) for effect in effects])
+        return self.send([(self._settings.topic_prefix + effect.topic, effect) for effect in effects])
 
     def send(self, named: Sequence[tuple[str, Publish]]) -> int:
         """Publish under these names and wait for every acknowledgement. Returns how many.

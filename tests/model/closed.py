@@ -32,7 +32,7 @@ def closed_rewards(count: int, seed: int = 1) -> tuple[Reward, ...]:
         index = tuple(int(i) for i in np.unravel_index(flat, grid.shape))
         outcomes = world.answer(customer, request, index, Random(stable_seed("said", str(seed), str(number))))
         paid = 0.05 * outcomes.clicked + (outcomes.margin_minor - outcomes.refunded_margin_minor) / 100
-        paid -= float(world.formula.expected_cost_grid(request, np.float64(outcomes.shown))[index])
+        paid -= world.cost(request, index, outcomes)
         reward = reward_of(request, grid.decision(index), outcomes, 1.0 / grid.count, paid)
         found.append(structs.replace(reward, policy=RANDOM))
     return tuple(found)

@@ -112,7 +112,7 @@ def _item(number: int, customer: Customer, request: StrategyRequest, one: Decide
     """A closed decision, newer than what was taught."""
     outcomes = simulation().answer(customer, request, one.index, Random(number))
     paid = 0.05 * outcomes.clicked + (outcomes.margin_minor - outcomes.refunded_margin_minor) / 100
-    paid -= float(simulation().formula.expected_cost_grid(request, np.float64(outcomes.shown))[one.index])
+    paid -= simulation().cost(request, one.index, outcomes)
     return Replayed(f"n{number}", 9999, request, one.decision, one.record, one.propensity, paid, 2)
 
 

@@ -55,7 +55,7 @@ def logged(count: int, seed: int = 1) -> Log:
             int(i) for i in np.unravel_index(rng.choice(spread.size, p=spread.ravel() / spread.sum()), grid.shape)
         )
         said = world.answer(customer, request, index, Random(stable_seed("said", str(seed), str(number))))
-        cost = float(world.formula.expected_cost_grid(request, np.float64(said.shown))[index])
+        cost = world.cost(request, index, said)
         rewards.append(
             _reward(structs.replace(request, arm=arm), grid.decision(index), said, float(spread[index]), cost)
         )
