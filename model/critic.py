@@ -109,7 +109,7 @@ class Critic:
 
     @classmethod
     def prior(
-        cls, seed: int, heads: int, formula: RewardFormula, *, beta: float = 0.005, width: float = 0.2
+        cls, seed: int, heads: int, formula: RewardFormula, *, beta: float = 0.005, width: float = 0.1
     ) -> "Critic":
         """What is believed before any reward: means of zero, heads of prior noise scaled by `width`."""
         rng = np.random.default_rng(seed)

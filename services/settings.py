@@ -152,7 +152,7 @@ class UpdaterSettings(TrialSettings, frozen=True, kw_only=True):
     buffer: Annotated[int, Meta(ge=100, description="requests the LoRA replays")] = 4000
     heads: Annotated[int, Meta(ge=1, le=64, description="posterior draws of the critic that exploration uses")] = 8
     beta: Annotated[float, Meta(gt=0, description="temperature of the critic's softmax, units of reward")] = 0.005
-    head_width: Annotated[float, Meta(ge=0, description="scale of the posterior heads")] = 0.2
+    head_width: Annotated[float, Meta(ge=0, description="scale of the posterior heads")] = 0.1
     lm_weight: Annotated[
         float,
         Meta(

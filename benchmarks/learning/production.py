@@ -14,6 +14,7 @@ import torch
 from benchmarks.worlds.deliveries import Acted
 from benchmarks.worlds.world import World
 from model import adapter
+from model.batch import PromptBatch
 from model.critic import Critic
 from model.grid import ActionGrid
 from model.lm import LanguageModel
@@ -67,6 +68,7 @@ class Production:
         )
         self._critics = {self.critic.version: self.critic}
         self._lm: LanguageModel | None = None
+        self._prompts: PromptBatch | None = None
         self._table: ServingTable | None = None
         self.training: Training | None = None
         self._offset, self._sequence, self._serial = 0, 0, 0
@@ -81,13 +83,17 @@ class Production:
     def decide(self, requests: Sequence[StrategyRequest], grids: Sequence[ActionGrid]) -> list[Acted]:
         """As the worker's answerer does, texts and explanations apart."""
         asked = [msgspec.structs.replace(request, arm=ACTING[self._name]) for request in requests]
-        decided = self._critics_alone(asked, grids) if self._table is None else self._served(asked, grids)
+        if self._lm is None:
+            decided = self._critics_alone(asked, grids)
+        else:
+            self._prompts = self._lm.encode(asked)
+            decided = self._served(asked, grids, with_adapter=self._name != "fused_frozen")
         return [Acted(one.index, one.propensity, one.record) for one in decided]
 
     def wishes(
         self, name: str, requests: Sequence[StrategyRequest], grids: Sequence[ActionGrid]
     ) -> list[tuple[int, ...]]:
-        """What another policy would choose now from the same models, with the same draws; it is served to nobody.
+        """What another policy would choose of the requests decided last, by the same models with the same draws; it is served to nobody.
 
         Args:
             name: `critic`, the critic alone, or `without_adapter`, the base in the adapter's place at the adapter's share.
@@ -103,18 +109,18 @@ class Production:
         return decide(asked, grids, self.critic, None, self._rngs(asked), knobs)
 
     def _served(
-        self, asked: Sequence[StrategyRequest], grids: Sequence[ActionGrid], *, with_adapter: bool = True
+        self, asked: Sequence[StrategyRequest], grids: Sequence[ActionGrid], *, with_adapter: bool
     ) -> list[Decided]:
         assert self._lm is not None
         assert self._table is not None
-        prompts = self._lm.encode(asked)
-        knobs = self._knobs(self._table.champion)
+        assert self._prompts is not None
+        knobs = self._table.knobs(self._table.champion, self.settings.temperature, self.settings.lm_temperature)
         if not with_adapter:
             knobs = msgspec.structs.replace(knobs, adapter=BASE_ALONE)
         slot = self._table.slots.admit(knobs.adapter)
         try:
             with self._lm.use_adapter(slot):
-                session = self._lm.session(prompts, asked)
+                session = self._lm.session(self._prompts, asked)
                 return decide(asked, grids, self._table.critic, session, self._rngs(asked), knobs)
         finally:
             self._table.slots.release(slot)
@@ -175,13 +181,6 @@ class Production:
         loaded = Loaded(version, training.candidate.lm_weight, block)
         training.promoted(version)
         self._table.apply(Change(self._serving(version), (loaded,), None, {}))
-
-    def _knobs(self, version: str) -> Knobs:
-        assert self._table is not None
-        knobs = self._table.knobs(version, self.settings.temperature, self.settings.lm_temperature)
-        if self._name != "fused_frozen":
-            return knobs
-        return msgspec.structs.replace(knobs, adapter=BASE_ALONE)
 
     def _serving(self, champion: str) -> Serving:
         self._serial += 1
