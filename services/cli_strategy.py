@@ -88,7 +88,7 @@ def _run(paths: tuple[Path, ...], out: Path, wishes: dict[str, Any]) -> dict[str
                 paths = (dump_loop(connected_settings(), topics, resume=how["resume"] and begun.exists()),)
             log = read_log(paths, most, lambda what, done, total: of(what)(done, total, {}, None))
             origin = log.counts | {"rows": most, "reward": repr(formula_of(settings))}
-            made = Settings(**wishes, temperature=settings.temperature)
+            made = Settings(**wishes, temperature=settings.lm_temperature)
             how |= {"origin": origin, "data_sha256": sha256_of(paths), "kept": Path(settings.home) / "examined"}
             return main(log.rewards, formula_of(settings), out, made, of, **how)
     finally:

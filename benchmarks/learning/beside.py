@@ -23,13 +23,13 @@ import msgspec
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from benchmarks.learning.play import BLOCK, Block, Tally, play
+from benchmarks.learning.play import BLOCK, Block, Gap, Tally, play
 from benchmarks.learning.production import Production
 from benchmarks.learning.report import paired
 from benchmarks.learning.results import RESULTS, Line, code_of, covers, line_of, path_of, read, read_as
 from benchmarks.worlds.deliveries import Acted
 from benchmarks.worlds.knobs import WorldKnobs
-from benchmarks.worlds.world import World
+from benchmarks.worlds.world import Moment, World
 from model.grid import ActionGrid
 from streaming.contracts.rewards import Reward
 from streaming.contracts.strategies import StrategyRequest
@@ -41,9 +41,16 @@ Choice = tuple[int, ...]
 
 
 class Beside(Line, frozen=True, kw_only=True):
-    """A block of the policy, and the same of what others would have chosen; new products are new as the policy has shown them."""
+    """A block of the policy, and the same of what others would have chosen; new products are new as the policy has shown them.
+
+    Args:
+        new_campaign_lift: policy or other → lift of ads that may show a campaign of the latest wave; empty where there was none.
+        new_campaigns: such ads.
+    """
 
     others: dict[str, Block]
+    new_campaign_lift: dict[str, float] = msgspec.field(default_factory=dict)
+    new_campaigns: int = 0
 
 
 class Watched:
@@ -96,14 +103,26 @@ def _played(arm: str, seed: int, count: int, code: str, world: World) -> Iterato
     served, tallies = Tally(), {name: Tally() for name in OTHERS[arm]}
     for block in play(world, watched, count):
         line = line_of(seed, arm, count, code, None, block)
+        ads = {name: Gap() for name in (arm, *OTHERS[arm])}
         for number in range(block.block * BLOCK, block.block * BLOCK + line.interactions):
             moment = world.moment(number)
             for name, tally in tallies.items():
                 tally.impressions = dict(served.impressions)
                 tally.add(moment, watched.wished[name][number])
             served.add(moment, watched.served[number])
+            if _has_new_campaign(world, moment):
+                for name, choices in {arm: watched.served, **watched.wished}.items():
+                    ads[name].add(float(moment.values[choices[number]]), moment.random, moment.oracle)
         others = {name: tally.close(block.block) for name, tally in tallies.items()}
-        yield Beside(**msgspec.structs.asdict(line), others=others)
+        lifts = {name: gap.lift for name, gap in ads.items() if gap.lift is not None}
+        yield Beside(
+            **msgspec.structs.asdict(line), others=others, new_campaign_lift=lifts, new_campaigns=ads[arm].count
+        )
+
+
+def _has_new_campaign(world: World, moment: Moment) -> bool:
+    wave = world.shop.wave_at(moment.number)
+    return wave > 0 and any(good.what == "campaign" and good.wave == wave for good in moment.setting.goods.values())
 
 
 def _keep(path: Path, lines: Sequence[Line]) -> None:
@@ -141,7 +160,7 @@ SPANS = ((1, 6), (6, 20))
 
 
 def summary(arm: str, found: Mapping[int, Sequence[Beside]]) -> list[str]:
-    """Per span of blocks and other the policy's lift over the other's, and minus it, new products too; by seed, then mean and interval."""
+    """Per span of blocks and other the policy's lift over the other's, and minus it, of new products and campaigns too; by seed, then in all."""
     lines = []
     for first, last in SPANS:
         parts = {seed: [block for block in blocks if first <= block.block < last] for seed, blocks in found.items()}
@@ -155,6 +174,9 @@ def summary(arm: str, found: Mapping[int, Sequence[Beside]]) -> list[str]:
             lines.append(_told(f"{where} minus {name}", [a - b for a, b in zip(one, other, strict=True)]))
             new = [_new(blocks) - _new([b.others[name] for b in blocks]) for blocks in parts.values()]
             lines.append(_told(f"{where} minus {name}, new products", new))
+            ads = [_ads(blocks, arm) - _ads(blocks, name) for blocks in parts.values()]
+            if shown := [one for one in ads if not np.isnan(one)]:
+                lines.append(_told(f"{where} minus {name}, new campaigns", shown))
     return lines
 
 
@@ -167,6 +189,12 @@ def _new(blocks: Sequence[Block]) -> float:
     known = [block for block in blocks if block.new_product_lift is not None]
     total = sum(block.new_products for block in known)
     return sum((block.new_product_lift or 0.0) * block.new_products for block in known) / total if total else np.nan
+
+
+def _ads(blocks: Sequence[Beside], name: str) -> float:
+    known = [block for block in blocks if block.new_campaign_lift]
+    total = sum(block.new_campaigns for block in known)
+    return sum(block.new_campaign_lift[name] * block.new_campaigns for block in known) / total if total else np.nan
 
 
 def _told(what: str, values: Sequence[float], wanted: float = 0.0) -> str:

@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True):
         beta, most_weight, importance: how outcomes weigh, see `model/strategy/weights.py`.
         share: of the way from the base's weights to those that were learned; a base that has not met the teachers goes all of it.
         log_weight, teacher_weight, rebuild_weight, message_weight: of the losses.
-        judged: held-out strategies at most, the newest. temperature: at which a base decides.
+        judged: held-out strategies at most, the newest. temperature: at which a base decides alone.
         critics, lora_steps, customers: of the examination, see `model/strategy/teachability.py`; half as many customers, and messages, are judged.
     """
 
@@ -67,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True):
     suffixes: int = 6
     messages: int = 8
     judged: int = 1_000
-    temperature: float = 0.4
+    temperature: float = 0.2
     critics: int = 6
     lora_steps: int = 200
     customers: int = 512

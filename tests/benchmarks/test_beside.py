@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.learning.beside import FOLDER, OTHERS, Beside, Watched, main, summary
+from benchmarks.learning.beside import FOLDER, OTHERS, Beside, Watched, _played, main, summary
 from benchmarks.learning.play import Block, play
 from benchmarks.learning.production import Production
 from benchmarks.learning.results import RESULTS, code_of, path_of, read
@@ -55,10 +55,22 @@ def test_shares_and_differences_are_of_sums_over_blocks() -> None:
         seed: [_block(seed, 0, 0.0, 0.9), _block(seed, 1, 0.2, 0.4), _block(seed, 2, second, 0.4)]
         for seed, second in ((6, 0.2), (7, 0.4))
     }
-    over, minus, new = summary("lm", found)
+    over, minus, new, ads = summary("lm", found)
     assert over.startswith("blocks 1 to 5: lm over critic: +0.500, +0.750; mean +0.625 (95 % ")
     assert minus.startswith("blocks 1 to 5: lm minus critic: -0.200, -0.100; mean -0.150 (95 % ")
     assert new.startswith("blocks 1 to 5: lm minus critic, new products: -0.200, -0.067; mean -0.133 (95 % ")
+    assert ads.startswith("blocks 1 to 5: lm minus critic, new campaigns: -0.200, -0.067; mean -0.133 (95 % ")
+
+
+def test_ads_that_may_show_a_campaign_of_the_latest_wave_are_counted() -> None:
+    """Waves begin at interaction 10 of this shop: by its own assortment, so many ads; before, none."""
+    knobs = WorldKnobs(wave_start=10, wave_every=50)
+    world = World(SEED, knobs)
+    (block,) = _played("fused", SEED, COUNT, "code", world)
+    ads = [world.moment(number) for number in range(COUNT)]
+    new = [m for m in ads if any(c.id.startswith(f"c{world.shop.wave_at(m.number)}") for c in m.request.candidates)]
+    assert block.new_campaigns == len([m for m in new if m.number >= knobs.wave_start]) > 0
+    assert set(block.new_campaign_lift) == {"fused", "critic", "without_adapter"}
 
 
 def _of(block: int, lift: float) -> dict[str, Any]:
@@ -78,4 +90,14 @@ def _of(block: int, lift: float) -> dict[str, Any]:
 
 def _block(seed: int, block: int, lift: float, own: float) -> Beside:
     others = {"critic": Block(**_of(block, own))}
-    return Beside(**_of(block, lift), seed=seed, arm="lm", interactions=1000, code="", others=others)
+    ads = {"lm": lift, "critic": own} if block else {}
+    return Beside(
+        **_of(block, lift),
+        seed=seed,
+        arm="lm",
+        interactions=1000,
+        code="",
+        others=others,
+        new_campaign_lift=ads,
+        new_campaigns=10 * block,
+    )
