@@ -102,7 +102,7 @@ def drifts_of(table: str, frame: pl.DataFrame, columns: Iterable[str]) -> list[D
     """Drift of columns from `train` to every other split that has rows."""
     found = []
     base = frame.filter(pl.col("split") == "train")
-    bins = {column: _Bins(base[column]) for column in columns if base[column].count()}
+    bins = {column: Bins(base[column]) for column in columns if base[column].count()}
     for split in ("valid", "test", "new_customers"):
         other = frame.filter(pl.col("split") == split)
         for column, own in bins.items():
@@ -112,15 +112,11 @@ def drifts_of(table: str, frame: pl.DataFrame, columns: Iterable[str]) -> list[D
     return found
 
 
-def stability_index(base: pl.Series, other: pl.Series) -> float:
-    """Population stability index: the sum over bins of (q - p) ln(q / p); half a row is added to each bin."""
-    return _Bins(base).index(other)
-
-
-class _Bins:
+class Bins:
     """A column's bins: tenths of its numbers, its most frequent values else; rows without a value are a bin of their own."""
 
     def __init__(self, base: pl.Series) -> None:
+        """Cut by this series."""
         self._edges = np.empty(0)
         self._top: set[str] = set()
         self._numeric = base.dtype.is_numeric()
@@ -145,7 +141,7 @@ class _Bins:
         return +found
 
     def index(self, other: pl.Series) -> float:
-        """The index of another series against this one."""
+        """Population stability index of another series: the sum over bins of (q - p) ln(q / p); half a row is added to each bin."""
         p, q = self._base, self._counts(other)
         bins = sorted(p.keys() | q.keys(), key=str)
         p_share = (np.array([p[bin_] for bin_ in bins]) + 0.5) / (p.total() + 0.5 * len(bins))

@@ -7,7 +7,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from model.data.card import Card, TableCard, page, stability_index
+from model.data.card import Bins, Card, TableCard, page
 from model.data.errors import Refused
 from model.data.exposures import ID, exposures, features
 from model.data.labels import ColumnRule, Keywords, Label, Response, TimeSlot, labelled, order_states, read_labels
@@ -235,14 +235,14 @@ def test_a_wrong_label_file_is_explained(tmp_path: Path, rule: str, table: str, 
         read_labels(path)
 
 
-def test_stability_index_against_its_formula() -> None:
+def test_the_index_of_stability_against_its_formula() -> None:
     """Equal distributions have none; a known shift has the sum of (q - p) ln(q / p) with half a row added to each bin."""
     base = pl.Series("x", ["a"] * 50 + ["b"] * 50)
-    assert stability_index(base, base) == pytest.approx(0.0)
+    assert Bins(base).index(base) == pytest.approx(0.0)
     # p = (50.5, 50.5) / 101, q = (80.5, 20.5) / 101: (.297 * ln 1.594) + (-.297 * ln .406).
-    assert stability_index(base, pl.Series("x", ["a"] * 80 + ["b"] * 20)) == pytest.approx(0.4062, abs=1e-4)
+    assert Bins(base).index(pl.Series("x", ["a"] * 80 + ["b"] * 20)) == pytest.approx(0.4062, abs=1e-4)
     numbers = pl.Series("x", range(100))
-    assert stability_index(numbers, numbers + 1000) > 1.0
+    assert Bins(numbers).index(numbers + 1000) > 1.0
 
 
 HOSTILE = "<script>alert(1)</script>\"'&\u202e"
