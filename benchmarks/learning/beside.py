@@ -16,7 +16,7 @@ Usage: python -m benchmarks.learning.beside --arm fused --seeds 6 7 8 9 10 --int
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -100,10 +100,11 @@ def played(arm: str, seed: int, count: int, results: Path) -> Iterator[Beside]:
 
 def _played(arm: str, seed: int, count: int, code: str, world: World) -> Iterator[Beside]:
     watched = Watched(Production(arm, world), OTHERS[arm])
+    choices = {arm: watched.served, **watched.wished}
     served, tallies = Tally(), {name: Tally() for name in OTHERS[arm]}
     for block in play(world, watched, count):
         line = line_of(seed, arm, count, code, None, block)
-        ads = {name: Gap() for name in (arm, *OTHERS[arm])}
+        ads = {name: Gap() for name in choices}
         for number in range(block.block * BLOCK, block.block * BLOCK + line.interactions):
             moment = world.moment(number)
             for name, tally in tallies.items():
@@ -111,8 +112,8 @@ def _played(arm: str, seed: int, count: int, code: str, world: World) -> Iterato
                 tally.add(moment, watched.wished[name][number])
             served.add(moment, watched.served[number])
             if _has_new_campaign(world, moment):
-                for name, choices in {arm: watched.served, **watched.wished}.items():
-                    ads[name].add(float(moment.values[choices[number]]), moment.random, moment.oracle)
+                for name, chosen in choices.items():
+                    ads[name].add(float(moment.values[chosen[number]]), moment.random, moment.oracle)
         others = {name: tally.close(block.block) for name, tally in tallies.items()}
         lifts = {name: gap.lift for name, gap in ads.items() if gap.lift is not None}
         yield Beside(
@@ -185,16 +186,19 @@ def _lift(blocks: Sequence[Block]) -> float:
     return float((value - uniform) / (best - uniform))
 
 
+def _weighted(lifts: Iterable[tuple[float | None, int]]) -> float:
+    """Mean of the lifts that there are, by how many requests each rests on; NaN for none."""
+    known = [(lift, count) for lift, count in lifts if lift is not None]
+    total = sum(count for _, count in known)
+    return sum(lift * count for lift, count in known) / total if total else np.nan
+
+
 def _new(blocks: Sequence[Block]) -> float:
-    known = [block for block in blocks if block.new_product_lift is not None]
-    total = sum(block.new_products for block in known)
-    return sum((block.new_product_lift or 0.0) * block.new_products for block in known) / total if total else np.nan
+    return _weighted((block.new_product_lift, block.new_products) for block in blocks)
 
 
 def _ads(blocks: Sequence[Beside], name: str) -> float:
-    known = [block for block in blocks if block.new_campaign_lift]
-    total = sum(block.new_campaigns for block in known)
-    return sum(block.new_campaign_lift[name] * block.new_campaigns for block in known) / total if total else np.nan
+    return _weighted((block.new_campaign_lift.get(name), block.new_campaigns) for block in blocks)
 
 
 def _told(what: str, values: Sequence[float], wanted: float = 0.0) -> str:
