@@ -23,8 +23,9 @@ import numpy.typing as npt
 from benchmarks.peeked import ever, welch_path
 from benchmarks.returning import Habits, lives, quality_of
 from benchmarks.telling import say
+from model.betting import Design, restarts
 from model.rollout import TrialKnobs, judge_anchor, judge_canary, spent
-from model.sequential import ABOVE, BELOW, Design, Evidence, begin, follow
+from model.sequential import ABOVE, BELOW, Evidence, begin, follow
 from streaming.contracts.ids import stable_seed
 
 Floats = npt.NDArray[np.float64]
@@ -92,7 +93,8 @@ def anchor(rng: np.random.Generator, share: float, lost: Callable[[int], float],
     carried, frozen, seen, renewals, alpha = line.carried, 0.0, 0, 0, spent(knobs.alpha, 1)
     while seen < most:
         rest = max(line.delta - carried, 0.0)
-        evidence = begin(Design(share, LOW, HIGH, tuple(sorted({-rest, 0.0, rest / 2.0, rest}))))
+        grid = tuple(sorted({-rest, 0.0, rest / 2.0, rest}))
+        evidence = begin(Design(share, LOW, HIGH, grid, restarts(most)))
         verdict = judge_anchor(evidence, knobs, 0.0, carried=carried)
         while verdict.decision == "go_on" and seen < most:
             treated = rng.random(BLOCK) < share

@@ -37,6 +37,11 @@ the game is not fair any more. Hence:
 factor of their number. Each factor falls in m (rises, for the other side), truncation included, hence what is ruled out is
 everything up to a bound, and between two candidates the bound is the outer one.
 
+**Differences that grow** are seen late by bets that began when there was none: what they lost then must be won back first. A
+design may therefore name *restarts*: half of the capital bets from the first customer, of the other half an equal part begins at
+each restart and is kept until then. All parts together are still one game that is fair where the difference is m [3]. A
+difference that is there from the beginning needs log 2 more of evidence for it, at the most.
+
 **What clipping does**: the difference is that of the means of clipped sums. What exceeds the bounds cannot be seen: a
 version that earns more through a few huge orders, or loses by them, may look like the other. Wider bounds see more and
 need more customers, in proportion to high - low where bets are at their limits.
@@ -45,64 +50,37 @@ References:
     [1] Waudby-Smith, Ramdas (2024), Estimating means of bounded random variables by betting, JRSS B 86(1), 1-27.
     [2] Waudby-Smith, Wu, Ramdas, Karampatziakis, Mineiro (2024), Anytime-valid off-policy inference for contextual
         bandits, ACM/IMS Journal of Data Science 1(3).
+    [3] Shin, Ramdas, Rinaldo (2024), E-detectors: a nonparametric framework for sequential change detection, New England
+        Journal of Statistics in Data Science 2(2): e-processes begun at successive moments, here mixed for one level alpha.
 """
 
 import math
-from typing import Annotated, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta, Struct, structs
+from msgspec import Struct, structs
+
+from model.betting import STAKES, Design, log_growth, log_mixed
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-STAKES = 2.0 ** -np.arange(8.0)
-"""(bets,) Times the inverse of the widest range of Z: the constant bets. Kelly's is (difference - m) / variance of Z."""
-MOST_LOST = 0.5
-"""A bet is cut so that no customer can cost more of its capital."""
 CHUNK = 2048
 """Customers at a time: bounds the memory, 8 MB at 33 candidates."""
 ABOVE, BELOW = 0, 1
 """The two sides: bets that the difference is above a candidate, and below."""
 
 
-class Design(Struct, frozen=True):
-    """What a trial fixes before its first customer.
-
-    Args:
-        share: probability with which a customer is treated.
-        low, high: sums of rewards per customer are clipped to these, units of reward.
-        candidates: differences that are tested, ascending, strictly within ± (high - low), units of reward per customer.
-    """
-
-    share: Annotated[float, Meta(gt=0.0, lt=1.0)]
-    low: float
-    high: float
-    candidates: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for what cannot be tested."""
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"low < high wanted, finite, not {self.low} and {self.high}")
-        if not self.candidates or list(self.candidates) != sorted(set(self.candidates)):
-            raise ValueError("candidates: at least one wanted, ascending, each once")
-        if not all(abs(candidate) < self.high - self.low for candidate in self.candidates):
-            raise ValueError("candidates: each strictly within ± (high - low)")
-
-    @property
-    def spread(self) -> float:
-        """The largest difference there can be, units of reward."""
-        return self.high - self.low
-
-
 class Evidence(Struct, frozen=True):
-    """All that is kept of the customers so far; some 5 kB with 33 candidates, however many they were.
+    """All that is kept of the customers so far; some 5 kB with 33 candidates and 4 for each restart, however many they were.
 
     Args:
         treated, others: customers; `treated_sum`, `others_sum`: of their clipped sums.
-        log_capital: float64, little-endian, (2 sides, candidates, bets).
-        log_peak: the same, (2 sides, candidates): the largest log capital so far over all bets.
+        log_capital: float64, little-endian, (2 sides, candidates, bets): of capital 1 that bets from the first customer.
+        log_peak: the same, (2 sides, candidates): the largest log capital so far over all bets and all parts.
+        at_restarts: the same, (restarts so far, 2 sides, candidates, bets): `log_capital` as it was there.
     """
 
     design: Design
@@ -112,6 +90,7 @@ class Evidence(Struct, frozen=True):
     others_sum: float
     log_capital: bytes
     log_peak: bytes
+    at_restarts: bytes = b""
 
     @property
     def customers(self) -> int:
@@ -143,15 +122,6 @@ class Interval(NamedTuple):
 
     lower: float
     upper: float
-
-
-def candidates(high: float, low: float, delta: float, steps: int = 15) -> tuple[float, ...]:
-    """Differences to test: 0, ± delta and on both sides a geometric sequence from delta / 4 to nearly the largest."""
-    most = 0.99 * (high - low)
-    if not 0.0 < delta < most:
-        raise ValueError(f"delta: above 0 and below {most} wanted, not {delta}")
-    positive = sorted({delta, *(float(step) for step in np.geomspace(delta / 4.0, most, steps))})
-    return (*(-step for step in reversed(positive)), 0.0, *positive)
 
 
 def begin(design: Design) -> Evidence:
@@ -186,8 +156,7 @@ def follow(
     if not np.isfinite(totals).all() or (expected is not None and np.isinf(expected).any()):
         raise ValueError("totals and expectations of customers must be finite")
     paths = []
-    for start in range(0, len(totals), CHUNK):
-        part = slice(start, start + CHUNK)
+    for part in _parts(evidence, len(totals)):
         evidence, path = _follow(evidence, treated[part], totals[part], None if expected is None else expected[part])
         paths.append(path)
     shape = (0, 2, len(evidence.design.candidates))
@@ -218,6 +187,15 @@ def interval(evidence: Evidence, alpha: float) -> Interval:
     return Interval(float(above.max()) if len(above) else -spread, float(below.min()) if len(below) else spread)
 
 
+def _parts(evidence: Evidence, count: int) -> Iterator[slice]:
+    """Of so many further customers, in order: at most `CHUNK` each, and none across a restart."""
+    ends = {*range(CHUNK, count, CHUNK), *(restart - evidence.customers for restart in evidence.design.restarts), count}
+    start = 0
+    for end in sorted(end for end in ends if 0 < end <= count):
+        yield slice(start, end)
+        start = end
+
+
 def _follow(evidence: Evidence, treated: Flags, totals: Floats, expected: Floats | None) -> tuple[Evidence, Floats]:
     design = evidence.design
     clipped = np.clip(totals, design.low, design.high)
@@ -225,8 +203,10 @@ def _follow(evidence: Evidence, treated: Flags, totals: Floats, expected: Floats
     if expected is not None:
         centre = np.where(np.isnan(expected), centre, np.clip(expected, design.low, design.high))
     before = np.frombuffer(evidence.log_capital, "<f8").reshape(2, len(design.candidates), len(STAKES))
-    capital = before + np.cumsum(_log_growth(design, treated, clipped, centre), axis=0)
-    path = np.maximum.accumulate(np.maximum(_log_mean_exp(capital), _peak(evidence)), axis=0)
+    capital = before + np.cumsum(log_growth(design, treated, clipped, centre), axis=0)
+    begun = np.frombuffer(evidence.at_restarts, "<f8").reshape(-1, *before.shape)
+    path = np.maximum.accumulate(np.maximum(log_mixed(design, capital, begun), _peak(evidence)), axis=0)
+    begins = evidence.customers + len(clipped) in design.restarts
     return structs.replace(
         evidence,
         treated=evidence.treated + int(treated.sum()),
@@ -235,6 +215,7 @@ def _follow(evidence: Evidence, treated: Flags, totals: Floats, expected: Floats
         others_sum=evidence.others_sum + float(clipped[~treated].sum()),
         log_capital=_packed(capital[-1]),
         log_peak=_packed(path[-1]),
+        at_restarts=evidence.at_restarts + (_packed(capital[-1]) if begins else b""),
     ), path
 
 
@@ -244,28 +225,6 @@ def _means_before(evidence: Evidence, clipped: Floats) -> Floats:
     sums = evidence.treated_sum + evidence.others_sum + np.concatenate(([0.0], np.cumsum(clipped)[:-1]))
     means: Floats = np.clip(sums / np.maximum(counts, 1), evidence.design.low, evidence.design.high)
     return means
-
-
-def _log_growth(design: Design, treated: Flags, clipped: Floats, centre: Floats) -> Floats:
-    """(n, 2 sides, candidates, bets) What each customer does to the log of each bet's capital."""
-    grid, p = np.array(design.candidates), design.share
-    gap = clipped - centre
-    z = np.where(treated, gap / p, -gap / (1.0 - p))[:, None] - grid
-    up, down = design.high - centre, centre - design.low
-    most = np.maximum(up / p, down / (1.0 - p))[:, None] - grid
-    least = np.maximum(down / p, up / (1.0 - p))[:, None] + grid
-    stakes = STAKES * min(p, 1.0 - p) / design.spread
-    above = np.minimum(stakes, MOST_LOST / least[..., None]) * z[..., None]
-    below = np.minimum(stakes, MOST_LOST / most[..., None]) * -z[..., None]
-    growth: Floats = np.log1p(np.stack((above, below), axis=1))
-    return growth
-
-
-def _log_mean_exp(logs: Floats) -> Floats:
-    """Over the last axis."""
-    top = logs.max(axis=-1)
-    result: Floats = top + np.log(np.mean(np.exp(logs - top[..., None]), axis=-1))
-    return result
 
 
 def _peak(evidence: Evidence) -> Floats:

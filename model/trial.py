@@ -19,9 +19,10 @@ from typing import Literal
 
 from msgspec import Struct
 
+from model.betting import Design, candidates, restarts
 from model.cohort import Cohort
 from model.rollout import TrialKnobs
-from model.sequential import Design, Evidence, begin, candidates
+from model.sequential import Evidence, begin
 from streaming.contracts.ids import stable_unit
 
 Role = Literal["canary", "anchor"]
@@ -116,14 +117,15 @@ def start(
 ) -> Trial:
     """A trial that nothing was told yet."""
     most, knobs = design.knobs.max_customers, design.knobs
-    reward = Design(share, design.low, design.high, candidates(design.high, design.low, knobs.delta))
+    anew = restarts(most) if role == "anchor" else ()  # a line slides, a canary is what it is
+    reward = Design(share, design.low, design.high, candidates(design.high, design.low, knobs.delta), anew)
 
     def ledger(name: str, sums: Design, window_ms: int, settle_ms: int) -> Ledger:
         return Ledger(name, Cohort(window_ms, settle_ms, most), begin(sums))
 
     def harm(name: str) -> Design:
         cap = design.caps[name]
-        return Design(share, 0.0, 1.0, tuple(sorted({-cap, 0.0, cap})))
+        return Design(share, 0.0, 1.0, tuple(sorted({-cap, 0.0, cap})), anew)
 
     ends, answers = (design.window_ms, design.settle_ms), (design.answer_window_ms, design.answer_settle_ms)
     return Trial(

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.betting import Design, candidates
 from model.cohort import Cohort, Served, close, earn, serve
 from model.rollout import RENEWAL_SHARE, TrialKnobs, judge_anchor, judge_canary, spent
-from model.sequential import ABOVE, BELOW, Design, Evidence, Observation, begin, candidates, follow, interval, observe
+from model.sequential import ABOVE, BELOW, Evidence, Observation, begin, follow, interval, observe
 from streaming.contracts.ids import stable_unit
 
 DELTA = 0.1

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
+from model.betting import Design, candidates, restarts
 from model.sequential import (
     ABOVE,
     BELOW,
-    Design,
     Evidence,
     Observation,
     begin,
-    candidates,
     follow,
     interval,
     log_e_above,
@@ -24,15 +24,17 @@ from model.sequential import (
 )
 
 DESIGN = Design(0.3, -1.0, 5.0, candidates(5.0, -1.0, 0.1, steps=6))
+ANEW = structs.replace(DESIGN, restarts=(3, 17, 18, 40))
 ALPHA = 0.05
+designs = st.sampled_from([DESIGN, ANEW])
 totals = st.floats(-20.0, 20.0) | st.sampled_from([0.0, -1.0, 5.0])
 customers = st.builds(Observation, st.booleans(), totals, st.none() | st.floats(-3.0, 9.0))
 
 
-@given(st.lists(customers, max_size=60))
-def test_interval_never_widens_and_stays_within_what_is_possible(told: list[Observation]) -> None:
+@given(designs, st.lists(customers, max_size=60))
+def test_interval_never_widens_and_stays_within_what_is_possible(design: Design, told: list[Observation]) -> None:
     """Whatever customers do, each look is at most as wide as the one before, and within the largest difference."""
-    evidence, before = begin(DESIGN), interval(begin(DESIGN), ALPHA)
+    evidence, before = begin(design), interval(begin(design), ALPHA)
     assert before == (-DESIGN.spread, DESIGN.spread)
     for each in told:
         evidence = observe(evidence, [each])
@@ -43,13 +45,13 @@ def test_interval_never_widens_and_stays_within_what_is_possible(told: list[Obse
         before = found
 
 
-@given(st.lists(customers, max_size=60))
-def test_one_at_a_time_is_as_all_at_once(told: list[Observation]) -> None:
+@given(designs, st.lists(customers, max_size=60))
+def test_one_at_a_time_is_as_all_at_once(design: Design, told: list[Observation]) -> None:
     """How customers are batched decides nothing."""
-    one = begin(DESIGN)
+    one = begin(design)
     for each in told:
         one = observe(one, [each])
-    assert_same(one, observe(begin(DESIGN), told))
+    assert_same(one, observe(begin(design), told))
 
 
 @given(customers, st.integers(1, 30), st.integers(1, 30), st.lists(customers, max_size=10))
@@ -63,19 +65,19 @@ def test_order_of_equal_customers_decides_nothing(
     )
 
 
-@given(st.lists(customers, max_size=40))
-def test_kept_evidence_goes_on_as_if_it_had_never_been_put_away(told: list[Observation]) -> None:
+@given(designs, st.lists(customers, max_size=40))
+def test_kept_evidence_goes_on_as_if_it_had_never_been_put_away(design: Design, told: list[Observation]) -> None:
     """Encoding and decoding lose nothing, to the bit."""
-    evidence = observe(begin(DESIGN), told)
+    evidence = observe(begin(design), told)
     again = msgspec.json.decode(msgspec.json.encode(evidence), type=Evidence)
     assert again == evidence
     assert observe(again, told) == observe(evidence, told)
 
 
-@given(st.lists(customers, max_size=60))
-def test_what_is_ruled_out_is_everything_up_to_a_bound(told: list[Observation]) -> None:
+@given(designs, st.lists(customers, max_size=60))
+def test_what_is_ruled_out_is_everything_up_to_a_bound(design: Design, told: list[Observation]) -> None:
     """Capital against a smaller difference is never below that against a larger one, and the other way round."""
-    _, path = follow(begin(DESIGN), *arrays(told))
+    _, path = follow(begin(design), *arrays(told))
     assert (np.diff(path[:, ABOVE], axis=-1) <= 1e-9).all()
     assert (np.diff(path[:, BELOW], axis=-1) >= -1e-9).all()
 
@@ -100,6 +102,37 @@ def test_two_customers_by_hand() -> None:
     assert path[1, ABOVE, 0] == pytest.approx(math.log(np.mean((1.0 + 2.0 * bets) ** 2)))
     assert path[1, BELOW, 0] == 0.0
     assert (evidence.treated, evidence.others, evidence.estimate) == (1, 1, 1.0)
+
+
+def test_a_restart_by_hand() -> None:
+    """Half of the capital begins after the first of the two customers above: it gains by the second alone."""
+    design = Design(0.5, 0.0, 1.0, (0.0,), restarts=(1,))
+    evidence, path = follow(begin(design), np.array([True, False]), np.array([1.0, 0.0]))
+    bets = np.minimum(0.5 * 2.0 ** -np.arange(8.0), 0.25)
+    once, twice = np.mean(1.0 + 2.0 * bets), np.mean((1.0 + 2.0 * bets) ** 2)
+    assert path[0, ABOVE, 0] == pytest.approx(math.log(0.5 * once + 0.5))
+    assert path[1, ABOVE, 0] == pytest.approx(math.log(0.5 * twice + 0.5 * once))
+    assert np.frombuffer(evidence.at_restarts, "<f8")[: len(bets)] == pytest.approx(np.log1p(2.0 * bets))
+
+
+def test_restarts_double_below_a_trials_end() -> None:
+    """Every trial has one in its last half, short ones none."""
+    assert restarts(100_000) == (2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
+    assert restarts(2_000) == ()
+    assert restarts(2_001) == (2_000,)
+
+
+def test_what_begins_late_is_shown_sooner_with_restarts() -> None:
+    """10,000 customers without a difference, then one of .3: with restarts it is shown within two thirds of the customers."""
+    rng = np.random.default_rng(7)
+    n, calm = 40_000, 10_000
+    treated = rng.random(n) < 0.5
+    earned = rng.binomial(1, 0.15, n) * rng.uniform(0.0, 3.0, n) + 0.1 * (treated & (np.arange(n) >= calm))
+    shown = []
+    for anew in ((), restarts(n)):
+        _, path = follow(begin(Design(0.5, -1.0, 4.0, (0.05,), anew)), treated, earned)
+        shown.append(int(np.argmax(path[:, ABOVE, 0] >= -math.log(ALPHA))))
+    assert calm < shown[1] < 2 * shown[0] / 3
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.05, 0.5, 0.8]))
@@ -131,6 +164,13 @@ def test_what_cannot_be_tested_is_refused(low: float, high: float, grid: tuple[f
         Design(0.5, low, high, grid)
 
 
+@pytest.mark.parametrize("anew", [(0,), (2, 1), (3, 3)])
+def test_restarts_that_cannot_be_are_refused(anew: tuple[int, ...]) -> None:
+    """Before the first customer, out of order, twice."""
+    with pytest.raises(ValueError, match="restarts"):
+        Design(0.5, 0.0, 1.0, (0.0,), restarts=anew)
+
+
 @pytest.mark.parametrize("total", [math.nan, math.inf])
 def test_numbers_that_are_none_are_refused(total: float) -> None:
     """A total must be finite: a bound on what is not known would be none."""
@@ -154,8 +194,8 @@ def test_share_of_runs_that_ever_rule_out_the_truth_is_at_most_alpha() -> None:
     """300 trials of 1,500 customers, looked at after each: true differences 0 and 0.3 are ruled out in 5 % at most."""
     rng = np.random.default_rng(17)
     runs, n = 300, 1500
-    for share, effect in ((0.5, 0.0), (0.1, 0.0), (0.2, 0.3)):
-        design = Design(share, -1.0, 4.0, (effect,))
+    for share, effect, anew in ((0.5, 0.0, ()), (0.1, 0.0, ()), (0.2, 0.3, ()), (0.5, 0.0, (200, 400, 800))):
+        design = Design(share, -1.0, 4.0, (effect,), anew)
         wrong = np.zeros(2)
         for _ in range(runs):
             treated = rng.random(n) < share
@@ -173,5 +213,5 @@ def arrays(told: list[Observation]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def assert_same(one: Evidence, other: Evidence) -> None:
     """Assert that two evidences are equal but for the order of sums in floating point."""
     assert (one.treated, one.others) == (other.treated, other.others)
-    for name in ("log_capital", "log_peak"):
+    for name in ("log_capital", "log_peak", "at_restarts"):
         assert np.frombuffer(getattr(one, name)) == pytest.approx(np.frombuffer(getattr(other, name)), abs=1e-9)

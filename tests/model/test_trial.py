@@ -210,3 +210,12 @@ def test_without_a_difference_few_trials_are_decided() -> None:
                 break
         assert trial.ends.ledgers[0].evidence.customers > 20
     assert max(ended.values()) <= 8, ended
+
+
+def test_a_lines_bets_begin_anew_and_a_changes_do_not() -> None:
+    """A line may slide: every quantity beside its anchor is bet on from later customers too. A canary is what it is."""
+    wanted: dict[Role, tuple[int, ...]] = {"anchor": (2000,), "canary": ()}
+    for role, restarts in wanted.items():
+        trial = trial_of(role)
+        ledgers = trial.ends.ledgers + trial.answers.ledgers
+        assert {each.evidence.design.restarts for each in ledgers} == {restarts}
