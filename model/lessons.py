@@ -28,7 +28,7 @@ class LearnerKnobs(msgspec.Struct, frozen=True):
         drift_width: factor on the heads' width and on beta meanwhile.
     """
 
-    window: int = 12_000
+    window: int = 6000
     refit_every: int = 100
     half_life: float = 5000.0
     heads: int = 8
@@ -110,7 +110,7 @@ def weight_noise(knobs: LearnerKnobs) -> dict[str, Floats]:
     return found
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=32_768)
 def row_noise(seed: int, heads: int, outcome: str, strategy_id: str) -> Floats:
     """Standard normal noise of one row per head, (heads,); kept, because every refit of the window asks for it again."""
     return np.random.default_rng(stable_seed("row", str(seed), outcome, strategy_id)).standard_normal(heads)

@@ -132,7 +132,7 @@ class UpdaterSettings(TrialSettings, frozen=True, kw_only=True):
     niceness: Annotated[
         int, Meta(ge=0, le=19, description="training gives way to what serves on the same machine; 0: not")
     ] = 10
-    window: Annotated[int, Meta(ge=100, description="closed rewards the critic is fitted on")] = 12_000
+    window: Annotated[int, Meta(ge=100, description="closed rewards the critic is fitted on")] = 6000
     half_life: Annotated[
         float, Meta(gt=0, description="closed rewards of a kind after which one of that kind counts half")
     ] = 5000.0
