@@ -17,6 +17,7 @@ MOST_LOST = 0.5
 KEPT_FROM_START = 0.5
 """Of the capital, where there are restarts: what bets from the first customer."""
 FIRST_RESTART = 2_000
+"""Customers."""
 
 
 class Design(Struct, frozen=True):
@@ -62,7 +63,7 @@ def candidates(high: float, low: float, delta: float, steps: int = 15) -> tuple[
 
 
 def restarts(most: int) -> tuple[int, ...]:
-    """Doubling from `FIRST_RESTART`, below so many customers: some restart lies in the last half of every trial."""
+    """Doubling from `FIRST_RESTART`, below so many customers: the last lies in the last half of the trial, however long; a shorter one than the first has none."""
     found = [FIRST_RESTART]
     while found[-1] < most:
         found.append(2 * found[-1])

@@ -116,14 +116,14 @@ def test_a_restart_by_hand() -> None:
 
 
 def test_restarts_double_below_a_trials_end() -> None:
-    """Every trial has one in its last half, short ones none."""
+    """The last lies in the last half of the trial; a trial as short as the first has none."""
     assert restarts(100_000) == (2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
     assert restarts(2_000) == ()
     assert restarts(2_001) == (2_000,)
 
 
 def test_what_begins_late_is_shown_sooner_with_restarts() -> None:
-    """10,000 customers without a difference, then one of .3: with restarts it is shown within two thirds of the customers."""
+    """10,000 customers without a difference, then one of .1: with restarts it is shown within two thirds of the customers."""
     rng = np.random.default_rng(7)
     n, calm = 40_000, 10_000
     treated = rng.random(n) < 0.5
