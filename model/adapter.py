@@ -12,6 +12,7 @@ References:
 """
 
 import json
+import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ FACTS = "adapter.json"
 MAX_BYTES = 1 << 30
 _KEY_PREFIX = "base_model.model."
 """What peft puts before a module's path in its files."""
+_ATTACHING = threading.Lock()
+"""One thread attaches at a time: torch's generator and the filters of warnings are the process's."""
 
 
 class HasBase(Protocol):
@@ -99,7 +102,7 @@ def attach(lm: HasBase, names: Sequence[str] = SLOTS, seed: int = 0) -> None:
         if any(name in other for other in names if other != name):
             message = f"adapter slot {name!r} is a substring of another of {tuple(names)}"
             raise ValueError(message)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with _ATTACHING, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # peft warns that several adapters share a model: they are meant to.
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         # and that GPT-2's layers are transposed, which it sees to by itself.

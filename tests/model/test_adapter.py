@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,20 @@ def test_attaching_repeats_by_seed_and_leaves_the_generator_alone() -> None:
         strict=True,
     ):
         assert torch.equal(one, other)
+
+
+def test_threads_attach_one_after_the_other() -> None:
+    """Updater and worker of one process: no warning of peft's escapes, and the random halves are as of a thread alone."""
+    models = [small_lm() for _ in range(6)]
+    with ThreadPoolExecutor(len(models)) as pool:
+        done = [pool.submit(adapter.attach, model, adapter.SLOTS, 9) for model in models]
+    assert [future.exception() for future in done] == [None] * len(models)
+    alone = small_lm()
+    adapter.attach(alone, adapter.SLOTS, 9)
+    for model in models:
+        for slot in adapter.SLOTS:
+            wanted = adapter.parameters(alone, slot).values()
+            assert all(map(torch.equal, adapter.parameters(model, slot).values(), wanted))
 
 
 def test_training_a_slot_leaves_the_base_as_it_was() -> None:

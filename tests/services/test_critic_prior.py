@@ -76,9 +76,9 @@ def test_the_first_strategies_follow_the_prior(
     )  # fmt: skip
     answers, stop = worker_samples.Bench(settings), threading.Event()
     lm = LanguageModel.load(settings.base_model, "cpu")  # before the updater does: two threads may not load at once
+    worker = Worker(settings, lm, stop)
     with bench.running() as thread:
         bench.until(lambda: bool(bench.announced()), "the first critic", thread.is_alive)
-        worker = Worker(settings, lm, stop)
         serving = threading.Thread(target=worker.run)
         serving.start()
         try:
