@@ -78,7 +78,7 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise Refused(f"{path} is not there")
+            raise Refused(f"{path} is neither a file nor a folder" if path.exists() else f"{path} is not there")
     return found
 
 

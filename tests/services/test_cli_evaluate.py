@@ -1,6 +1,7 @@
 """`stratagem evaluate` as a user meets it: files and topics alike, policies of the registry, mistakes, interruption, hostile text."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -147,6 +148,7 @@ def test_versions_of_the_registry_are_valued(loop: Path, registry: Registry, tmp
         ([], "name files or folders, or --from-kafka"),
         (["nowhere"], "nowhere is not there"),
         (["EMPTY"], "holds no .jsonl or .ndjson file"),
+        (["PIPE"], "a-pipe is neither a file nor a folder"),
         (["--policy", "adapter-000009-00000000", "LOOP"], "wanted a version of this registry"),
         (["--policy", "the best", "LOOP"], "a policy is random, base, adapter-"),
     ],
@@ -154,7 +156,8 @@ def test_versions_of_the_registry_are_valued(loop: Path, registry: Registry, tmp
 def test_mistakes_are_told_in_a_line(loop: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
     """What is missing or wrong is named, with exit code 2, and nothing is left behind."""
     (tmp_path / "empty").mkdir()
-    names = {"LOOP": str(loop), "EMPTY": str(tmp_path / "empty")}
+    os.mkfifo(tmp_path / "a-pipe")
+    names = {"LOOP": str(loop), "EMPTY": str(tmp_path / "empty"), "PIPE": str(tmp_path / "a-pipe")}
     environ = {"STRATAGEM_HOME": str(tmp_path / "home")}
     given = [names.get(argument, argument) for argument in arguments]
     code, output = invoke("--out", tmp_path / "out", *given, environ=environ)
