@@ -8,6 +8,9 @@ same request, with the same draws, and are served to nobody; critic and adapter 
 | `lm` | `critic`: its own critic as arm `critic` decides, heads and all |
 | `fused` | `critic`: its own critic alone; `without_adapter`: the same fusion with the base as it is in the adapter's place, at the adapter's share |
 
+A choice is one draw, and few decisions change with an adapter. Of the first slot, which is the product or the campaign, the whole
+distribution is at hand, so that its expected lift is reported too: the same mean without the noise of drawing.
+
 The policy's curve is kept as `python -m benchmarks.learning` keeps it; the others' blocks lie beside the seeds, in `beside/`. What this does
 not show: what the others would have taught, had they been served.
 
@@ -17,27 +20,37 @@ Usage: python -m benchmarks.learning.beside --arm fused --seeds 6 7 8 9 10 --int
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from benchmarks.learning.play import BLOCK, Block, Gap, Tally, play
+from benchmarks.learning.play import BLOCK, YOUNG, Block, Gap, Tally, play
 from benchmarks.learning.production import Production
 from benchmarks.learning.report import paired
 from benchmarks.learning.results import RESULTS, Line, code_of, covers, line_of, path_of, read, read_as
 from benchmarks.worlds.deliveries import Acted
 from benchmarks.worlds.knobs import WorldKnobs
 from benchmarks.worlds.world import Moment, World
+from model.decode import Floats
 from model.grid import ActionGrid
+from model.policy import Decided
 from streaming.contracts.rewards import Reward
 from streaming.contracts.strategies import StrategyRequest
 
 FOLDER = "beside"
 OTHERS = {"lm": ("critic",), "fused": ("critic", "without_adapter")}
 """Policy → who else chooses."""
-Choice = tuple[int, ...]
+
+
+class Choice(NamedTuple):
+    """What was drawn, and (values,) the probabilities of the first slot that it was drawn from."""
+
+    action: tuple[int, ...]
+    first: Floats
 
 
 class Beside(Line, frozen=True, kw_only=True):
@@ -46,11 +59,39 @@ class Beside(Line, frozen=True, kw_only=True):
     Args:
         new_campaign_lift: policy or other → lift of ads that may show a campaign of the latest wave; empty where there was none.
         new_campaigns: such ads.
+        new_product_slot: policy or other → expected lift of the product slot, on the requests of `new_product_lift`; empty in runs
+            from before it was kept.
+        new_campaign_slot: the same of the campaign slot, on such ads.
     """
 
     others: dict[str, Block]
     new_campaign_lift: dict[str, float] = msgspec.field(default_factory=dict)
     new_campaigns: int = 0
+    new_product_slot: dict[str, float] = msgspec.field(default_factory=dict)
+    new_campaign_slot: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+@dataclass
+class Gaps:
+    """Of one chooser, within a block: ads of new campaigns by what was drawn, and the first slot of those and of new products."""
+
+    ads: Gap = field(default_factory=Gap)
+    campaigns: Gap = field(default_factory=Gap)
+    products: Gap = field(default_factory=Gap)
+
+    def add(self, moment: Moment, choice: Choice, *, new_product: bool, new_campaign: bool) -> None:
+        """Count one decision where it belongs."""
+        if new_campaign:
+            self.ads.add(float(moment.values[choice.action]), moment.random, moment.oracle)
+            self.campaigns.add(*_expected(moment, choice.first))
+        if new_product:
+            self.products.add(*_expected(moment, choice.first))
+
+
+def _expected(moment: Moment, first: Floats) -> tuple[float, float, float]:
+    """(value, uniform, best) of the first slot's distribution, the other slots chosen uniformly."""
+    means = moment.by_candidate()
+    return float(np.nansum(first * means)), float(np.nanmean(means)), float(np.nanmax(means))
 
 
 class Watched:
@@ -65,9 +106,9 @@ class Watched:
     def decide(self, requests: Sequence[StrategyRequest], grids: Sequence[ActionGrid]) -> list[Acted]:
         """As the arm does; everybody's choices are remembered in order."""
         acted = self._arm.decide(requests, grids)
-        self.served += [one.index for one in acted]
+        self.served += _choices(self._arm.decided)
         for name, wished in self.wished.items():
-            wished.extend(self._arm.wishes(name, requests, grids))
+            wished.extend(_choices(self._arm.wishes(name, requests, grids)))
         return acted
 
     def learn(self, reward: Reward) -> None:
@@ -98,27 +139,42 @@ def played(arm: str, seed: int, count: int, results: Path) -> Iterator[Beside]:
         _keep(curve, [Line(**{name: getattr(block, name) for name in Line.__struct_fields__}) for block in found])
 
 
+def _choices(decided: Iterable[Decided]) -> list[Choice]:
+    return [Choice(one.index, one.slots[0].marginal) for one in decided]
+
+
 def _played(arm: str, seed: int, count: int, code: str, world: World) -> Iterator[Beside]:
     watched = Watched(Production(arm, world), OTHERS[arm])
     choices = {arm: watched.served, **watched.wished}
-    served, tallies = Tally(), {name: Tally() for name in OTHERS[arm]}
+    tallies = {name: Tally() for name in choices}
     for block in play(world, watched, count):
         line = line_of(seed, arm, count, code, None, block)
-        ads = {name: Gap() for name in choices}
+        gaps = {name: Gaps() for name in choices}
         for number in range(block.block * BLOCK, block.block * BLOCK + line.interactions):
             moment = world.moment(number)
-            for name, tally in tallies.items():
-                tally.impressions = dict(served.impressions)
-                tally.add(moment, watched.wished[name][number])
-            served.add(moment, watched.served[number])
-            if _has_new_campaign(world, moment):
-                for name, chosen in choices.items():
-                    ads[name].add(float(moment.values[chosen[number]]), moment.random, moment.oracle)
-        others = {name: tally.close(block.block) for name, tally in tallies.items()}
-        lifts = {name: gap.lift for name, gap in ads.items() if gap.lift is not None}
+            seen = dict(tallies[arm].impressions)
+            of_new = {
+                "new_product": moment.launch > 0 and seen.get(moment.launch, 0) < YOUNG,
+                "new_campaign": _has_new_campaign(world, moment),
+            }
+            for name, chosen in choices.items():
+                tallies[name].impressions = dict(seen)
+                tallies[name].add(moment, chosen[number].action)
+                gaps[name].add(moment, chosen[number], **of_new)
+        others = {name: tally.close(block.block) for name, tally in tallies.items() if name != arm}
+        tallies[arm].close(block.block)
         yield Beside(
-            **msgspec.structs.asdict(line), others=others, new_campaign_lift=lifts, new_campaigns=ads[arm].count
+            **msgspec.structs.asdict(line),
+            others=others,
+            new_campaign_lift=_lifts({name: gap.ads for name, gap in gaps.items()}),
+            new_campaigns=gaps[arm].ads.count,
+            new_product_slot=_lifts({name: gap.products for name, gap in gaps.items()}),
+            new_campaign_slot=_lifts({name: gap.campaigns for name, gap in gaps.items()}),
         )
+
+
+def _lifts(gaps: Mapping[str, Gap]) -> dict[str, float]:
+    return {name: gap.lift for name, gap in gaps.items() if gap.lift is not None}
 
 
 def _has_new_campaign(world: World, moment: Moment) -> bool:
@@ -175,9 +231,10 @@ def summary(arm: str, found: Mapping[int, Sequence[Beside]]) -> list[str]:
             lines.append(_told(f"{where} minus {name}", [a - b for a, b in zip(one, other, strict=True)]))
             new = [_new(blocks) - _new([b.others[name] for b in blocks]) for blocks in parts.values()]
             lines.append(_told(f"{where} minus {name}, new products", new))
-            ads = [_ads(blocks, arm) - _ads(blocks, name) for blocks in parts.values()]
-            if shown := [one for one in ads if not np.isnan(one)]:
-                lines.append(_told(f"{where} minus {name}, new campaigns", shown))
+            for what, lifts in _OF_NEW.items():
+                news = [lifts(blocks, arm) - lifts(blocks, name) for blocks in parts.values()]
+                if shown := [one for one in news if not np.isnan(one)]:
+                    lines.append(_told(f"{where} minus {name}, {what}", shown))
     return lines
 
 
@@ -199,6 +256,22 @@ def _new(blocks: Sequence[Block]) -> float:
 
 def _ads(blocks: Sequence[Beside], name: str) -> float:
     return _weighted((block.new_campaign_lift.get(name), block.new_campaigns) for block in blocks)
+
+
+def _product_slot(blocks: Sequence[Beside], name: str) -> float:
+    return _weighted((block.new_product_slot.get(name), block.new_products) for block in blocks)
+
+
+def _campaign_slot(blocks: Sequence[Beside], name: str) -> float:
+    return _weighted((block.new_campaign_slot.get(name), block.new_campaigns) for block in blocks)
+
+
+_OF_NEW = {
+    "new campaigns": _ads,
+    "new products, expected of the slot": _product_slot,
+    "new campaigns, expected of the slot": _campaign_slot,
+}
+"""What is summed up → lift of a policy or other over some blocks; NaN where there was none, or in runs from before it was kept."""
 
 
 def _told(what: str, values: Sequence[float], wanted: float = 0.0) -> str:

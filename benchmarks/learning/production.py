@@ -73,6 +73,7 @@ class Production:
         self.training: Training | None = None
         self._offset, self._sequence, self._serial = 0, 0, 0
         self.decisions: list[str] = []
+        self.decided: list[Decided] = []
         if name != "critic":
             self._lm = LanguageModel.load()
             adapter.attach(self._lm)
@@ -84,15 +85,13 @@ class Production:
         """As the worker's answerer does, texts and explanations apart."""
         asked = [msgspec.structs.replace(request, arm=ACTING[self._name]) for request in requests]
         if self._lm is None:
-            decided = self._critics_alone(asked, grids)
+            self.decided = self._critics_alone(asked, grids)
         else:
             self._prompts = self._lm.encode(asked)
-            decided = self._served(asked, grids, with_adapter=self._name != "fused_frozen")
-        return [Acted(one.index, one.propensity, one.record) for one in decided]
+            self.decided = self._served(asked, grids, with_adapter=self._name != "fused_frozen")
+        return [Acted(one.index, one.propensity, one.record) for one in self.decided]
 
-    def wishes(
-        self, name: str, requests: Sequence[StrategyRequest], grids: Sequence[ActionGrid]
-    ) -> list[tuple[int, ...]]:
+    def wishes(self, name: str, requests: Sequence[StrategyRequest], grids: Sequence[ActionGrid]) -> list[Decided]:
         """What another policy would choose of the requests decided last, by the same models with the same draws; it is served to nobody.
 
         Args:
@@ -101,8 +100,8 @@ class Production:
         arm: ArmName = "critic" if name == "critic" else ACTING[self._name]
         asked = [msgspec.structs.replace(request, arm=arm) for request in requests]
         if name == "critic":
-            return [one.index for one in self._critics_alone(asked, grids)]
-        return [one.index for one in self._served(asked, grids, with_adapter=False)]
+            return self._critics_alone(asked, grids)
+        return self._served(asked, grids, with_adapter=False)
 
     def _critics_alone(self, asked: Sequence[StrategyRequest], grids: Sequence[ActionGrid]) -> list[Decided]:
         knobs = Knobs("none", "none", self.settings.temperature, 0.0)

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
-from benchmarks.learning.beside import FOLDER, OTHERS, Beside, Watched, _played, main, summary
-from benchmarks.learning.play import Block, play
+from benchmarks.learning.beside import FOLDER, OTHERS, Beside, Choice, Gaps, Watched, _played, main, summary
+from benchmarks.learning.play import Block, Gap, play
 from benchmarks.learning.production import Production
 from benchmarks.learning.results import RESULTS, code_of, path_of, read
 from benchmarks.worlds.knobs import WorldKnobs
@@ -40,13 +42,18 @@ def test_everybody_chooses_for_every_request(arm: str) -> None:
     watched = Watched(Production(arm, world), OTHERS[arm])
     moments = [world.moment(number) for number in range(16)]
     acted = watched.decide([moment.request for moment in moments], [moment.grid for moment in moments])
-    assert watched.served == [one.index for one in acted]
+    served = [choice.action for choice in watched.served]
+    assert served == [one.index for one in acted]
     for wished in watched.wished.values():
-        assert all(moment.grid.allowed[index] for moment, index in zip(moments, wished, strict=True))
+        for moment, choice in zip(moments, wished, strict=True):
+            assert moment.grid.allowed[choice.action]
+            assert choice.first[choice.action[0]] > 0.0
+            assert choice.first.sum() == pytest.approx(1.0)
     if arm == "lm":
-        assert watched.wished["critic"] != watched.served
+        assert [choice.action for choice in watched.wished["critic"]] != served
     else:
-        assert watched.wished["without_adapter"] == watched.served, "no adapter is there yet, and draws are the same"
+        alone = [choice.action for choice in watched.wished["without_adapter"]]
+        assert alone == served, "no adapter is there yet, and draws are the same"
 
 
 def test_shares_and_differences_are_of_sums_over_blocks() -> None:
@@ -55,11 +62,41 @@ def test_shares_and_differences_are_of_sums_over_blocks() -> None:
         seed: [_block(seed, 0, 0.0, 0.9), _block(seed, 1, 0.2, 0.4), _block(seed, 2, second, 0.4)]
         for seed, second in ((6, 0.2), (7, 0.4))
     }
-    over, minus, new, ads = summary("lm", found)
+    over, minus, new, ads, products, campaigns = summary("lm", found)
     assert over.startswith("blocks 1 to 5: lm over critic: +0.500, +0.750; mean +0.625 (95 % ")
     assert minus.startswith("blocks 1 to 5: lm minus critic: -0.200, -0.100; mean -0.150 (95 % ")
     assert new.startswith("blocks 1 to 5: lm minus critic, new products: -0.200, -0.067; mean -0.133 (95 % ")
     assert ads.startswith("blocks 1 to 5: lm minus critic, new campaigns: -0.200, -0.067; mean -0.133 (95 % ")
+    told = "-0.200, -0.067; mean -0.133 (95 % "
+    assert products.startswith(f"blocks 1 to 5: lm minus critic, new products, expected of the slot: {told}")
+    assert campaigns.startswith(f"blocks 1 to 5: lm minus critic, new campaigns, expected of the slot: {told}")
+
+
+def test_runs_from_before_the_slots_distribution_was_kept_are_summed_without_it() -> None:
+    """The rest is told as it was."""
+    blocks = [_block(seed, 1, 0.02 * seed, 0.4) for seed in (6, 7)]
+    old = [msgspec.structs.replace(one, new_product_slot={}, new_campaign_slot={}) for one in blocks]
+    now, before = (summary("lm", {one.seed: [one] for one in found}) for found in (blocks, old))
+    assert before == now[:-2]
+
+
+def test_what_is_expected_of_a_slot_is_the_mean_of_what_is_drawn_from_it() -> None:
+    """Ten thousand draws of the first slot, the rest uniform: their mean lift is the expected one; drawn and expected are kept apart."""
+    world = World(SEED, WorldKnobs(wave_start=10, wave_every=50))
+    moment = next(one for one in map(world.moment, range(10, COUNT)) if one.launch)
+    rng, count = np.random.default_rng(1), 10_000
+    first = rng.dirichlet(np.ones(moment.grid.shape[0])) * moment.grid.allowed.any(
+        tuple(range(1, moment.grid.allowed.ndim))
+    )
+    first /= first.sum()
+    gaps, drawn = Gaps(), Gap()
+    best = tuple(int(at) for at in np.unravel_index(int(np.argmax(moment.values)), moment.values.shape))
+    gaps.add(moment, Choice(best, first), new_product=True, new_campaign=False)
+    means = moment.by_candidate()
+    for value in rng.choice(len(first), size=count, p=first):
+        drawn.add(float(means[value]), float(np.nanmean(means)), float(np.nanmax(means)))
+    assert gaps.products.lift == pytest.approx(drawn.lift, abs=0.03)
+    assert (gaps.ads.count, gaps.campaigns.count, gaps.products.count) == (0, 0, 1)
 
 
 def test_ads_that_may_show_a_campaign_of_the_latest_wave_are_counted() -> None:
@@ -70,7 +107,8 @@ def test_ads_that_may_show_a_campaign_of_the_latest_wave_are_counted() -> None:
     ads = [world.moment(number) for number in range(COUNT)]
     new = [m for m in ads if any(c.id.startswith(f"c{world.shop.wave_at(m.number)}") for c in m.request.candidates)]
     assert block.new_campaigns == len([m for m in new if m.number >= knobs.wave_start]) > 0
-    assert set(block.new_campaign_lift) == {"fused", "critic", "without_adapter"}
+    names = {"fused", "critic", "without_adapter"}
+    assert set(block.new_campaign_lift) == set(block.new_campaign_slot) == set(block.new_product_slot) == names
 
 
 def _of(block: int, lift: float) -> dict[str, Any]:
@@ -100,4 +138,6 @@ def _block(seed: int, block: int, lift: float, own: float) -> Beside:
         others=others,
         new_campaign_lift=ads,
         new_campaigns=10 * block,
+        new_product_slot=ads,
+        new_campaign_slot=ads,
     )
