@@ -43,12 +43,14 @@ def unheard(*_: Any) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "ripe", ["checkpoints/strategy.pt", pytest.param("examined/trial-new-0.json", marks=pytest.mark.slow)]
-)
-def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(log: Path, tmp_path: Path, ripe: str) -> None:
-    """Killed while it learns and while it is examined, and started again: every file is the same."""
-    whole, said = killed_and_resumed([*QUICK, "--data", log], tmp_path, lambda partial: (partial / ripe).exists())
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(log: Path, tmp_path: Path) -> None:
+    """Killed while it learns, started again, killed while it is examined, and started again: every file is the same."""
+    ripe = [
+        lambda partial, name=name: (partial / name).exists()
+        for name in ("checkpoints/strategy.pt", "examined/trial-new-0.json")
+    ]
+    whole, said = killed_and_resumed([*QUICK, "--data", log], tmp_path, *ripe)
     assert "minutes" in said
     report = json.loads((whole / "report.json").read_bytes())
     assert report["origin"]["rewards"] == 201

@@ -34,10 +34,11 @@ def has_checkpoint(partial: Path) -> bool:
     return any((partial / "checkpoints").glob("*.pt"))
 
 
-def killed_and_resumed(
-    command: Sequence[object], folder: Path, ripe: Callable[[Path], bool] = has_checkpoint
-) -> tuple[Path, str]:
-    """Run undisturbed, and again killed as soon as the run in the making is `ripe`; every file must be the same.
+def killed_and_resumed(command: Sequence[object], folder: Path, *ripe: Callable[[Path], bool]) -> tuple[Path, str]:
+    """Run undisturbed, and again, killed each time the run in the making is the next of `ripe`; every file must be the same.
+
+    Args:
+        ripe: none is its first checkpoint.
 
     Returns:
         The undisturbed run's folder, and what the command said of its progress.
@@ -45,6 +46,19 @@ def killed_and_resumed(
     undisturbed = begun(command, folder / "whole")
     _, said = undisturbed.communicate(timeout=LONGEST_WAIT_S)
     assert undisturbed.returncode in (0, 1), said.decode()
+    written = {_killed(command, folder, moment) for moment in ripe or (has_checkpoint,)}
+    again = begun(command, folder / "killed")
+    again.communicate(timeout=LONGEST_WAIT_S)
+    assert again.returncode == undisturbed.returncode
+    assert digests(folder / "killed") == digests(folder / "whole")
+    written.add((folder / "killed" / "run.json").stat().st_mtime_ns)
+    assert len(written) == 1, "it began anew instead of going on"
+    assert not list(folder.glob(".killed.*"))
+    return folder / "whole", said.decode()
+
+
+def _killed(command: Sequence[object], folder: Path, ripe: Callable[[Path], bool]) -> int:
+    """Start it and kill it as soon as it is ripe: when its run began, in nanoseconds."""
     killed = begun(command, folder / "killed")
     until = time.monotonic() + LONGEST_WAIT_S
     while not ripe(folder / ".killed.partial") and killed.poll() is None and time.monotonic() < until:
@@ -53,11 +67,4 @@ def killed_and_resumed(
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     assert not (folder / "killed").exists()
-    first_written = (folder / ".killed.partial" / "run.json").stat().st_mtime_ns
-    again = begun(command, folder / "killed")
-    again.communicate(timeout=LONGEST_WAIT_S)
-    assert again.returncode == undisturbed.returncode
-    assert digests(folder / "killed") == digests(folder / "whole")
-    assert (folder / "killed" / "run.json").stat().st_mtime_ns == first_written, "it began anew instead of going on"
-    assert not list(folder.glob(".killed.*"))
-    return folder / "whole", said.decode()
+    return (folder / ".killed.partial" / "run.json").stat().st_mtime_ns
