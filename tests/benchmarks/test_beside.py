@@ -8,7 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.learning.beside import FOLDER, OTHERS, Beside, Choice, Gaps, Watched, _played, main, summary
+from benchmarks.learning.beside import FOLDER, Watched, _played, main
+from benchmarks.learning.beside_blocks import OTHERS, Beside, Choice, Gaps
+from benchmarks.learning.beside_summary import summary
 from benchmarks.learning.play import Block, Gap, play
 from benchmarks.learning.production import Production
 from benchmarks.learning.results import RESULTS, code_of, path_of, read
