@@ -26,7 +26,7 @@ import msgspec
 
 from benchmarks.learning.beside_blocks import OTHERS, Beside, Choice, Gaps, has_new_campaign, lifts_of
 from benchmarks.learning.beside_summary import summary
-from benchmarks.learning.play import BLOCK, YOUNG, Tally, play
+from benchmarks.learning.play import BLOCK, Tally, play
 from benchmarks.learning.production import Production
 from benchmarks.learning.results import RESULTS, Line, code_of, covers, line_of, path_of, read, read_as
 from benchmarks.worlds.deliveries import Acted
@@ -117,14 +117,14 @@ def _add(
     gaps: Mapping[str, Gaps],
 ) -> None:
     """Count everybody's choice of one interaction; what is new is so by the impressions of the first, who was served."""
-    moment = world.moment(number)
-    seen = dict(next(iter(tallies.values())).impressions)
-    new_product = moment.launch > 0 and seen.get(moment.launch, 0) < YOUNG
-    new_campaign = has_new_campaign(world, moment)
-    for name, chosen in choices.items():
-        tallies[name].impressions = dict(seen)
-        tallies[name].add(moment, chosen[number].action)
-        gaps[name].add(moment, chosen[number], new_product=new_product, new_campaign=new_campaign)
+    moment, served = world.moment(number), next(iter(tallies.values()))
+    seen, new_before = dict(served.impressions), served.new.count
+    for name, tally in tallies.items():
+        tally.impressions = dict(seen)
+        tally.add(moment, choices[name][number].action)
+    new_product, new_campaign = served.new.count > new_before, has_new_campaign(world, moment)
+    for name, gap in gaps.items():
+        gap.add(moment, choices[name][number], new_product=new_product, new_campaign=new_campaign)
 
 
 def _keep(path: Path, lines: Sequence[Line]) -> None:

@@ -11,6 +11,12 @@ from benchmarks.learning.report import paired
 
 SPANS = ((1, 6), (6, 20))
 """Of blocks: from the second thousand on, and from 6,000 on."""
+_OF_NEW = {
+    "new campaigns": ("new_campaign_lift", "new_campaigns"),
+    "new products, expected of the slot": ("new_product_slot", "new_products"),
+    "new campaigns, expected of the slot": ("new_campaign_slot", "new_campaigns"),
+}
+"""What is summed up → fields of a block: lifts by policy or other, none where there was nothing or in runs from before it was kept; requests."""
 
 
 def summary(arm: str, found: Mapping[int, Sequence[Beside]]) -> list[str]:
@@ -28,8 +34,8 @@ def summary(arm: str, found: Mapping[int, Sequence[Beside]]) -> list[str]:
             lines.append(_told(f"{where} minus {name}", [a - b for a, b in zip(one, other, strict=True)]))
             new = [_new(blocks) - _new([b.others[name] for b in blocks]) for blocks in parts.values()]
             lines.append(_told(f"{where} minus {name}, new products", new))
-            for what, lifts in _OF_NEW.items():
-                news = [lifts(blocks, arm) - lifts(blocks, name) for blocks in parts.values()]
+            for what, fields in _OF_NEW.items():
+                news = [_of_new(blocks, arm, *fields) - _of_new(blocks, name, *fields) for blocks in parts.values()]
                 if shown := [one for one in news if not np.isnan(one)]:
                     lines.append(_told(f"{where} minus {name}, {what}", shown))
     return lines
@@ -51,24 +57,8 @@ def _new(blocks: Sequence[Block]) -> float:
     return _weighted((block.new_product_lift, block.new_products) for block in blocks)
 
 
-def _ads(blocks: Sequence[Beside], name: str) -> float:
-    return _weighted((block.new_campaign_lift.get(name), block.new_campaigns) for block in blocks)
-
-
-def _product_slot(blocks: Sequence[Beside], name: str) -> float:
-    return _weighted((block.new_product_slot.get(name), block.new_products) for block in blocks)
-
-
-def _campaign_slot(blocks: Sequence[Beside], name: str) -> float:
-    return _weighted((block.new_campaign_slot.get(name), block.new_campaigns) for block in blocks)
-
-
-_OF_NEW = {
-    "new campaigns": _ads,
-    "new products, expected of the slot": _product_slot,
-    "new campaigns, expected of the slot": _campaign_slot,
-}
-"""What is summed up → lift of a policy or other over some blocks; NaN where there was none, or in runs from before it was kept."""
+def _of_new(blocks: Sequence[Beside], name: str, lifts: str, counts: str) -> float:
+    return _weighted((getattr(block, lifts).get(name), getattr(block, counts)) for block in blocks)
 
 
 def _told(what: str, values: Sequence[float], wanted: float = 0.0) -> str:
