@@ -7,6 +7,7 @@ same request, with the same draws, and are served to nobody; critic and adapter 
 |---|---|
 | `lm` | `critic`: its own critic as arm `critic` decides, heads and all |
 | `fused` | `critic`: its own critic alone; `without_adapter`: the same fusion with the base as it is in the adapter's place, at the adapter's share |
+| `fused`, `--others critic lm` | `lm`: the language model alone, with its adapter, as arm `lm` decides: what production serves to that arm's customers, where other arms explore |
 
 A choice is one draw, and few decisions change with an adapter. Of the first slot, which is the product or the campaign, the whole
 distribution is at hand, so that its expected lift is reported too: the same mean without the noise of drawing.
@@ -15,6 +16,7 @@ The policy's curve is kept as `python -m benchmarks.learning` keeps it; the othe
 not show: what the others would have taught, had they been served.
 
 Usage: python -m benchmarks.learning.beside --arm fused --seeds 6 7 8 9 10 --interactions 10000 --json
+       python -m benchmarks.learning.beside --arm fused --others critic lm --seeds 11 12 13 14 15 --interactions 20000
 """
 
 import argparse
@@ -24,11 +26,12 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.learning.beside_blocks import OTHERS, Beside, Choice, Gaps, has_new_campaign, lifts_of
-from benchmarks.learning.beside_summary import summary
+from benchmarks.learning.arms import PEERS
+from benchmarks.learning.beside_blocks import EVERYBODY, OTHERS, Beside, Choice, Gaps, has_new_campaign, lifts_of
+from benchmarks.learning.beside_summary import beside_peers, summary
 from benchmarks.learning.play import BLOCK, Tally, play
 from benchmarks.learning.production import Production
-from benchmarks.learning.results import RESULTS, Line, code_of, covers, line_of, path_of, read, read_as
+from benchmarks.learning.results import RESULTS, Line, code_of, covers, current, line_of, path_of, read, read_as
 from benchmarks.worlds.deliveries import Acted
 from benchmarks.worlds.knobs import WorldKnobs
 from benchmarks.worlds.world import World
@@ -66,17 +69,19 @@ class Watched:
         self._arm.turn(number)
 
 
-def played(arm: str, seed: int, count: int, results: Path) -> Iterator[Beside]:
+def played(arm: str, others: Sequence[str], seed: int, count: int, results: Path) -> Iterator[Beside]:
     """The blocks of one seed: from the file if it covers them, else played and kept, here and as the policy's curve."""
     knobs = WorldKnobs()
     code = code_of(arm, knobs)
     path = path_of(results / FOLDER, seed, arm, code)
+    if tuple(others) != OTHERS[arm]:
+        path = path.with_stem("-".join([path.stem, *others]))
     kept = read_as(path, Beside)
     if covers(kept, count):
         yield from kept[: -(-count // BLOCK)]
         return
     found = []
-    for block in _played(arm, seed, count, code, World(seed, knobs)):
+    for block in _played(arm, others, seed, count, code, World(seed, knobs)):
         found.append(block)
         yield block
     _keep(path, found)
@@ -89,8 +94,8 @@ def _choices(decided: Iterable[Decided]) -> list[Choice]:
     return [Choice(one.index, one.slots[0].marginal) for one in decided]
 
 
-def _played(arm: str, seed: int, count: int, code: str, world: World) -> Iterator[Beside]:
-    watched = Watched(Production(arm, world), OTHERS[arm])
+def _played(arm: str, others: Sequence[str], seed: int, count: int, code: str, world: World) -> Iterator[Beside]:
+    watched = Watched(Production(arm, world), others)
     choices = {arm: watched.served, **watched.wished}
     tallies = {name: Tally() for name in choices}
     for block in play(world, watched, count):
@@ -146,14 +151,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--interactions", type=int, default=20_000)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
+    parser.add_argument("--others", nargs="+", choices=EVERYBODY, help="who else chooses, in place of the table's")
     options = parser.parse_args(arguments)
+    others = tuple(options.others or OTHERS[options.arm])
     found: dict[int, list[Beside]] = {}
     for seed in options.seeds:
-        for block in played(options.arm, seed, options.interactions, options.results):
+        for block in played(options.arm, others, seed, options.interactions, options.results):
             found.setdefault(seed, []).append(block)
             print(msgspec.json.encode(block).decode() if options.json else _shown(block), flush=True)
     if not options.json:
-        print("\n".join(summary(options.arm, found)))
+        peers = current(options.results, options.seeds, PEERS, WorldKnobs(), None)
+        lines = [*summary(options.arm, others, found), *beside_peers((options.arm, *others), found, peers)]
+        print("\n".join(lines))
     return 0
 
 

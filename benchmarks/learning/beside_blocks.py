@@ -13,7 +13,9 @@ from benchmarks.worlds.world import Moment, World
 from model.decode import Floats
 
 OTHERS = {"lm": ("critic",), "fused": ("critic", "without_adapter")}
-"""Policy → who else chooses."""
+"""Policy → who else chooses, unless it is said."""
+EVERYBODY = ("critic", "lm", "without_adapter")
+"""Who may choose beside a policy."""
 
 
 class Choice(NamedTuple):

@@ -1,13 +1,15 @@
-"""What a policy's choices were worth over those that others would have made beside it, by seed and with intervals. Pure."""
+"""What a policy's choices were worth over those that others would have made beside it, and over peers' runs, by seed and with intervals. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from benchmarks.learning.beside_blocks import OTHERS, Beside
-from benchmarks.learning.play import Block
-from benchmarks.learning.report import paired
+from benchmarks.learning.arms import PEERS
+from benchmarks.learning.beside_blocks import Beside
+from benchmarks.learning.play import BLOCK, Block
+from benchmarks.learning.report import Curves, against_best, complete, paired
+from benchmarks.learning.results import Line
 
 SPANS = ((1, 6), (6, 20))
 """Of blocks: from the second thousand on, and from 6,000 on."""
@@ -19,26 +21,62 @@ _OF_NEW = {
 """What is summed up → fields of a block: lifts by policy or other, none where there was nothing or in runs from before it was kept; requests."""
 
 
-def summary(arm: str, found: Mapping[int, Sequence[Beside]]) -> list[str]:
-    """Per span of blocks and other the policy's lift over the other's, and minus it, of new products and campaigns too; by seed, then in all."""
+def summary(arm: str, others: Sequence[str], found: Mapping[int, Sequence[Beside]]) -> list[str]:
+    """Per span of blocks and other the policy's lift over the other's, and minus it, of new products and campaigns too; by seed, then in all.
+
+    Where the language model and its critic both chose beside another policy, also the one over the other.
+    """
+    pairs = [(arm, name) for name in others]
+    pairs += [("lm", "critic")] if arm != "lm" and {"lm", "critic"} <= set(others) else []
     lines = []
     for first, last in SPANS:
         parts = {seed: [block for block in blocks if first <= block.block < last] for seed, blocks in found.items()}
-        if not all(parts.values()):
-            continue
-        for name in OTHERS[arm]:
-            where = f"blocks {first} to {last - 1}: {arm}"
-            one = [_lift(blocks) for blocks in parts.values()]
-            other = [_lift([block.others[name] for block in blocks]) for blocks in parts.values()]
-            lines.append(_told(f"{where} over {name}", [a / b for a, b in zip(one, other, strict=True)], wanted=1.0))
-            lines.append(_told(f"{where} minus {name}", [a - b for a, b in zip(one, other, strict=True)]))
-            new = [_new(blocks) - _new([b.others[name] for b in blocks]) for blocks in parts.values()]
-            lines.append(_told(f"{where} minus {name}, new products", new))
-            for what, fields in _OF_NEW.items():
-                news = [_of_new(blocks, arm, *fields) - _of_new(blocks, name, *fields) for blocks in parts.values()]
-                if shown := [one for one in news if not np.isnan(one)]:
-                    lines.append(_told(f"{where} minus {name}, {what}", shown))
+        if all(parts.values()):
+            where = f"blocks {first} to {last - 1}: "
+            lines += [where + line for one, other in pairs for line in _compared(parts, one, other)]
     return lines
+
+
+def _compared(parts: Mapping[int, Sequence[Beside]], one: str, other: str) -> list[str]:
+    mine, theirs = ([_lift(_of(blocks, name)) for blocks in parts.values()] for name in (one, other))
+    lines = [_told(f"{one} over {other}", [a / b for a, b in zip(mine, theirs, strict=True)], wanted=1.0)]
+    lines.append(_told(f"{one} minus {other}", [a - b for a, b in zip(mine, theirs, strict=True)]))
+    new = [_new(_of(blocks, one)) - _new(_of(blocks, other)) for blocks in parts.values()]
+    lines.append(_told(f"{one} minus {other}, new products", new))
+    for what, fields in _OF_NEW.items():
+        news = [_of_new(blocks, one, *fields) - _of_new(blocks, other, *fields) for blocks in parts.values()]
+        if shown := [gap for gap in news if not np.isnan(gap)]:
+            lines.append(_told(f"{one} minus {other}, {what}", shown))
+    return lines
+
+
+def beside_peers(names: Sequence[str], found: Mapping[int, Sequence[Beside]], peers: Curves) -> list[str]:
+    """Per span of blocks, and for the last block of all, what the policy and the others have over the best peer's own run; none played: nothing."""
+    seeds, last = list(found), min(len(blocks) for blocks in found.values())
+    curves = dict(peers)
+    for seed, blocks in found.items():
+        curves |= {(seed, name): [_line(seed, name, one) for one in _of(blocks, name)] for name in names}
+    if not complete(peers, seeds, PEERS):
+        return []
+    spans = [range(first, min(end, last)) for first, end in SPANS if first < last]
+    told = []
+    for blocks_of in (*spans, range(last - 1, last)):
+        for name in names:
+            gap = against_best(curves, seeds, name, blocks_of)
+            if gap is not None:
+                where = f"blocks {blocks_of.start} to {blocks_of.stop - 1}: {name} minus the best peer of each block"
+                told.append(f"{where}: {gap.mean:+.3f} (95 % {gap.low:+.3f} to {gap.high:+.3f})")
+    return told
+
+
+def _line(seed: int, name: str, block: Block) -> Line:
+    numbers = {field: getattr(block, field) for field in Block.__struct_fields__}
+    return Line(**numbers, seed=seed, arm=name, interactions=BLOCK, code="")
+
+
+def _of(blocks: Sequence[Beside], name: str) -> list[Block]:
+    """The blocks of the policy itself, or of another beside it."""
+    return [block.others.get(name, block) for block in blocks]
 
 
 def _lift(blocks: Sequence[Block]) -> float:

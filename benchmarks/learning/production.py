@@ -95,13 +95,13 @@ class Production:
         """What another policy would choose of the requests decided last, by the same models with the same draws; it is served to nobody.
 
         Args:
-            name: `critic`, the critic alone, or `without_adapter`, the base in the adapter's place at the adapter's share.
+            name: `critic` or `lm`, either alone as that arm decides, or `without_adapter`, the base in the adapter's place at its share.
         """
-        arm: ArmName = "critic" if name == "critic" else ACTING[self._name]
+        arm = ACTING.get(name, ACTING[self._name])
         asked = [msgspec.structs.replace(request, arm=arm) for request in requests]
         if name == "critic":
             return self._critics_alone(asked, grids)
-        return self._served(asked, grids, with_adapter=False)
+        return self._served(asked, grids, with_adapter=name != "without_adapter")
 
     def _critics_alone(self, asked: Sequence[StrategyRequest], grids: Sequence[ActionGrid]) -> list[Decided]:
         knobs = Knobs("none", "none", self.settings.temperature, 0.0)

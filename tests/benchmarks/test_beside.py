@@ -10,14 +10,15 @@ import pytest
 
 from benchmarks.learning.beside import FOLDER, Watched, _played, main
 from benchmarks.learning.beside_blocks import OTHERS, Beside, Choice, Gaps
-from benchmarks.learning.beside_summary import summary
+from benchmarks.learning.beside_summary import beside_peers, summary
 from benchmarks.learning.play import Block, Gap, play
 from benchmarks.learning.production import Production
-from benchmarks.learning.results import RESULTS, code_of, path_of, read
+from benchmarks.learning.results import RESULTS, code_of, line_of, path_of, read
 from benchmarks.worlds.knobs import WorldKnobs
 from benchmarks.worlds.world import World
 
 COUNT, SEED = 96, 999
+ASKED = (*OTHERS.items(), ("fused", ("critic", "lm")))
 
 
 @pytest.mark.parametrize("arm", sorted(OTHERS))
@@ -37,13 +38,25 @@ def test_it_is_kept_beside_the_curve(arm: str, tmp_path: Path, capsys: pytest.Ca
     assert path_of(RESULTS, SEED, arm, code) not in set(RESULTS.rglob("*.jsonl"))
 
 
-@pytest.mark.parametrize("arm", sorted(OTHERS))
-def test_everybody_chooses_for_every_request(arm: str) -> None:
-    """One allowed wish per request; others than the language model by itself chose; without an adapter nothing differs."""
+def test_who_else_chooses_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such a run has a file of its own, beside that of the usual others, and says what the language model has over its critic."""
+    asked = ["--arm", "fused", "--seeds", str(SEED), "--interactions", str(COUNT), "--results", str(tmp_path)]
+    assert main([*asked, "--others", "critic", "lm"]) == 0
+    usual = path_of(tmp_path / FOLDER, SEED, "fused", code_of("fused", WorldKnobs()))
+    assert [path.name for path in usual.parent.iterdir()] == [f"{usual.stem}-critic-lm.jsonl"]
+    (line,) = usual.with_stem(f"{usual.stem}-critic-lm").read_bytes().splitlines()
+    assert set(msgspec.json.decode(line, type=Beside).others) == {"critic", "lm"}
+    assert "  lm " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arm", "others"), ASKED)
+def test_everybody_chooses_for_every_request(arm: str, others: tuple[str, ...]) -> None:
+    """One allowed wish per request; others than the language model by itself chose; without an adapter nothing differs; `lm` chooses as that arm."""
     world = World(SEED)
-    watched = Watched(Production(arm, world), OTHERS[arm])
+    watched = Watched(Production(arm, world), others)
     moments = [world.moment(number) for number in range(16)]
-    acted = watched.decide([moment.request for moment in moments], [moment.grid for moment in moments])
+    asked = [moment.request for moment in moments], [moment.grid for moment in moments]
+    acted = watched.decide(*asked)
     served = [choice.action for choice in watched.served]
     assert served == [one.index for one in acted]
     for wished in watched.wished.values():
@@ -51,11 +64,11 @@ def test_everybody_chooses_for_every_request(arm: str) -> None:
             assert moment.grid.allowed[choice.action]
             assert choice.first[choice.action[0]] > 0.0
             assert choice.first.sum() == pytest.approx(1.0)
-    if arm == "lm":
-        assert [choice.action for choice in watched.wished["critic"]] != served
-    else:
-        alone = [choice.action for choice in watched.wished["without_adapter"]]
-        assert alone == served, "no adapter is there yet, and draws are the same"
+    chosen = {name: [choice.action for choice in wished] for name, wished in watched.wished.items()}
+    assert (chosen["critic"] != served) == (arm == "lm")
+    assert chosen.get("without_adapter", served) == served, "no adapter is there yet, and draws are the same"
+    if "lm" in others:
+        assert chosen["lm"] == [one.index for one in Production("lm", world).decide(*asked)] != served
 
 
 def test_shares_and_differences_are_of_sums_over_blocks() -> None:
@@ -64,7 +77,7 @@ def test_shares_and_differences_are_of_sums_over_blocks() -> None:
         seed: [_block(seed, 0, 0.0, 0.9), _block(seed, 1, 0.2, 0.4), _block(seed, 2, second, 0.4)]
         for seed, second in ((6, 0.2), (7, 0.4))
     }
-    over, minus, new, ads, products, campaigns = summary("lm", found)
+    over, minus, new, ads, products, campaigns = summary("lm", ("critic",), found)
     assert over.startswith("blocks 1 to 5: lm over critic: +0.500, +0.750; mean +0.625 (95 % ")
     assert minus.startswith("blocks 1 to 5: lm minus critic: -0.200, -0.100; mean -0.150 (95 % ")
     assert new.startswith("blocks 1 to 5: lm minus critic, new products: -0.200, -0.067; mean -0.133 (95 % ")
@@ -78,8 +91,32 @@ def test_runs_from_before_the_slots_distribution_was_kept_are_summed_without_it(
     """The rest is told as it was."""
     blocks = [_block(seed, 1, 0.02 * seed, 0.4) for seed in (6, 7)]
     old = [msgspec.structs.replace(one, new_product_slot={}, new_campaign_slot={}) for one in blocks]
-    now, before = (summary("lm", {one.seed: [one] for one in found}) for found in (blocks, old))
+    now, before = (summary("lm", ("critic",), {one.seed: [one] for one in found}) for found in (blocks, old))
     assert before == now[:-2]
+
+
+def test_beside_another_policy_the_language_model_is_compared_with_its_critic_and_with_peers() -> None:
+    """By hand: `lm` has .3 and .5 where its critic has .4, the policy .09 and .25 and the best peer of the span .35; what a worse peer had counts nowhere."""
+    found = {}
+    for seed, lift in ((6, 0.3), (7, 0.5)):
+        blocks = [msgspec.structs.replace(_block(seed, number, lift**2, 0.4), arm="fused") for number in (0, 1)]
+        with_lm = [one.others | {"lm": Block(**_of(one.block, lift))} for one in blocks]
+        found[seed] = [msgspec.structs.replace(one, others=all_) for one, all_ in zip(blocks, with_lm, strict=True)]
+    lines = summary("fused", ("critic", "lm"), found)
+    assert any(line.startswith("blocks 1 to 5: lm over critic: +0.750, +1.250; mean +1.000 (95 % ") for line in lines)
+    peers = {
+        (seed, name): [line_of(seed, name, 2000, "", None, Block(**_of(block, lift))) for block in (0, 1)]
+        for seed in found
+        for name, lift in (("epsilon", 0.35), ("vw", 0.1))
+    }
+    spans = beside_peers(("fused", "critic", "lm"), found, peers)
+    assert [line.split(" (95 %")[0] for line in spans[:3]] == [
+        "blocks 1 to 1: fused minus the best peer of each block: -0.180",
+        "blocks 1 to 1: critic minus the best peer of each block: +0.050",
+        "blocks 1 to 1: lm minus the best peer of each block: +0.050",
+    ]
+    assert spans[3:] == spans[:3], "the span's only block is the last of all"
+    assert not beside_peers(("fused",), found, {})
 
 
 def test_what_is_expected_of_a_slot_is_the_mean_of_what_is_drawn_from_it() -> None:
@@ -105,7 +142,7 @@ def test_ads_that_may_show_a_campaign_of_the_latest_wave_are_counted() -> None:
     """Waves begin at interaction 10 of this shop: by its own assortment, so many ads; before, none."""
     knobs = WorldKnobs(wave_start=10, wave_every=50)
     world = World(SEED, knobs)
-    (block,) = _played("fused", SEED, COUNT, "code", world)
+    (block,) = _played("fused", OTHERS["fused"], SEED, COUNT, "code", world)
     ads = [world.moment(number) for number in range(COUNT)]
     new = [m for m in ads if any(c.id.startswith(f"c{world.shop.wave_at(m.number)}") for c in m.request.candidates)]
     assert block.new_campaigns == len([m for m in new if m.number >= knobs.wave_start]) > 0

@@ -53,9 +53,15 @@ def finetuned(out: Path, settings: Settings, kept: Path | None = None) -> dict[s
     return main(closed(), Formula(), out, settings, told, **how)
 
 
-def test_an_accepted_base_is_served(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where what the shipped base came to is kept: runs with the same examination need it once."""
+    return tmp_path_factory.mktemp("examined")
+
+
+def test_an_accepted_base_is_served(tmp_path: Path, kept: Path) -> None:
     """What went well is more likely than before, the base is as teachable as the one that ships, and a worker's table serves it."""
-    report = finetuned(tmp_path / "run", CAREFUL)
+    report = finetuned(tmp_path / "run", CAREFUL, kept)
     assert report["verdict"]["go_on"], report["verdict"]["says"]
     assert report["held"]["likelihood"]["gain"]["low"] > 0.0
     assert len(report["teachability"]["by_critic"]) == 3
@@ -80,9 +86,9 @@ def test_an_accepted_base_is_served(tmp_path: Path) -> None:
     assert manifest["verdict"]["go_on"]
 
 
-def test_a_base_that_was_overfitted_without_teachers_is_refused(tmp_path: Path) -> None:
+def test_a_base_that_was_overfitted_without_teachers_is_refused(tmp_path: Path, kept: Path) -> None:
     """It is told why, and nothing that is left of it can be loaded as a base."""
-    report = finetuned(tmp_path / "run", CARELESS)
+    report = finetuned(tmp_path / "run", CARELESS, kept)
     assert not report["verdict"]["go_on"]
     assert "below that of the base that ships: lift" in report["verdict"]["says"]
     assert report["teachability"]["difference"]["value"] < -0.05
