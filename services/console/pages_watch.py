@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, get_args
 
 import msgspec
@@ -54,11 +55,9 @@ class WatchPages:
             while not self._over.is_set() and await self._is_known(request):
                 said = _cells(await self._watching.now(), paused=await self._room.read(is_paused))
                 yield b"data: " + msgspec.json.encode(said) + b"\n\n"
-                try:
+                with suppress(TimeoutError):  # nobody stopped it: the next look is due
                     async with asyncio.timeout(LOOK_EVERY_S):
                         await self._over.wait()
-                except TimeoutError:
-                    continue
         except Unavailable:
             return  # the browser comes again by itself
         finally:
