@@ -51,20 +51,20 @@ def _compared(parts: Mapping[int, Sequence[Beside]], one: str, other: str) -> li
 
 
 def beside_peers(names: Sequence[str], found: Mapping[int, Sequence[Beside]], peers: Curves) -> list[str]:
-    """Per span of blocks, and for the last block of all, what the policy and the others have over the best peer's own run; none played: nothing."""
+    """Per span of blocks, and for the last block of all, what the policy and the others have over the best peer's own run; none played: nothing.
+
+    A span is compared with the peers that were played to its end on every seed.
+    """
     seeds, last = list(found), min(len(blocks) for blocks in found.values())
-    curves = dict(peers)
-    for seed, blocks in found.items():
-        curves |= {(seed, name): [_line(seed, name, one) for one in _of(blocks, name)] for name in names}
-    if not complete(peers, seeds, PEERS):
-        return []
-    spans = [range(first, min(end, last)) for first, end in SPANS if first < last]
+    own = {(seed, name): [_line(seed, name, one) for one in _of(found[seed], name)] for seed in seeds for name in names}
     told = []
-    for blocks_of in (*spans, range(last - 1, last)):
+    for span in (*(range(first, min(end, last)) for first, end in SPANS if first < last), range(last - 1, last)):
+        reach = {key: lines for key, lines in peers.items() if len(lines) >= span.stop}
+        which = complete(reach, seeds, PEERS)
+        of_these = {key: lines for key, lines in reach.items() if key[1] in which}
         for name in names:
-            gap = against_best(curves, seeds, name, blocks_of)
-            if gap is not None:
-                where = f"blocks {blocks_of.start} to {blocks_of.stop - 1}: {name} minus the best peer of each block"
+            if gap := against_best(own | of_these, seeds, name, span):
+                where = f"blocks {span.start} to {span.stop - 1}: {name} minus the best of {', '.join(which)}"
                 told.append(f"{where}: {gap.mean:+.3f} (95 % {gap.low:+.3f} to {gap.high:+.3f})")
     return told
 

@@ -96,7 +96,7 @@ def test_runs_from_before_the_slots_distribution_was_kept_are_summed_without_it(
 
 
 def test_beside_another_policy_the_language_model_is_compared_with_its_critic_and_with_peers() -> None:
-    """By hand: `lm` has .3 and .5 where its critic has .4, the policy .09 and .25 and the best peer of the span .35; what a worse peer had counts nowhere."""
+    """By hand: `lm` has .3 and .5 where its critic has .4, the policy .09 and .25 and the best peer of the span .35; a worse peer counts nowhere, nor one that was not played so far."""
     found = {}
     for seed, lift in ((6, 0.3), (7, 0.5)):
         blocks = [msgspec.structs.replace(_block(seed, number, lift**2, 0.4), arm="fused") for number in (0, 1)]
@@ -109,11 +109,12 @@ def test_beside_another_policy_the_language_model_is_compared_with_its_critic_an
         for seed in found
         for name, lift in (("epsilon", 0.35), ("vw", 0.1))
     }
-    spans = beside_peers(("fused", "critic", "lm"), found, peers)
+    short = {(seed, "lints"): peers[seed, "epsilon"][:1] for seed in found}
+    spans = beside_peers(("fused", "critic", "lm"), found, peers | short)
     assert [line.split(" (95 %")[0] for line in spans[:3]] == [
-        "blocks 1 to 1: fused minus the best peer of each block: -0.180",
-        "blocks 1 to 1: critic minus the best peer of each block: +0.050",
-        "blocks 1 to 1: lm minus the best peer of each block: +0.050",
+        "blocks 1 to 1: fused minus the best of vw, epsilon: -0.180",
+        "blocks 1 to 1: critic minus the best of vw, epsilon: +0.050",
+        "blocks 1 to 1: lm minus the best of vw, epsilon: +0.050",
     ]
     assert spans[3:] == spans[:3], "the span's only block is the last of all"
     assert not beside_peers(("fused",), found, {})
