@@ -153,7 +153,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
     parser.add_argument("--others", nargs="+", choices=EVERYBODY, help="who else chooses, in place of the table's")
     options = parser.parse_args(arguments)
-    others = tuple(options.others or OTHERS[options.arm])
+    asked = options.others or OTHERS[options.arm]
+    if options.arm in asked:
+        parser.error(f"--others: {options.arm} is the policy itself")
+    others = tuple(name for name in EVERYBODY if name in asked)
     found: dict[int, list[Beside]] = {}
     for seed in options.seeds:
         for block in played(options.arm, others, seed, options.interactions, options.results):

@@ -15,7 +15,7 @@ from model.decode import Floats
 OTHERS = {"lm": ("critic",), "fused": ("critic", "without_adapter")}
 """Policy → who else chooses, unless it is said."""
 EVERYBODY = ("critic", "lm", "without_adapter")
-"""Who may choose beside a policy."""
+"""Who may choose beside a policy, in the order in which they are kept and told."""
 
 
 class Choice(NamedTuple):

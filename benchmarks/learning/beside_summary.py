@@ -7,9 +7,8 @@ from scipy.stats import ttest_1samp
 
 from benchmarks.learning.arms import PEERS
 from benchmarks.learning.beside_blocks import Beside
-from benchmarks.learning.play import BLOCK, Block
+from benchmarks.learning.play import Block
 from benchmarks.learning.report import Curves, against_best, complete, paired
-from benchmarks.learning.results import Line
 
 SPANS = ((1, 6), (6, 20))
 """Of blocks: from the second thousand on, and from 6,000 on."""
@@ -27,7 +26,7 @@ def summary(arm: str, others: Sequence[str], found: Mapping[int, Sequence[Beside
     Where the language model and its critic both chose beside another policy, also the one over the other.
     """
     pairs = [(arm, name) for name in others]
-    pairs += [("lm", "critic")] if arm != "lm" and {"lm", "critic"} <= set(others) else []
+    pairs += [("lm", "critic")] if {"lm", "critic"} <= set(others) else []
     lines = []
     for first, last in SPANS:
         parts = {seed: [block for block in blocks if first <= block.block < last] for seed, blocks in found.items()}
@@ -56,22 +55,17 @@ def beside_peers(names: Sequence[str], found: Mapping[int, Sequence[Beside]], pe
     A span is compared with the peers that were played to its end on every seed.
     """
     seeds, last = list(found), min(len(blocks) for blocks in found.values())
-    own = {(seed, name): [_line(seed, name, one) for one in _of(found[seed], name)] for seed in seeds for name in names}
+    own = {(seed, name): _of(found[seed], name) for seed in seeds for name in names}
     told = []
     for span in (*(range(first, min(end, last)) for first, end in SPANS if first < last), range(last - 1, last)):
         reach = {key: lines for key, lines in peers.items() if len(lines) >= span.stop}
         which = complete(reach, seeds, PEERS)
         of_these = {key: lines for key, lines in reach.items() if key[1] in which}
         for name in names:
-            if gap := against_best(own | of_these, seeds, name, span):
+            if gap := against_best({**own, **of_these}, seeds, name, span):
                 where = f"blocks {span.start} to {span.stop - 1}: {name} minus the best of {', '.join(which)}"
                 told.append(f"{where}: {gap.mean:+.3f} (95 % {gap.low:+.3f} to {gap.high:+.3f})")
     return told
-
-
-def _line(seed: int, name: str, block: Block) -> Line:
-    numbers = {field: getattr(block, field) for field in Block.__struct_fields__}
-    return Line(**numbers, seed=seed, arm=name, interactions=BLOCK, code="")
 
 
 def _of(blocks: Sequence[Beside], name: str) -> list[Block]:

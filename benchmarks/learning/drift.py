@@ -10,7 +10,7 @@ Usage: python -m benchmarks.learning.drift --seeds 6 7 8 9 10
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +19,12 @@ import numpy as np
 from benchmarks.learning.__main__ import named, world_of
 from benchmarks.learning.arms import NAMES, PEERS
 from benchmarks.learning.play import BLOCK
-from benchmarks.learning.report import Curves, Difference, paired
-from benchmarks.learning.results import RESULTS, current
+from benchmarks.learning.report import Difference, paired
+from benchmarks.learning.results import RESULTS, Line, current
 from benchmarks.worlds.effects import Effects
+
+Kept = Mapping[tuple[int, str], Sequence[Line]]
+"""(seed, arm) → its blocks, each with how many interactions it holds."""
 
 BACK = 0.9
 """Of the lift before: what counts as back."""
@@ -63,7 +66,7 @@ def recovery(lifts: Sequence[float], drift_at: int, block: int = BLOCK) -> Recov
     return Recovery(before, lifts[first], float(len(lifts) * block - drift_at), back=False)
 
 
-def recoveries(curves: Curves, drifts: dict[int, int], arm: str) -> list[Recovery] | None:
+def recoveries(curves: Kept, drifts: dict[int, int], arm: str) -> list[Recovery] | None:
     """Of each seed in order; None where a curve is missing or ends before the drift can be told."""
     found = []
     for seed, drift_at in drifts.items():
@@ -80,7 +83,7 @@ def against(own: Sequence[Recovery], peer: Sequence[Recovery]) -> Difference:
     return paired([one.interactions - other.interactions for one, other in zip(own, peer, strict=True)])
 
 
-def table(curves: Curves, drifts: dict[int, int]) -> list[str]:
+def table(curves: Kept, drifts: dict[int, int]) -> list[str]:
     """A Markdown row per arm whose curves are long enough; the best peer is the one with the most lift before the drift."""
     found = {arm: ones for arm in NAMES if arm != "random" and (ones := recoveries(curves, drifts, arm))}
     peers = [arm for arm in found if arm in PEERS]

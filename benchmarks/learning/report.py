@@ -6,7 +6,7 @@ Usage: python -m benchmarks.learning.report --seeds 6 7 8
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +15,12 @@ from scipy.stats import t as student
 
 from benchmarks.learning.__main__ import named, world_of
 from benchmarks.learning.arms import NAMES, PEERS, Knobs
-from benchmarks.learning.play import BLOCK
-from benchmarks.learning.results import RESULTS, Line, current
+from benchmarks.learning.play import BLOCK, Block
+from benchmarks.learning.results import RESULTS, current
 from benchmarks.worlds.knobs import WorldKnobs
 
-Curves = dict[tuple[int, str], list[Line]]
+Curves = Mapping[tuple[int, str], Sequence[Block]]
+"""(seed, arm) → its blocks."""
 CONFIDENCE = 0.95
 CLEAN_AGAIN = 2000
 """Untampered interactions after which what tampering cost is looked at."""
@@ -92,7 +93,7 @@ def table(curves: Curves, seeds: Sequence[int], field: str = "lift") -> list[str
     return rows
 
 
-def _cell(lines: Sequence[Line], field: str) -> str:
+def _cell(lines: Sequence[Block], field: str) -> str:
     counts = {"new_product_lift": "new_products", "unseen_product_lift": "unseen_products"}
     known = [line for line in lines if getattr(line, field) is not None]
     if not known:

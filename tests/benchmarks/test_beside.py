@@ -39,7 +39,7 @@ def test_it_is_kept_beside_the_curve(arm: str, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_who_else_chooses_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Such a run has a file of its own, beside that of the usual others, and says what the language model has over its critic."""
+    """Such a run has a file of its own, beside that of the usual others, in whatever order they are said; the policy itself is none of them."""
     asked = ["--arm", "fused", "--seeds", str(SEED), "--interactions", str(COUNT), "--results", str(tmp_path)]
     assert main([*asked, "--others", "critic", "lm"]) == 0
     usual = path_of(tmp_path / FOLDER, SEED, "fused", code_of("fused", WorldKnobs()))
@@ -47,6 +47,10 @@ def test_who_else_chooses_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixt
     (line,) = usual.with_stem(f"{usual.stem}-critic-lm").read_bytes().splitlines()
     assert set(msgspec.json.decode(line, type=Beside).others) == {"critic", "lm"}
     assert "  lm " in capsys.readouterr().out
+    assert main([*asked, "--others", "lm", "critic"]) == 0
+    assert len(list(usual.parent.iterdir())) == 1
+    with pytest.raises(SystemExit):
+        main([*asked[2:], "--arm", "lm", "--others", "lm"])
 
 
 @pytest.mark.parametrize(("arm", "others"), ASKED)
