@@ -1,4 +1,4 @@
-"""The site of the docs: built offline without a warning, nothing in it from another host, every command in it exists."""
+"""The docs: generated parts are current; the site is built offline without a warning, nothing in it from another host, every command in it exists."""
 
 import re
 import shlex
@@ -12,12 +12,26 @@ import click
 import pytest
 
 from services.cli import main
-from services.readme import ROOT
+from services.readme import GENERATED, ROOT, SERVICES, renewed, settings_rows
+from services.settings import Common
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 LOADED = {"link": "href", "script": "src", "img": "src", "source": "src", "iframe": "src"}
 """Tag → the attribute that a browser loads without being asked."""
+
+
+@pytest.mark.parametrize("page", GENERATED)
+def test_generated_parts_are_current(page: str) -> None:
+    """`python -m services.readme` would change nothing."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert renewed(text) == text
+
+
+@pytest.mark.parametrize(("title", "kind"), SERVICES)
+def test_every_setting_says_what_it_means(title: str, kind: type[Common]) -> None:
+    """No row of the settings table lacks a meaning."""
+    assert [variable for variable, _, meaning in settings_rows(kind, frozenset()) if not meaning] == [], title
 
 
 @pytest.fixture(scope="module")
