@@ -16,6 +16,8 @@ import redis
 from services.local.stack import Endpoints, LocalStack
 
 ROOT = Path(__file__).parent.parent
+# A test's Kafka lives for seconds: what it would compile for the long run costs more than it brings. Java reads this by itself.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,11 @@
 
 import base64
 import contextlib
+import os
+import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -12,6 +15,7 @@ from pathlib import Path
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from services.local.class_cache import class_cache_options
 from services.local.java import Progress, find_java, resolve_jars
 from services.local.process import ChildProcess, ProcessDied
 
@@ -20,6 +24,7 @@ ENDPOINT = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:
 HEAP = "512m"
 RECORD_LIMIT_BYTES = 6 * 1024 * 1024  # a 5 MB value with its headers passes, so that it can be dead-lettered whole
 READY_TIMEOUT_S = 120.0  # a cold JVM on a busy two-core machine; usually 5
+CLASSES_TIMEOUT_S = 120.0  # for a JVM to write what it has loaded, as it ends; usually 10
 PORT_ATTEMPTS = 5
 POLL_S = 0.1
 ANSWER_TIMEOUT_MS = 2_000  # for one question while starting
@@ -98,6 +103,7 @@ class Broker:
         keep_open: Sequence[int] = (),
         pick_ports: PickPorts = pick_free_ports,
         more_properties: str = "",
+        java_options: Sequence[str] | None = None,
     ) -> None:
         """Format the data folder if it is new, start Kafka, and return once it answers.
 
@@ -109,6 +115,7 @@ class Broker:
             pick_ports: Chooses the two ports; asked again when one is taken meanwhile.
             more_properties: Lines for `server.properties` after ours, of which the last one of a name counts; may name
                 `{broker_port}` and `{controller_port}`.
+            java_options: Of the broker's JVM; if `None`, those that find Kafka's classes loaded, which is seen to once.
 
         Raises:
             MissingPart: If there is no Java, or Kafka cannot be downloaded.
@@ -117,12 +124,17 @@ class Broker:
         self._home = home
         self._keep_open = keep_open
         self._properties = PROPERTIES + more_properties
-        class_path = ":".join(str(jar) for jar in resolve_jars(ENDPOINT, cache, progress))
-        java = [str(find_java()), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", class_path]
+        jars, java = resolve_jars(ENDPOINT, cache, progress), find_java()
+        prepared: tuple[str, ...] = ()
+        if java_options is None:
+            prepared = class_cache_options(java, jars[0].parent, progress, lambda option: _load_classes(option, cache))
+        kafka = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", ":".join(map(str, jars))]
         home.mkdir(parents=True, exist_ok=True)
-        self.cluster_id = self._format(java, progress)
+        self.cluster_id = self._format([str(java), *prepared, *kafka], progress)
         progress(f"starting Kafka {KAFKA_VERSION}")
-        self.process, self.bootstrap = self._start(java, progress, pick_ports)
+        self.process, self.bootstrap = self._start(
+            [str(java), *prepared, *(java_options or ()), *kafka], progress, pick_ports
+        )
 
     def _configure(self, broker_port: int, controller_port: int) -> Path:
         path = self._home / "server.properties"
@@ -198,6 +210,17 @@ class Broker:
     def stop(self) -> None:
         """Stop it."""
         self.process.stop()
+
+
+def _load_classes(option: str, cache: Path) -> None:
+    """Run a broker on nothing with one more option of its JVM, and end it: what it has loaded is what others will want."""
+    with tempfile.TemporaryDirectory(prefix="stratagem-kafka-") as home:
+        broker = Broker(Path(home), cache=cache, progress=lambda _message: None, java_options=[option])
+        try:
+            os.kill(broker.process.pid, signal.SIGTERM)  # by itself: `stop` would not wait until everything is written
+            broker.process.wait(CLASSES_TIMEOUT_S)
+        finally:
+            broker.stop()
 
 
 def answers(bootstrap: str, cluster_id: str) -> bool:

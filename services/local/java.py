@@ -32,6 +32,16 @@ def find_java() -> Path:
     return Path(found)
 
 
+def java_version(java: Path) -> str:
+    """Return the version of a `java` program, `25.0.2`, as its runtime's `release` file has it; empty where there is none."""
+    with contextlib.suppress(OSError):
+        for line in (java.resolve().parent.parent / "release").read_text().splitlines():
+            name, _, value = line.partition("=")
+            if name == "JAVA_VERSION":
+                return value.strip('"')
+    return ""
+
+
 def resolve_jars(endpoint: str, cache: Path, progress: Progress) -> list[Path]:
     """Return the jars of a Maven endpoint and of all it depends on, downloaded once per cache.
 
@@ -45,14 +55,14 @@ def resolve_jars(endpoint: str, cache: Path, progress: Progress) -> list[Path]:
     """
     folder = cache / "jars" / endpoint.replace(":", "_").replace("+", "_")
     if not folder.is_dir():
-        with _locked(cache / "jars.lock"):
+        with locked(cache / "jars.lock"):
             if not folder.is_dir():
                 _download(endpoint, folder, progress)
     return sorted(folder.glob("*.jar"))
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file: two runs of one clone then share one download."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
