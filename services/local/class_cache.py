@@ -7,17 +7,23 @@ References:
     JEP 483: Ahead-of-time class loading and linking. JEP 514: Ahead-of-time command-line ergonomics.
 """
 
-import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
-from services.local.java import Progress, java_version, locked
+from services.local.java import Progress, java_version, made_once
 from services.local.process import ProcessDied
 
 SINCE_JAVA = 25
 """The first that makes a cache in the run that it learns from."""
 Train = Callable[[str], None]
 """Runs a broker with one more option of the JVM, and ends it in good order."""
+
+
+def makes_caches(version: str) -> bool:
+    """Tell whether a Java of this version, `25.0.2`, makes a cache; one that does not say its version is not asked to."""
+    major = re.match(r"\d+", version)
+    return major is not None and int(major[0]) >= SINCE_JAVA
 
 
 def class_cache_options(java: Path, folder: Path, progress: Progress, train: Train) -> tuple[str, ...]:
@@ -32,25 +38,26 @@ def class_cache_options(java: Path, folder: Path, progress: Progress, train: Tra
         train: Runs what is to be learned from.
     """
     version = java_version(java)
-    if int(version.partition(".")[0] or 0) < SINCE_JAVA:
+    if not makes_caches(version):
         return ()
     made = folder / f"classes-{version}.aot"
-    if not made.exists():
-        with locked(folder / "classes.lock"):
-            if not made.exists():
-                progress("preparing Kafka's classes (once, about 20 s)")
-                _make(made, train)
+    made_once(made, folder / "classes.lock", lambda: _make(made, progress, train))
     # What a JVM says of a file that does not fit is nothing that a user could act on.
     return (f"-XX:AOTCache={made}", "-Xlog:aot*=off") if made.stat().st_size else ()
 
 
-def _make(made: Path, train: Train) -> None:
+def _make(made: Path, progress: Progress, train: Train) -> None:
     """Written beside, then renamed: an interrupted one never looks like a finished one."""
+    progress("preparing Kafka's classes (once, about 20 s)")
     partial = made.with_suffix(".partial")
     partial.unlink(missing_ok=True)
-    with contextlib.suppress(ProcessDied, TimeoutError):  # the broker itself will say what is wrong
+    reason = "nothing was written"
+    try:
         train(f"-XX:AOTCacheOutput={partial}")
+    except (ProcessDied, TimeoutError) as error:
+        reason = str(error).splitlines()[-1]
     if partial.exists():
         partial.rename(made)
     else:
         made.touch()
+        progress(f"Kafka's classes could not be prepared ({reason}): it starts without; remove {made} to try again")

@@ -54,15 +54,20 @@ def resolve_jars(endpoint: str, cache: Path, progress: Progress) -> list[Path]:
         MissingPart: If the extra "local" is not installed, or Maven Central does not answer.
     """
     folder = cache / "jars" / endpoint.replace(":", "_").replace("+", "_")
-    if not folder.is_dir():
-        with locked(cache / "jars.lock"):
-            if not folder.is_dir():
-                _download(endpoint, folder, progress)
+    made_once(folder, cache / "jars.lock", lambda: _download(endpoint, folder, progress))
     return sorted(folder.glob("*.jar"))
 
 
+def made_once(path: Path, lock: Path, make: Callable[[], None]) -> None:
+    """Make a file or folder unless it is there; of processes that share a cache one does, and the others wait for it."""
+    if not path.exists():
+        with _locked(lock):
+            if not path.exists():
+                make()
+
+
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file: two runs of one clone then share one download."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.local.broker import Broker
-from services.local.class_cache import SINCE_JAVA, class_cache_options
+from services.local.class_cache import SINCE_JAVA, class_cache_options, makes_caches
 from services.local.java import find_java, java_version
 from services.local.process import ProcessDied
 
@@ -24,7 +24,7 @@ def java_of(folder: Path, version: str) -> Path:
 def test_a_broker_finds_its_classes_loaded(tmp_path: Path, stratagem_home: Path) -> None:
     """What was prepared is part of the memory of a broker that answers."""
     java = find_java()
-    if int(java_version(java).partition(".")[0] or 0) < SINCE_JAVA:
+    if not makes_caches(java_version(java)):
         pytest.skip(f"{java} is older than Java {SINCE_JAVA}, which makes such a cache")
     broker = Broker(tmp_path, cache=stratagem_home / "cache", progress=silent)
     try:
@@ -49,19 +49,20 @@ def test_it_is_made_once(tmp_path: Path) -> None:
 
 
 def test_what_could_not_be_made_is_done_without(tmp_path: Path) -> None:
-    """A broker that dies while it is learned from costs the cache alone, and is not asked again."""
-    java, trained = java_of(tmp_path / "java", "25.0.2"), list[str]()
+    """A broker that dies while it is learned from costs the cache alone; that is said, and it is not asked again."""
+    java, told, trained = java_of(tmp_path / "java", "25.0.2"), list[str](), list[str]()
 
     def train(option: str) -> None:
         trained.append(option)
         raise ProcessDied("kafka", 1, tmp_path / "kafka.log", "no memory")
 
     for _ in range(2):
-        assert class_cache_options(java, tmp_path, silent, train) == ()
+        assert class_cache_options(java, tmp_path, told.append, train) == ()
     assert len(trained) == 1
+    assert "no memory" in told[-1]
 
 
-@pytest.mark.parametrize("version", ["21.0.4", ""])
+@pytest.mark.parametrize("version", ["21.0.4", "", "early"])
 def test_an_older_java_starts_as_it_is(tmp_path: Path, version: str) -> None:
     """Nothing is prepared for it."""
 
