@@ -100,8 +100,9 @@ def test_nothing_but_plain_words_reaches_the_prompt(text: str) -> None:
     searched = msgspec.structs.replace(saying(request, text), context={"query": text})
     plain, said = render(request), render(searched)
     assert said.candidates[0] == plain.candidates[0]
-    words, levels = (each.partition(LEVELS_BEGIN) for each in (said.candidates[1], plain.candidates[1]))
-    assert words[2] == levels[2]  # what we say of it follows from its numbers
+    (itself, stands), (plainly, stood) = said.candidates[1], plain.candidates[1]
+    words, levels = (each.partition(LEVELS_BEGIN) for each in (itself, plainly))
+    assert (words[2], stands) == (levels[2], stood)  # what we say of it follows from its numbers
     *before, asked = said.moment
     assert tuple(before) == plain.moment
     for piece in (words[0], asked.removeprefix(" about ")):
