@@ -1,11 +1,11 @@
-"""What prompts have in common, products above all, and what keeping it encoded brings (`model/prefixes.py`).
+"""What prompts have in common from their beginning, and what keeping it encoded brings (`model/prefixes.py`).
 
-Usage: python -m benchmarks.prefixes [--requests N] [--headers 0,64,256] [--mib 0,4,256] [--batch N] [--runs N] [--base NAME] [--seed N] [--json]
+Usage: python -m benchmarks.prefixes [--requests N] [--headers 0,64,256] [--mib 0,4,64] [--batch N] [--runs N] [--base NAME] [--seed N] [--json]
 
 Requests of the agents' own rules over a shop's traffic, and those of the serving benchmarks, in their order. With a header the prompts are
-another recipe's: so many constant tokens stand before each. Measured is the second half; the first warms the cache. `common` is the share of its
-tokens whose part an earlier prompt has as well, had everything been kept; `kept` what the cache of so many MiB did not read again; 0 MiB is no cache.
-CPU time is one thread's; the sizes take turns, a fresh cache each time, medians.
+another recipe's: so many constant tokens stand before each. `common` is the share of all tokens that stand at the beginning of an earlier prompt as
+well, had everything been kept; `kept` what the cache of so many MiB did not read again; 0 MiB is no cache. CPU time is one thread's; the sizes take
+turns, a fresh cache each time, medians.
 """
 
 import argparse
@@ -16,18 +16,15 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import torch
-from msgspec import structs
 
 from benchmarks.peers.job import Job
 from benchmarks.peers.pure import batches
 from benchmarks.peers.work import States, Work, users_of
 from benchmarks.simulated import Simulation
 from benchmarks.telling import say
-from model.encoding import encoded
-from model.layout import Chain, pieces
+from model.encoding import Spelled, encoded
 from model.lm import LanguageModel
 from model.prefixes import PrefixCache
-from model.spelling import Spelled
 from streaming.contracts.codec import decode
 from streaming.contracts.strategies import StrategyRequest
 from streaming.contracts.topics import REQUESTS
@@ -76,53 +73,48 @@ SOURCES: dict[str, Callable[[int, int], list[StrategyRequest]]] = {"agents": age
 def headed(lm: LanguageModel, asked: Sequence[StrategyRequest], header: int) -> list[Spelled]:
     """Their prompts after so many constant tokens, any ones."""
     before = tuple(2 + number % 250 for number in range(header))
-    return [structs.replace(lm.spelling.prompt(request), head=before) for request in asked]
+    spelled = [lm.spelling.prompt(request) for request in asked]
+    return [(before + ids, tuple((a + header, b + header) for a, b in spans)) for ids, spans in spelled]
 
 
-def common(spelled: Sequence[Spelled], first: int) -> float:
-    """Share of the tokens from the prompt `first` on whose part is in an earlier prompt as well."""
-    seen = set[Chain]()
+def common(spelled: Sequence[Spelled]) -> float:
+    """Share of tokens that an earlier prompt begins with as well."""
+    seen: set[tuple[int, ...]] = set()
     shared = 0
-    for number, each in enumerate(spelled):
-        parts = pieces(each)[:-1]
-        shared += sum(len(part.tokens) for part in parts if part.chain in seen) if number >= first else 0
-        seen |= {part.chain for part in parts}
-    return shared / sum(len(each.ids) for each in spelled[first:])
+    for ids, _ in spelled:
+        shared += next((end for end in range(len(ids), 0, -1) if ids[:end] in seen), 0)
+        seen |= {ids[:end] for end in range(1, len(ids) + 1)}
+    return shared / sum(len(ids) for ids, _ in spelled)
 
 
-def read(lm: LanguageModel, spelled: Sequence[Spelled], first: int, mib: int, batch: int) -> tuple[float, int, int]:
-    """CPU milliseconds a prompt from `first` on, the tokens that were not read again there, and the bytes kept."""
+def read(lm: LanguageModel, spelled: Sequence[Spelled], mib: int, batch: int) -> tuple[float, PrefixCache]:
+    """CPU milliseconds a prompt, and the cache afterwards."""
     cache = PrefixCache(mib * 2**20)
     lm.prefixes = cache if mib else None
-    before, begun = 0, 0.0
+    begun = time.process_time()
     with torch.no_grad():
-        for start in range(0 if mib else first, len(spelled), batch):
-            if start == first:
-                before, begun = cache.figures.tokens, time.process_time()
+        for start in range(0, len(spelled), batch):
             encoded(lm, spelled[start : start + batch])
-    spent = 1000 * (time.process_time() - begun) / (len(spelled) - first)
-    return spent, cache.figures.tokens - before, cache.nbytes
+    return 1000 * (time.process_time() - begun) / len(spelled), cache
 
 
 def measured(lm: LanguageModel, source: str, asked: Sequence[StrategyRequest], options: argparse.Namespace) -> None:
     """All headers and sizes of one source."""
-    first = len(asked) // 2 // options.batch * options.batch
     for header in options.headers:
         spelled = headed(lm, asked, header)
-        total, share = sum(len(each.ids) for each in spelled[first:]), common(spelled, first)
+        total, share = sum(len(ids) for ids, _ in spelled), common(spelled)
         spent: dict[int, list[float]] = {mib: [] for mib in options.mib}
-        came_to: dict[int, tuple[int, int]] = {}
+        caches: dict[int, PrefixCache] = {}
         for _ in range(options.runs):
             for mib, times in spent.items():
-                ms, *came = read(lm, spelled, first, mib, options.batch)
-                came_to[mib] = came[0], came[1]
+                ms, caches[mib] = read(lm, spelled, mib, options.batch)
                 times.append(round(ms, 2))
         for mib, times in spent.items():
-            kept, nbytes = came_to[mib]
             _tell(
                 Line(
-                    source, len(spelled) - first, header, round(total / (len(spelled) - first), 1), round(share, 3), mib,
-                    round(kept / total, 3), round(nbytes / 2**20, 2), statistics.median(times), (min(times), max(times)),
+                    source, len(spelled), header, round(total / len(spelled), 1), round(share, 3), mib,
+                    round(caches[mib].figures.tokens / total, 3), round(caches[mib].nbytes / 2**20, 2),
+                    statistics.median(times), (min(times), max(times)),
                 ),
                 as_json=options.json,
             )  # fmt: skip
@@ -147,9 +139,9 @@ def _numbers(text: str) -> list[int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prefixes", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--headers", type=_numbers, default=[0, 64, 256], help="constant tokens before each prompt")
-    parser.add_argument("--mib", type=_numbers, default=[0, 4, 256], help="sizes of the cache; 0: none")
+    parser.add_argument("--mib", type=_numbers, default=[0, 4, 64], help="sizes of the cache; 0: none")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--base", default="", help="a base by name or path; empty: the one that ships")

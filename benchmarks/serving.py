@@ -1,6 +1,6 @@
 """Strategies per CPU second: our worker's answers beside transformers' `generate` with the same adapter and a grammar.
 
-Usage: python -m benchmarks.serving [--batches 1,8,32] [--texts off,on,anew] [--systems a,b] [--requests N] [--warm N] [--runs N] [--seed N] [--json]
+Usage: python -m benchmarks.serving [--batches 1,8,32] [--texts off,on,anew] [--systems a,b] [--requests N] [--runs N] [--seed N] [--json]
 
 | system | what it does for a request |
 |---|---|
@@ -9,9 +9,8 @@ Usage: python -m benchmarks.serving [--batches 1,8,32] [--texts off,on,anew] [--
 | `generate` | the decision as text, sampled under a grammar; the message as text |
 
 Text off: nobody writes a message (ours: the template). Text on: ours keeps texts per context, as it is served (`model/texts.py`), and is
-warm; text anew: each message is written for its strategy. Ours keeps products encoded, as it is served (`model/prefixes.py`), and has answered
-`--warm` requests before. No request comes twice: every repetition has others, the same ones for every system, in turns, one thread each; medians
-of CPU time, spread, and the ratio of medians.
+warm; text anew: each message is written for its strategy. Every repetition of every system answers the same requests in
+turns, one thread each; medians of CPU time, spread, and the ratio of medians.
 """
 
 import argparse
@@ -34,11 +33,9 @@ from model import adapter
 from model.critic import Critic
 from model.grid import ActionGrid
 from model.lm import LanguageModel
-from model.prefixes import kept
 from model.texts import TextPool
 from services.deciding import TEMPLATE
 from services.records import Record
-from services.settings import WorkerSettings, load
 from services.worker_answers import MAX_MESSAGE_TOKENS, Answerer
 from services.worker_intake import Ask
 from services.worker_serving import Change, Loaded, ServingTable
@@ -55,7 +52,6 @@ HEADS = 8
 ADAPTER = "adapter-000001-measured"
 GOALS = {1: 5.0, 8: 5.0, 32: 3.0}
 """Batch → how often the peer's strategies per CPU second ours are wanted to be."""
-WARM_BATCH = 32
 TEXTS = ("off", "on", "anew")
 SYSTEMS = ("ours", "ours_fused", "generate")
 
@@ -127,13 +123,6 @@ class Ours:
             self._answerer = self._fresh(TextPool(self._lm))
         self._answerer.answer(asks)
 
-    def warm(self, asks: Sequence[Ask]) -> None:
-        """One batch beforehand; where each text is written for its strategy, there is nothing to know but prompts."""
-        if self._anew:
-            self._lm.encode([ask.request for ask in asks])
-        else:
-            self._answerer.answer(asks)
-
     def _fresh(self, texts: TextPool) -> Answerer:
         return Answerer(self._lm, self._table, temperature=TEMPERATURE, seed=self._seed, texts=texts)
 
@@ -156,40 +145,36 @@ class Theirs:
         return {slot.name: str(self._rng.choice(slot.values)) for slot in request.slots}
 
 
-Player = tuple[Callable[[Sequence[Ask]], None], Sequence[Ask]]
-"""What answers, and all it will be asked: what warms it, then the requests of each repetition."""
-
-
-def measure(systems: dict[str, Player], batch: int, count: int, runs: int) -> dict[str, list[float]]:
-    """CPU milliseconds per strategy of each repetition of `count` requests; the systems take turns, after one warm round of each."""
+def measure(
+    systems: dict[str, tuple[Callable[[Sequence[Ask]], None], Sequence[Ask]]], batch: int, runs: int
+) -> dict[str, list[float]]:
+    """CPU milliseconds per strategy of each repetition; the systems take turns, after one warm round of each."""
     spent: dict[str, list[float]] = {name: [] for name in systems}
-    for number in range(runs + 1, 0, -1):
+    for number in range(runs + 1):
         for name, (answer, asks) in systems.items():
-            own = asks[-number * count :][:count]
             begun = time.process_time()
-            for start in range(0, count, batch):
-                answer(own[start : start + batch])
-            if number <= runs:
-                spent[name].append(1000 * (time.process_time() - begun) / count)
+            for start in range(0, len(asks), batch):
+                answer(asks[start : start + batch])
+            if number:
+                spent[name].append(1000 * (time.process_time() - begun) / len(asks))
     return spent
 
 
-def players(lm: LanguageModel, wanted: Sequence[str], text: str, count: int, warm: int, seed: int) -> dict[str, Player]:
-    """The systems that play, each with the last `count` requests that it answers, ours after `warm` others."""
-    found: dict[str, Player] = {}
+def players(
+    lm: LanguageModel, wanted: Sequence[str], text: str, count: int, seed: int
+) -> dict[str, tuple[Callable[[Sequence[Ask]], None], Sequence[Ask]]]:
+    """The systems that play, each with the requests it answers."""
+    of_lm = asks_of(seed, count, "lm")
+    found: dict[str, tuple[Callable[[Sequence[Ask]], None], Sequence[Ask]]] = {}
     for name in wanted:
-        asks = asks_of(seed, warm + count, "fused" if name == "ours_fused" else "lm")
         if name == "generate":
             from benchmarks.peers.generate import Generator
 
             adapter.place(lm, adapter.SLOTS[-1], adapted(lm, seed))
             generator = Generator(lm, adapter.SLOTS[-1], TEMPERATURE)
-            found[name] = (Theirs(generator, text, seed).answer, asks)
+            found[name] = (Theirs(generator, text, seed).answer, of_lm)
         else:
-            ours = Ours(lm, seed, text)
-            for start in range(0, warm, WARM_BATCH):
-                ours.warm(asks[start : min(start + WARM_BATCH, warm)])
-            found[name] = (ours.answer, asks)
+            found[name] = (Ours(lm, seed, text).answer, of_lm if name == "ours" else asks_of(seed, count, "fused"))
     return found
 
 
@@ -202,9 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for batch in asked.batches:
         count = max(batch, asked.requests // batch * batch)
         for text in asked.texts:
-            lm.prefixes = kept(load(WorkerSettings, {}).prefix_cache_mib)
-            playing = players(lm, asked.systems, text, (asked.runs + 1) * count, asked.warm, asked.seed)
-            spent = measure(playing, batch, count, asked.runs)
+            spent = measure(players(lm, asked.systems, text, count, asked.seed), batch, asked.runs)
             _tell([_line(name, text, batch, ms) for name, ms in spent.items()], as_json=asked.json)
     say(f"load of the machine at the end: {os.getloadavg()[0]:.1f}")
     return 0
@@ -221,7 +204,6 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"{','.join(SYSTEMS)}, the peer last",
     )
     parser.add_argument("--requests", type=int, default=32, help="answered in each repetition")
-    parser.add_argument("--warm", type=int, default=2000, help="requests that ours has answered before")
     parser.add_argument("--runs", type=int, default=5, help="repetitions, after a warm one")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--base", default="", help="a base by name or path; empty: the one that ships")

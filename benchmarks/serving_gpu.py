@@ -18,12 +18,12 @@ from typing import Any
 import msgspec
 import torch
 from torch import Tensor
-from transformers import DynamicCache, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.serving import adapted
 from benchmarks.telling import say
 from model import adapter
-from model.batch import Room, memory_of
+from model.batch import Room
 from model.lm import LanguageModel
 from model.pointer import Pointer
 from model.tokenizer import train
@@ -75,13 +75,14 @@ def base(shape: str, device: str, dtype: torch.dtype, seed: int) -> LanguageMode
 @torch.inference_mode()
 def ours(lm: LanguageModel, prompt: Tensor, tokens: int) -> Tensor:
     """(B, tokens) greedy tokens after a prompt that the bare base read; the adapter sees what follows."""
+    lean = lm.lean
+    assert lean is not None
     rows, width = prompt.shape
     embed, head = lm.backbone.get_input_embeddings(), lm.causal.get_output_embeddings()
-    before, places = DynamicCache(), torch.arange(width, device=prompt.device).expand(rows, -1)
-    causal = torch.ones(width, width, dtype=torch.bool, device=prompt.device).tril().expand(rows, -1, -1)
-    states = lm.forward(embed(prompt), places, causal, before)
-    cache, found = Room(memory_of(before), tokens), list[Tensor]()
-    last = head(states[:, -1]).argmax(-1, keepdim=True)
+    memory = lean.memory(rows, width)
+    states = lean.read(embed(prompt.reshape(-1)), [width] * rows, memory, [0] * rows)
+    cache, found = Room(memory, tokens), list[Tensor]()
+    last = head(states.view(rows, width, -1)[:, -1]).argmax(-1, keepdim=True)
     sees = torch.ones(rows, 1, width + tokens, dtype=torch.bool, device=prompt.device)
     with lm.use_adapter("slot_a"):
         for step in range(tokens):

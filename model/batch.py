@@ -1,7 +1,6 @@
 """Encoded prompts: keys and values of the frozen base with the candidates' pooled states. Rows can be cut and joined."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import torch
@@ -14,15 +13,13 @@ class PromptBatch(msgspec.Struct, frozen=True):
     """What serving and training keep of prompts; independent of every adapter, so it survives swaps.
 
     Args:
-        memory: (B, layers, 2, kv heads, L, head width) keys and values, in any order, padded on the right.
+        memory: (B, layers, 2, kv heads, L, head width) keys and values, padded on the right.
         lengths: (B,) tokens per prompt.
-        depths: (B,) position of what follows each prompt: candidates stand at the same positions, beside each other.
         pooled: (B, N, D) mean final state over each candidate's text, zeros beyond a request's candidates.
     """
 
     memory: Tensor
     lengths: tuple[int, ...]
-    depths: tuple[int, ...]
     pooled: Tensor
 
     def __len__(self) -> int:
@@ -38,17 +35,16 @@ class PromptBatch(msgspec.Struct, frozen=True):
         """The prompts at `indices`, in that order, cut to the longest of them; copied, so that the rest can be freed."""
         chosen = torch.as_tensor(list(indices), device=self.memory.device)
         lengths = tuple(self.lengths[index] for index in indices)
-        depths = tuple(self.depths[index] for index in indices)
         width = max(lengths, default=0)
-        return PromptBatch(self.memory[:, :, :, :, :width][chosen], lengths, depths, self.pooled[chosen])
+        return PromptBatch(self.memory[:, :, :, :, :width][chosen], lengths, self.pooled[chosen])
 
     def compact(self) -> "PromptBatch":
         """Half the bytes (float16), for a replay buffer; log-probabilities move by about a thousandth."""
-        return PromptBatch(self.memory.half(), self.lengths, self.depths, self.pooled.half())
+        return PromptBatch(self.memory.half(), self.lengths, self.pooled.half())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "PromptBatch":
         """The same prompts on another device or in another precision."""
-        return PromptBatch(self.memory.to(device, dtype), self.lengths, self.depths, self.pooled.to(device, dtype))
+        return PromptBatch(self.memory.to(device, dtype), self.lengths, self.pooled.to(device, dtype))
 
     def cache(self) -> DynamicCache:
         """A fresh cache that begins with the prompts."""
@@ -86,12 +82,6 @@ class Room:
         return kept[0, :, :, :end], kept[1, :, :, :end]
 
 
-def memory_of(cache: DynamicCache) -> Tensor:
-    """Its keys and values as `PromptBatch` has them."""
-    layers: list[Any] = list(cache.layers)
-    return torch.stack([torch.stack((layer.keys, layer.values), 1) for layer in layers], 1)
-
-
 def cache_of(memory: Tensor) -> DynamicCache:
     """A fresh cache that begins with keys and values as `PromptBatch` has them."""
     cache = DynamicCache()
@@ -108,6 +98,4 @@ def join(batches: Sequence[PromptBatch]) -> PromptBatch:
     candidates = max(batch.pooled.shape[1] for batch in batches)
     memory = [pad(batch.memory, (0, 0, 0, width - batch.memory.shape[4])) for batch in batches]
     pooled = [pad(batch.pooled, (0, 0, 0, candidates - batch.pooled.shape[1])) for batch in batches]
-    lengths = tuple(length for batch in batches for length in batch.lengths)
-    depths = tuple(depth for batch in batches for depth in batch.depths)
-    return PromptBatch(torch.cat(memory), lengths, depths, torch.cat(pooled))
+    return PromptBatch(torch.cat(memory), tuple(n for batch in batches for n in batch.lengths), torch.cat(pooled))

@@ -16,7 +16,6 @@ from torch.nn.functional import cross_entropy
 
 from model.batch import PromptBatch
 from model.corpus import CUSTOMER, FAMILIES, Example, compose
-from model.layout import plan
 from model.lm import LanguageModel
 from model.spelling import Spelling
 from model.suffix import Pack
@@ -42,7 +41,7 @@ LAYERS_READ = 2
 
 
 class Reconstruction(nn.Module):
-    """Reads a candidate's attributes off its pooled state and its last one, the customer's off the last values; thrown away afterwards.
+    """Reads a candidate's attributes off its pooled state and its tag's, the customer's off the last values; thrown away afterwards.
 
     These are the values that a prompt's last token offers to what follows it. An adapter sees no more of a prompt than that: what no
     linear layer finds in these places, an adapter hardly finds.
@@ -56,12 +55,12 @@ class Reconstruction(nn.Module):
         """
         super().__init__()
         self.pooled = nn.Linear(width, sum(FAMILIES.values()))
-        self.last = nn.Linear(width, sum(FAMILIES.values()))
+        self.tagged = nn.Linear(width, sum(FAMILIES.values()))
         self.customer = nn.ModuleList(nn.Linear(values, sum(CUSTOMER.values())) for _ in range(layers))
 
-    def loss(self, pooled: Tensor, last: Tensor, attributes: Tensor) -> Tensor:
+    def loss(self, pooled: Tensor, tagged: Tensor, attributes: Tensor) -> Tensor:
         """(M, D) states of candidates and (M, families) attributes → mean cross-entropy."""
-        parts = [_told(logits, FAMILIES, attributes) for logits in (self.pooled(pooled), self.last(last))]
+        parts = [_told(logits, FAMILIES, attributes) for logits in (self.pooled(pooled), self.tagged(tagged))]
         return torch.stack(parts).mean()
 
     def customer_loss(self, values: Tensor, attributes: Tensor) -> Tensor:
@@ -117,7 +116,7 @@ def teacher_loss(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """KL to the teachers per slot, the part of it at pointed slots (both means, nats), and the reconstruction loss."""
     prompts, states, _ = lm.read([example.request for example in examples])
-    pack = Pack(prompts.depths)
+    pack = Pack(prompts.lengths)
     for lesson in asked:
         start = lm.spelling.start if lesson.teacher is None else (teacher_token(lm.spelling.tokenizer, lesson.teacher),)
         lm.lay_out(pack, lesson.row, examples[lesson.row].request, lesson.decision, start)
@@ -138,17 +137,15 @@ def teacher_loss(
 def _reconstruction(
     lm: LanguageModel, examples: Sequence[Example], prompts: PromptBatch, states: Tensor, heads: Reconstruction
 ) -> Tensor:
-    rows, places, ends, attributes = [], [], [], []
+    rows, places, tags, attributes = [], [], [], []
     for row, example in enumerate(examples):
-        spelled = lm.spelling.prompt(example.request)
-        end = len(spelled.head)
-        for place, parts in enumerate(spelled.candidates):
-            end += sum(map(len, parts))
+        _, spans = lm.spelling.prompt(example.request)
+        for place, (_, end) in enumerate(spans):
             rows.append(row)
             places.append(place)
-            ends.append(end - 1)
+            tags.append(end + len(lm.spelling.tag(place)) - 1)
             attributes.append(example.attributes[place])
-    return heads.loss(prompts.pooled[rows, places], states[rows, ends], torch.tensor(attributes))
+    return heads.loss(prompts.pooled[rows, places], states[rows, tags], torch.tensor(attributes))
 
 
 def _customer(examples: Sequence[Example], prompts: PromptBatch, heads: Reconstruction) -> Tensor:
@@ -158,15 +155,11 @@ def _customer(examples: Sequence[Example], prompts: PromptBatch, heads: Reconstr
 
 
 def causal_loss(lm: LanguageModel, examples: Sequence[Example]) -> Tensor:
-    """Next-token cross-entropy over prompts, within what is read in one go: the first, plain part of pretraining."""
-    requests = [example.request for example in examples]
-    _, states, ids = lm.read(requests)
-    goes_on = torch.zeros(ids.shape, dtype=torch.bool)
-    for row, request in enumerate(requests):
-        own = plan(lm.spelling.prompt(request)).owners()
-        goes_on[row, 1 : len(own)] = torch.from_numpy(own[1:] == own[:-1])
-    logits = lm.causal.get_output_embeddings()(states[:, :-1][goes_on[:, 1:]])
-    return cross_entropy(logits, ids[:, 1:][goes_on[:, 1:]])
+    """Next-token cross-entropy over prompts: the first, plain part of pretraining."""
+    prompts, states, ids = lm.read([example.request for example in examples])
+    real = prompts.visible()[:, 1:]
+    logits = lm.causal.get_output_embeddings()(states[:, :-1][real])
+    return cross_entropy(logits, ids[:, 1:][real])
 
 
 def message_of(example: Example, rng: np.random.Generator) -> tuple[dict[str, str], str]:

@@ -98,40 +98,38 @@ class LeanBackbone:
         shape, nodes = x.shape, x.shape[1]
         parts = self._parts(tuple((slot, _of_nodes(rows, nodes)) for slot, rows in routes))
         turn = self._cosine[positions][:, :, None], self._turned[positions][:, :, None]
-        mask = self._mask(sees, x.dtype)
         x = x.reshape(-1, shape[-1])
         for number, layer in enumerate(self.layers):
             q, k, v = self._qkv(layer.qkv(_normed(layer.before, x), parts, number), shape[:2], turn)
             if cache is not None:
                 k, v = cache.update(k, v, number)
-            seen = _attended(q, k, v, mask, layer.scale).transpose(1, 2).reshape(len(x), -1)
+            seen = _attended(q, k, v, sees, layer.scale).transpose(1, 2).reshape(len(x), -1)
             x = layer.out(seen, parts, number).add_(x)
             x = layer.mlp(_normed(layer.between, x), parts, number).add_(x)
         return _normed(self._norm, x).view(shape)
 
     @torch.no_grad()
-    def read(
-        self, x: Tensor, positions: Tensor, memory: Tensor, bounds: Sequence[tuple[int, int]], sees: Sequence[Tensor]
-    ) -> Tensor:
-        """Prompts end to end through the bare base, of each what is not known yet.
+    def read(self, x: Tensor, lengths: Sequence[int], memory: Tensor, starts: Sequence[int]) -> Tensor:
+        """Prompts end to end through the bare base, each from where it was read before.
 
         Args:
-            x: (N, D) embeddings of what is to be read, all prompts together. positions: (N,).
-            memory: as `PromptBatch` has it, with what is known; the rest is written behind it.
-            bounds: per prompt how many of its tokens are known, and how many it has.
-            sees: per prompt (to be read, all of it) bool.
+            x: (sum of lengths - starts, D) embeddings of what is to be read.
+            lengths: of the whole prompts, in tokens.
+            memory: as `PromptBatch` has it, with what was read before; the rest is written into it.
+            starts: tokens of each prompt that were read before.
 
         Returns:
-            (N, D) final states.
+            (sum of lengths - starts, D) final states.
         """
         parts, count = self._parts(BARE), len(x)
         x = functional.pad(x, (0, 0, 0, missing(x)))
-        positions = functional.pad(positions, (0, len(x) - count))
+        bounds = list(zip(starts, lengths, strict=True))
+        runs = [torch.arange(start, length, device=x.device) for start, length in bounds]
+        positions = torch.cat((*runs, torch.zeros(len(x) - count, dtype=torch.long, device=x.device)))
         turn = self._cosine[positions][None, :, None], self._turned[positions][None, :, None]
-        masks = [self._mask(of_prompt[None], x.dtype) for of_prompt in sees]
         for number, layer in enumerate(self.layers):
             q, k, v = self._qkv(layer.qkv(_normed(layer.before, x), parts, number), (1, len(x)), turn)
-            seen = _read_each(q, k, v, memory[:, number], bounds, masks, layer.scale)
+            seen = _read_each(q, k, v, memory[:, number], bounds, layer.scale)
             x = layer.out(seen, parts, number).add_(x)
             x = layer.mlp(_normed(layer.between, x), parts, number).add_(x)
         return _normed(self._norm, x[:count])
@@ -140,16 +138,6 @@ class LeanBackbone:
         """Zeros for so many prompts of so many tokens at most, as `PromptBatch` has it."""
         kept: Tensor = self._norm.weight.new_zeros(rows, len(self.layers), 2, self._heads[1], width, self._width)
         return kept
-
-    def _mask(self, sees: Tensor, dtype: torch.dtype) -> Tensor:
-        """What `_attended` wants of (B, T, K) bool: on a CPU what is added to the scores of all layers, made once, for each group of heads."""
-        if sees.device.type != "cpu":
-            return sees[:, None]
-        heads, groups = self._heads
-        rows, nodes, keys = sees.shape
-        hidden = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)
-        shape = (rows, groups, heads // groups, nodes, keys)
-        return hidden[:, None, None].expand(shape).reshape(rows * groups, -1, keys)
 
     def _parts(self, routes: Routes) -> Parts:
         """The routes with their fused weights, where all of them have some and nothing is to be differentiated."""
@@ -180,35 +168,46 @@ def _normed(norm: Any, x: Tensor) -> Tensor:
     return functional.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
-def _attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
+def _attended(q: Tensor, k: Tensor, v: Tensor, sees: Tensor, scale: float) -> Tensor:
     """(B, heads, T, head width). On a CPU, for a few nodes, two products are twice as fast as torch's one kernel."""
     if q.device.type != "cpu":
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=True)
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=sees[:, None], scale=scale, enable_gqa=True)
     rows, heads, nodes, width = q.shape
-    flat, keys = rows * k.shape[1], k.shape[2]
-    turned = k.reshape(flat, keys, width).transpose(1, 2)
-    weights = torch.softmax(torch.baddbmm(mask, (q * scale).reshape(flat, -1, width), turned), -1)
+    groups, keys = k.shape[1], k.shape[2]
+    flat = rows * groups
+    scores = torch.bmm((q * scale).reshape(flat, -1, width), k.reshape(flat, keys, width).transpose(1, 2))
+    masked = scores.view(rows, heads, nodes, keys).masked_fill_(~sees[:, None], torch.finfo(q.dtype).min)
+    weights = torch.softmax(masked, -1).view(flat, -1, keys)
     return torch.bmm(weights, v.reshape(flat, keys, width)).view(rows, heads, nodes, width)
 
 
 def _read_each(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    memory: Tensor,
-    bounds: Sequence[tuple[int, int]],
-    masks: Sequence[Tensor],
-    scale: float,
+    q: Tensor, k: Tensor, v: Tensor, memory: Tensor, bounds: Sequence[tuple[int, int]], scale: float
 ) -> Tensor:
     """One layer's attention of prompts end to end, (1, heads, N, head width) each; (N, queries). Rows beyond the prompts see nothing.
 
-    `memory` (B, 2, kv heads, L, head width) holds what is known, and is given the rest.
+    `memory` (B, 2, kv heads, L, head width) holds what was read before, and is given the rest.
     """
     seen, at = [], 0
-    for kept, (start, length), mask in zip(memory, bounds, masks, strict=True):
+    for kept, (start, length) in zip(memory, bounds, strict=True):
         own = slice(at, at + length - start)
         kept[0, :, start:length], kept[1, :, start:length] = k[0, :, own], v[0, :, own]
-        seen.append(_attended(q[:, :, own], kept[None, 0, :, :length], kept[None, 1, :, :length], mask, scale))
+        seen.append(
+            _continued(q[:, :, own], kept[None, :, :, :length], scale)
+            if start
+            else _causal(q[:, :, own], k[:, :, own], v[:, :, own], scale)
+        )
         at = own.stop
     beyond = q.new_zeros(1, q.shape[1], q.shape[2] - at, q.shape[3])
     return torch.cat((*seen, beyond), 2)[0].transpose(0, 1).reshape(q.shape[2], -1)
+
+
+def _causal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    return functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
+
+
+def _continued(q: Tensor, kept: Tensor, scale: float) -> Tensor:
+    """(1, heads, T, head width) of the last T of L tokens, whose (1, 2, kv heads, L, head width) keys and values are at hand."""
+    nodes, keys = q.shape[2], kept.shape[3]
+    sees = torch.ones(nodes, keys, dtype=torch.bool, device=q.device).tril(keys - nodes)
+    return _attended(q, kept[:, 0], kept[:, 1], sees[None], scale)

@@ -38,7 +38,7 @@ class LanguageModel:
     """A causal LM that decides and writes. One thread at a time; adapters are loaded into its layers by `adapter.py`.
 
     Attributes:
-        prefixes: parts of prompts that were read before, to be set once the base's weights change no more; None: none are kept.
+        prefixes: beginnings of prompts that were read before, to be set once the base's weights change no more; None: none are kept.
     """
 
     def __init__(self, causal: Any, tokenizer: Any, pointer: Pointer, name: str) -> None:
@@ -81,7 +81,7 @@ class LanguageModel:
 
     @torch.no_grad()
     def encode(self, requests: Sequence[StrategyRequest]) -> PromptBatch:
-        """Prompts through the frozen base, adapters off; parts that `prefixes` keeps are read once.
+        """Prompts through the frozen base, adapters off; what they begin with is read once, where `prefixes` keeps it.
 
         Padded on the right; padding is never attended to.
         """
@@ -118,7 +118,7 @@ class LanguageModel:
         return states
 
     def embed(self, pack: Pack, tokens: Tensor, pooled: Tensor) -> Tensor:
-        """(B, T) tokens → (B, T, D), what the chosen candidates add to where they are said."""
+        """(B, T) tokens → (B, T, D), the chosen candidates' pooled states added at their tags."""
         embedded: Tensor = self.backbone.get_input_embeddings()(tokens)
         if not pack.echoes:
             return embedded
@@ -152,7 +152,7 @@ class LanguageModel:
     ) -> Tensor:
         """The same as one (slots of all requests in order, V) tensor, padded with a very small number."""
         prompts = prompts.to(self.device, self.dtype)
-        pack = Pack(prompts.depths)
+        pack = Pack(prompts.lengths)
         for row, (request, decision) in enumerate(zip(requests, decisions, strict=True)):
             self.lay_out(pack, row, request, decision)
         return self.follow(prompts, pack)
@@ -194,7 +194,7 @@ class LanguageModel:
         if slot not in grammar_of(request).candidate_slots:
             return pack.rows[row].add(self.spelling.value_path(grammar_of(request).closed[slot], value), node)
         place = next(place for place, candidate in enumerate(request.candidates) if candidate.id == value)
-        node = pack.rows[row].add(self.spelling.chosen, node)
+        node = pack.rows[row].add(self.spelling.tag(place), node)
         pack.echoes.append((row, node, place))
         return node
 

@@ -3,6 +3,7 @@
 Kept in a small file beside the base, so that any base of transformers can be given one by a short fine-tune.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -44,3 +45,29 @@ class Pointer(nn.Module):
             )
         pointer.load_state_dict(tensors)
         return pointer
+
+
+def pool(states: Tensor, spans: Tensor) -> Tensor:
+    """(B, L, D) states and (B, N, L) membership → (B, N, D) mean state per candidate; zeros where there is none."""
+    weights = spans.to(states.dtype)
+    return weights @ states / weights.sum(-1, keepdim=True).clamp_min(1.0)
+
+
+def pool_runs(states: Tensor, spans: Sequence[Sequence[tuple[int, int]]], lengths: Sequence[int]) -> Tensor:
+    """The same of prompts laid end to end: (sum of lengths, D) states and each prompt's spans → (B, N, D)."""
+    most = max(len(of_prompt) for of_prompt in spans)
+    places, into, counts, start = list[int](), list[int](), [1] * (most * len(spans)), 0
+    for row, (of_prompt, length) in enumerate(zip(spans, lengths, strict=True)):
+        for number, (begin, end) in enumerate(of_prompt, row * most):
+            places += range(start + begin, start + end)
+            into += [number] * (end - begin)
+            counts[number] = max(end - begin, 1)
+        start += length
+    device = states.device
+    sums = states.new_zeros(len(counts), states.shape[1])
+    sums.index_add_(
+        0,
+        torch.tensor(into, device=device, dtype=torch.long),
+        states[torch.tensor(places, device=device, dtype=torch.long)],
+    )
+    return (sums / states.new_tensor(counts)[:, None]).view(len(spans), most, states.shape[1])

@@ -138,7 +138,7 @@ def corpus_texts(recipe: Recipe) -> list[str]:
     for _ in range(recipe.corpus):
         example = compose(rng)
         prompt = render(example.request)
-        texts += [*("".join(parts) for parts in prompt.candidates), *prompt.moment]
+        texts += [*prompt.candidates, *prompt.moment]
         texts.append(" " + message_of(example, rng)[1])
     return texts
 

@@ -1,7 +1,7 @@
-"""A request as text, for any tokenizer: candidates, each for itself, then kind, moment and customer.
+"""A request as text, for any tokenizer: candidates first, then kind, moment and customer.
 
 Pure. Products, campaigns and search words were written by strangers: here they are cleaned, so that they can neither
-carry a control character or a special token nor imitate the words that only we may write (`popularity=4`).
+carry a control character or a special token nor imitate the words that only we may write (`popularity=4`, ` c3`).
 Our own words hold `=` or a digit beside a letter; cleaned text holds neither.
 """
 
@@ -18,7 +18,7 @@ from streaming.contracts.features import CATEGORIES, NUMBERS, RELATIONS, bin_of
 from streaming.contracts.kinds import CHANNELS, GRAMMARS, KIND_NAMES, MAX_CANDIDATES
 from streaming.contracts.strategies import Candidate, Features, StrategyRequest, Trigger, grammar_of
 
-RECIPE = "prompt-3"
+RECIPE = "prompt-2"
 """Part of the base's hash: another way to write the prompt needs another base."""
 
 NAME_CHARS = 60
@@ -40,9 +40,6 @@ DEAL_EDGES_PCT = (5, 15, 30)
 """Largest allowed discount → levels 0..3; written where the kind decides on a discount."""
 
 START = " decide:"
-CHOSEN = " chosen="
-"""Ends each candidate, and stands for one in the suffix, whichever it is: what is added to its embedding there says which. Never an
-id, which the model would memorise, nor a number, which would tell places apart."""
 MESSAGE = " message:"
 BODY = " |"
 END = "\n"
@@ -61,12 +58,13 @@ class Prompt(msgspec.Struct, frozen=True):
     """A request as pieces of text; each piece is tokenised alone, so that positions are known for any tokenizer.
 
     Args:
-        candidates: per candidate, in the request's order, what it is and how it stands to this request. The first is the
-            same in every request that offers it.
+        candidates: one text per candidate, in the request's order.
+        tags: the token path that names each candidate in the suffix.
         moment: kind, trigger, language and the customer.
     """
 
-    candidates: tuple[tuple[str, str], ...]
+    candidates: tuple[str, ...]
+    tags: tuple[str, ...]
     moment: tuple[str, ...]
 
 
@@ -87,8 +85,8 @@ def level(value: float, edges: Iterable[float]) -> int:
     return bisect.bisect_right(tuple(edges), value)
 
 
-def candidate_texts(candidate: Candidate, *, priced: bool) -> tuple[str, str]:
-    """What the model reads of one candidate: its words and levels, and how the moment and the customer relate to it.
+def candidate_text(candidate: Candidate, *, priced: bool) -> str:
+    """What the model reads of one candidate: words, then levels, then how the customer relates to it.
 
     Args:
         candidate: what is offered.
@@ -102,18 +100,20 @@ def candidate_texts(candidate: Candidate, *, priced: bool) -> tuple[str, str]:
     if candidate.what == "campaign":
         words.append(clean(candidate.text, TEXT_WORDS))
     text = " " + " ".join(word for word in words if word)
-    deal = f" deal={level(candidate.max_discount_pct, DEAL_EDGES_PCT)}" if priced else ""
-    return text + _levels(candidate), deal + "".join(_relations(candidate.relation))
+    return text + "".join(_levels(candidate, priced=priced)) + "".join(_relations(candidate.relation))
 
 
-def _levels(candidate: Candidate) -> str:
+def _levels(candidate: Candidate, *, priced: bool) -> list[str]:
     price = candidate.price_minor / 100
     rate = candidate.margin_minor / candidate.price_minor if candidate.price_minor else 0.0
-    return (
-        f"{LEVELS_BEGIN}{level(price, PRICE_EDGES)}"
-        f" margin={level(rate, MARGIN_EDGES)}"
-        f" age={level(candidate.age_days, AGE_EDGES_DAYS)}"
-    )
+    words = [
+        f"{LEVELS_BEGIN}{level(price, PRICE_EDGES)}",
+        f" margin={level(rate, MARGIN_EDGES)}",
+        f" age={level(candidate.age_days, AGE_EDGES_DAYS)}",
+    ]
+    if priced:
+        words.append(f" deal={level(candidate.max_discount_pct, DEAL_EDGES_PCT)}")
+    return words
 
 
 def _relations(relation: Mapping[str, float]) -> list[str]:
@@ -161,9 +161,15 @@ def render(request: StrategyRequest) -> Prompt:
         moment.append(f" about {query}")
     priced = "discount" in grammar_of(request).slots
     return Prompt(
-        candidates=tuple(candidate_texts(candidate, priced=priced) for candidate in request.candidates),
+        candidates=tuple(candidate_text(candidate, priced=priced) for candidate in request.candidates),
+        tags=tuple(tag(index) for index in range(count)),
         moment=tuple(moment),
     )
+
+
+def tag(index: int) -> str:
+    """The name of the candidate at `index` inside the prompt: never an id, which the model would memorise."""
+    return f" c{index + 1}"
 
 
 def slot_text(slot: str) -> str:
@@ -181,7 +187,7 @@ def value_text(value: str) -> str:
 
 def vocabulary() -> tuple[str, ...]:
     """Every word that only we write, in a fixed order: our own tokenizer gives each one token."""
-    words = [START, CHOSEN, MESSAGE, BODY]
+    words = [START, MESSAGE, BODY, *(tag(index) for index in range(MAX_CANDIDATES))]
     words += [f" kind={kind}" for kind in KIND_NAMES]
     words += [f" trigger={trigger}" for trigger in _triggers()]
     words += [" language=en", " language=zh", " likes", " about"]

@@ -38,7 +38,7 @@ class DecodeSession:
         steps = max((len(request.slots) for request in requests), default=0)
         self._cache = lm.room(prompts, steps * (NODES_PER_SLOT + NODES_AHEAD // max(len(requests), 1)))
         self._visible = prompts.visible()
-        self._depths = list(prompts.depths)
+        self._depths = list(prompts.lengths)
         self._slot = 0
         self._chosen: list[dict[str, str]] = [{} for _ in requests]
         self._logs: list[npt.NDArray[np.float64]] | None = None

@@ -3,8 +3,6 @@
 from functools import lru_cache
 from typing import Any
 
-import msgspec
-
 from model import prompt as text
 from model.trie import Path, TokenTrie, build, prefix_free
 from streaming.contracts.strategies import Slot, StrategyRequest, grammar_of
@@ -12,26 +10,6 @@ from streaming.contracts.strategies import Slot, StrategyRequest, grammar_of
 MAX_WORD_TOKENS = 14
 """Of a candidate's words: a long name may not make the prompt long, nor push out what relates it to the customer."""
 MAX_PIECE_TOKENS = 24
-
-
-class Spelled(msgspec.Struct, frozen=True):
-    """A prompt's tokens, in the parts that are read by themselves (`model/encoding.py`).
-
-    Args:
-        head: before everything; often nothing.
-        candidates: per candidate what it is, and how it stands to the request, read after it. A token of ours ends it: what the whole
-            candidate comes to is gathered there, where no word of its own has to be understood.
-        moment: read after all of them.
-    """
-
-    head: Path
-    candidates: tuple[tuple[Path, Path], ...]
-    moment: Path
-
-    @property
-    def ids(self) -> Path:
-        """All of it, end to end."""
-        return self.head + tuple(token for parts in self.candidates for part in parts for token in part) + self.moment
 
 
 class Spelling:
@@ -45,7 +23,6 @@ class Spelling:
         self.slot_trie = lru_cache(maxsize=4096)(self._slot_trie)
         self.paths = lru_cache(maxsize=4096)(self._paths)
         self.start = self.ids(text.START)
-        self.chosen = self.ids(text.CHOSEN)
         self.message = self.ids(text.MESSAGE)
         self.end = self.ids(text.END)
         self.ends = (self.end[0], *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []))
@@ -53,6 +30,10 @@ class Spelling:
     def _ids(self, piece: str) -> Path:
         ids = self.tokenizer(piece, add_special_tokens=False)["input_ids"]
         return tuple(token for token in ids if token not in self._special)
+
+    def tag(self, place: int) -> Path:
+        """The token path that names the candidate at `place`."""
+        return self.ids(text.tag(place))
 
     def slot(self, name: str) -> Path:
         """What the suffix says before the value of slot `name`."""
@@ -82,17 +63,20 @@ class Spelling:
         return self.slot_trie(grammar_of(request).closed[slot.name], slot.values)
 
     def candidate(self, words: str) -> Path:
-        """What a candidate is: as much of its words as is read, then its levels."""
+        """A candidate's text: as much of its words as is read, then all of its levels."""
         end = words.index(text.LEVELS_BEGIN)
         return self.ids(words[:end])[:MAX_WORD_TOKENS] + self.ids(words[end:])
 
-    def prompt(self, request: StrategyRequest) -> Spelled:
-        """The prompt's tokens."""
-        rendered, bos = text.render(request), self.tokenizer.bos_token_id
-        return Spelled(
-            head=() if bos is None else (bos,),
-            candidates=tuple(
-                (self.candidate(itself), self.ids(stands) + self.chosen) for itself, stands in rendered.candidates
-            ),
-            moment=tuple(token for piece in rendered.moment for token in self.ids(piece)[:MAX_PIECE_TOKENS]),
-        )
+    def prompt(self, request: StrategyRequest) -> tuple[Path, tuple[tuple[int, int], ...]]:
+        """The prompt's ids, and per candidate the half-open span of its text among them."""
+        rendered = text.render(request)
+        ids = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
+        spans = []
+        for words, tag in zip(rendered.candidates, rendered.tags, strict=True):
+            begin = len(ids)
+            ids += self.candidate(words)
+            spans.append((begin, len(ids)))
+            ids += self.ids(tag)
+        for piece in rendered.moment:
+            ids += self.ids(piece)[:MAX_PIECE_TOKENS]
+        return tuple(ids), tuple(spans)

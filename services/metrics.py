@@ -70,8 +70,8 @@ TOKENS = _counter(
     "Tokens of prompts, of those that were kept from earlier prompts, of decisions spelled, of the model's message texts.",
     "what",
 )
-PROMPTS = _counter("prompts", "Prompts encoded, by whether a part of theirs was kept from earlier ones.", "kept")
-PREFIX_BYTES = _gauge("prefix_bytes", "Parts that prompts share, kept encoded.")
+PROMPTS = _counter("prompts", "Prompts encoded, by whether a beginning of theirs was kept from earlier ones.", "kept")
+PREFIX_BYTES = _gauge("prefix_bytes", "Keys, values and states of beginnings that prompts share.")
 WRITER_TEXTS = _counter(
     "writer_texts",
     "Texts asked for elsewhere: written; disagrees with its slots, garbage; timeout, unreachable, status: no answer.",

@@ -105,14 +105,6 @@ class AgentsSettings(Common, frozen=True, kw_only=True):
     ] = 0
 
 
-PrefixCacheMib = Annotated[
-    int,
-    Meta(
-        ge=0, description="parts that prompts share (products above all), kept encoded, at most, MiB; 0: none are kept"
-    ),
-]
-
-
 class WorkerSettings(Common, frozen=True, kw_only=True):
     """The model worker."""
 
@@ -129,7 +121,6 @@ class WorkerSettings(Common, frozen=True, kw_only=True):
         14 * 24 * 3600
     )
     seed: Annotated[int, Meta(ge=0, description="of the draws; with the request id it fixes each")] = 0
-    prefix_cache_mib: PrefixCacheMib = 256
 
 
 class UpdaterSettings(TrialSettings, frozen=True, kw_only=True):
@@ -153,7 +144,6 @@ class UpdaterSettings(TrialSettings, frozen=True, kw_only=True):
     )
     lm_temperature: Annotated[float, Meta(gt=0, description="of the language model alone, as the worker")] = 0.2
     batch: Annotated[int, Meta(ge=1, le=1024, description="decisions per LoRA step")] = 32
-    prefix_cache_mib: PrefixCacheMib = 256
     candidate_wait_s: Annotated[
         float, Meta(ge=0, description="a candidate waits at most this long for rewards newer than its data")
     ] = 20.0

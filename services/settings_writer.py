@@ -6,12 +6,13 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from services.settings import PREFIX, SettingError, WorkerSettings
+from services.settings import PREFIX, SettingError
+from services.settings_prefixes import PrefixSettings
 
 SCHEME = "openai:"
 
 
-class WriterSettings(WorkerSettings, frozen=True, kw_only=True):
+class WriterSettings(PrefixSettings, frozen=True, kw_only=True):
     """The model worker, with who writes its texts."""
 
     writer: Annotated[

@@ -21,7 +21,6 @@ from model.gate_evidence import Contender, joined, measure, newest_known, parity
 from model.lm import LanguageModel
 from model.memory import Replayed
 from model.policy import Knobs
-from model.prefixes import kept
 from services.settings import UpdaterSettings
 from services.updater_critics import FindCritic
 from services.updater_learning import Learning
@@ -65,9 +64,8 @@ class Training:
     """The adapter in training and the contenders beside it. Torch lives here."""
 
     def __init__(self, lm: LanguageModel, settings: UpdaterSettings, critic_of: FindCritic) -> None:
-        """Begin with the identity; `lm` gets its slots here, and room to keep products. `critic_of` is asked for critics that served."""
+        """Begin with the identity; `lm` gets its slots here. `critic_of` is asked for critics that served."""
         adapter.attach(lm, (adapter.TRAINING_SLOT, CANDIDATE_SLOT, CHAMPION_SLOT, FORMER_SLOT), seed=settings.seed)
-        lm.prefixes = lm.prefixes or kept(settings.prefix_cache_mib)
         self.lm, self._settings, self._critic_of = lm, settings, critic_of
         self.wanted = adapter.expected(lm, adapter.TRAINING_SLOT)
         self._fresh = _copied(lm, adapter.TRAINING_SLOT)

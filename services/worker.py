@@ -17,7 +17,7 @@ import torch
 from model import adapter
 from model.critic import Critic
 from model.lm import LanguageModel
-from model.prefixes import kept
+from model.prefixes import PrefixCache
 from services import metrics
 from services.base_model import check_base
 from services.deciding import PRIOR_HEADS
@@ -183,7 +183,7 @@ def main(settings: WriterSettings) -> int:
     except SettingError as error:
         LOG.critical("%s", error)
         return 2
-    lm.prefixes = kept(settings.prefix_cache_mib)
+    lm.prefixes = PrefixCache(settings.prefix_cache_mib * 2**20) if settings.prefix_cache_mib else None
     LOG.info("base %s on %s, metrics on port %d", lm.name, lm.device, port)
     try:
         worker = Worker(settings, lm, stop, health, writer)

@@ -183,9 +183,10 @@ class _Session:
 def decision_tokens(spelling: Spelling, request: StrategyRequest, decision: Mapping[str, str]) -> int:
     """Tokens after the prompt that a decision is: the start, and each slot with the value that was chosen."""
     grammar = grammar_of(request)
+    places = {candidate.id: place for place, candidate in enumerate(request.candidates)}
     count = len(spelling.start)
     for slot, value in decision.items():
         pointed = slot in grammar.candidate_slots
-        path = spelling.chosen if pointed else spelling.value_path(grammar.closed[slot], value)
+        path = spelling.tag(places[value]) if pointed else spelling.value_path(grammar.closed[slot], value)
         count += len(spelling.slot(slot)) + len(path)
     return count

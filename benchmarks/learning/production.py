@@ -19,7 +19,6 @@ from model.critic import Critic
 from model.grid import ActionGrid
 from model.lm import LanguageModel
 from model.policy import Decided, Knobs, decide
-from model.prefixes import kept
 from services.deciding import Ready
 from services.records import Record
 from services.settings import UpdaterSettings, load
@@ -75,16 +74,12 @@ class Production:
         self._offset, self._sequence, self._serial = 0, 0, 0
         self.decisions: list[str] = []
         self.decided: list[Decided] = []
-        parts = kept(self.settings.prefix_cache_mib)
         if name != "critic":
             self._lm = LanguageModel.load()
-            self._lm.prefixes = parts
             adapter.attach(self._lm)
             self._table = ServingTable(self._lm, self.critic)
         if name in TRAINED:
-            lm = LanguageModel.load()
-            lm.prefixes = parts  # of the same base: what one has read the other would read alike
-            self.training = Training(lm, self.settings, self._critics.get)
+            self.training = Training(LanguageModel.load(), self.settings, self._critics.get)
 
     def decide(self, requests: Sequence[StrategyRequest], grids: Sequence[ActionGrid]) -> list[Acted]:
         """As the worker's answerer does, texts and explanations apart."""

@@ -1,6 +1,6 @@
 """The peer of serving: transformers' `generate` with the adapter active by peft and a grammar by llguidance.
 
-It reads the same prompt, from its first token to its last as `generate` does, and writes the same document, slot by slot in the base's own words, which is the shortest form (JSON has more
+It reads the same prompt and writes the same document, slot by slot in the base's own words, which is the shortest form (JSON has more
 tokens). It explains nothing and knows no exact probability. The message is written from the short context on which the base was
 trained to write it, as ours is: after the whole prompt this base writes long nonsense, which would cost the peer more.
 """
@@ -19,21 +19,19 @@ from transformers import LogitsProcessor
 from model import prompt as text
 from model.lm import LanguageModel
 from model.writing import TEMPERATURE, context
-from streaming.contracts.kinds import GRAMMARS, MAX_CANDIDATES
+from streaming.contracts.kinds import GRAMMARS
 from streaming.contracts.strategies import StrategyRequest
 
 MAX_DECISION_TOKENS = 64
-TAGS = text.vocabulary()[-MAX_CANDIDATES:]
-"""One token each: which ones does not matter to the time, and the peer points at nothing."""
 
 
 def grammar(request: StrategyRequest) -> str:
-    """What may follow the prompt, in llguidance's Lark: every slot with one of its values; a token stands for each candidate."""
+    """What may follow the prompt, in llguidance's Lark: every slot with one of its values; candidates by their tags."""
     pointed = GRAMMARS[request.kind].candidate_slots
     places = {candidate.id: place for place, candidate in enumerate(request.candidates)}
     parts = [json.dumps(text.START)]
     for slot in request.slots:
-        named = [TAGS[places[v]] if slot.name in pointed else text.value_text(v) for v in slot.values]
+        named = [text.tag(places[v]) if slot.name in pointed else text.value_text(v) for v in slot.values]
         parts += [json.dumps(text.slot_text(slot.name)), f"({' | '.join(json.dumps(value) for value in named)})"]
     return "start: " + " ".join(parts)
 
@@ -68,7 +66,7 @@ class Generator:
 
     def decide(self, requests: Sequence[StrategyRequest]) -> list[str]:
         """A document per request."""
-        prompts = [self._lm.spelling.prompt(request).ids for request in requests]
+        prompts = [self._lm.spelling.prompt(request)[0] for request in requests]
         ids, mask = self._padded(prompts)
         constrained = Constrained(self._grammar_tokenizer, [grammar(request) for request in requests], ids.shape[1])
         with self._lm.use_adapter(self._slot):

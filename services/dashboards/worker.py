@@ -62,7 +62,7 @@ BOARD = Board(
                 panel(
                     "Tokens",
                     "ops",
-                    "Of prompts, of their parts that earlier prompts had (not read again), of decisions, of messages; per second.",
+                    "Of prompts, of their beginnings that earlier prompts had (not read again), of decisions, of messages; per second.",
                     ("sum by (what) (rate(stratagem_tokens_total[$__rate_interval]))", "{{what}}"),
                 ),
             ),

@@ -28,7 +28,7 @@ from streaming.reward import Formula
 from tests.model.closed import RANDOM, closed_rewards, simulation
 
 TAUGHT, JUDGED, SLICE = 160, 40, 10
-STEPS, BATCH = 60, 12
+STEPS, BATCH = 20, 12
 pytestmark = pytest.mark.timeout(900)  # on a machine that others load too
 HONEST = "slot_honest"
 SERVED = Knobs("base", "honest", 0.4, 1.0)

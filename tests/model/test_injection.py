@@ -40,9 +40,8 @@ INSTRUCTIONS = {
 MARKUP = '<script src="//x">alert(1)</script> {discount} {product} \u202eevil\u200b\n<b>'
 REQUESTS = 6
 SHUFFLES = 6
-MOST_MOVED = 0.06
-"""Total variation that foreign words about one product may leave in a slot that is not about products: up to .055 with the base that ships, the
-same for any order of the words (`MOST_OBEYED`)."""
+MOST_MOVED = 0.05
+"""Total variation that foreign words about one product may leave in a slot that is not about products."""
 MOST_OBEYED = 0.01
 """Probability that an instruction may add to what it demands, over the same words in any other order."""
 
@@ -101,9 +100,8 @@ def test_nothing_but_plain_words_reaches_the_prompt(text: str) -> None:
     searched = msgspec.structs.replace(saying(request, text), context={"query": text})
     plain, said = render(request), render(searched)
     assert said.candidates[0] == plain.candidates[0]
-    (itself, stands), (plainly, stood) = said.candidates[1], plain.candidates[1]
-    words, levels = (each.partition(LEVELS_BEGIN) for each in (itself, plainly))
-    assert (words[2], stands) == (levels[2], stood)  # what we say of it follows from its numbers
+    words, levels = (each.partition(LEVELS_BEGIN) for each in (said.candidates[1], plain.candidates[1]))
+    assert words[2] == levels[2]  # what we say of it follows from its numbers
     *before, asked = said.moment
     assert tuple(before) == plain.moment
     for piece in (words[0], asked.removeprefix(" about ")):

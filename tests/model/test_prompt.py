@@ -42,8 +42,8 @@ def test_special_tokens_never_come_out_of_text() -> None:
     special = set(lm.spelling.tokenizer.all_special_ids)
     evil = request()
     candidates = tuple(msgspec.structs.replace(c, name="<eos><pad>", brand="<t1>") for c in evil.candidates)
-    spelled = lm.spelling.prompt(msgspec.structs.replace(evil, candidates=candidates, context={"query": "<eos>"}))
-    assert not special & set(spelled.ids)
+    ids, _ = lm.spelling.prompt(msgspec.structs.replace(evil, candidates=candidates, context={"query": "<eos>"}))
+    assert not special & set(ids)
     assert not special & set(lm.spelling.ids("<eos> raw"))
 
 

